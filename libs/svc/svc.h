@@ -1,0 +1,119 @@
+/*
+ * A service's life: settings, signals, health, metrics, and stopping in good order.
+ *
+ * cyx_svc_create() comes first in main, before any thread: it reads CYXWIZ_LOG_LEVEL, ignores
+ * SIGPIPE and blocks SIGTERM and SIGINT, which cyx_svc_run() waits for. Health is served on
+ * CYXWIZ_HEALTH_ADDRESS (default 127.0.0.1:0; the port is in the READY line and in the file that
+ * CYXWIZ_HEALTH_PORT_FILE names): GET /healthz  200 as long as the process lives GET /readyz   200
+ * {"ready":true,"checks":{"database":"ok"}} or 503 with what is wrong GET /metrics  Prometheus text
+ *
+ * Stopping, on SIGTERM or SIGINT: /readyz answers 503; the on_drain functions run in reverse order
+ * of their registration; the bus goes quiet (requests in progress end); the outbox is emptied; the
+ * bus is drained and closed. All within 10 s (CYXWIZ_DRAIN_MS); a second signal ends the process at
+ * once with 128 + its number.
+ *
+ * Ownership: what cyx_svc_open_… returns belongs to the service and is closed by cyx_svc_destroy(),
+ * so domain objects that use it are destroyed before. Threads: create, open, run and destroy from
+ * the main thread; the rest from any.
+ *
+ * A whole main.c:
+ *
+ *     struct app { struct cyx_db *db; struct cyx_bus *bus; struct cyx_outbox_relay *outbox; struct
+ * cyx_ledger *ledger; };
+ *
+ *     static const struct cyx_bus_route routes[] = {
+ *         {"cyx.svc.payments.balance", api_balance},
+ *         {"cyx.svc.payments.statement", api_statement},
+ *     };
+ *
+ *     int main(void)
+ *     {
+ *         struct app app = {0};
+ *         struct cyx_error err = {0};
+ *         struct cyx_svc *svc = NULL;
+ *         if (cyx_svc_create("payments", &svc, &err) != CYX_OK ||
+ *             cyx_svc_open_database(svc, &app.db, &err) != CYX_OK ||
+ *             cyx_svc_open_bus(svc, &app.bus, &err) != CYX_OK ||
+ *             cyx_svc_open_outbox(svc, &app.outbox, &err) != CYX_OK ||
+ *             cyx_ledger_create(app.db, app.outbox, &app.ledger, &err) != CYX_OK ||
+ *             cyx_bus_serve_table(app.bus, routes, CYX_COUNT_OF(routes), "payments", &app, &err) !=
+ * CYX_OK || cyx_bus_consume(app.bus, &(struct cyx_bus_consumer){.stream = "CYX_EVT", .durable =
+ * "payments", .subject = "cyx.evt.job.*", .handler = api_job_event, .ctx = &app}, &err) != CYX_OK)
+ *             return cyx_svc_fail(svc, &err);
+ *         int code = cyx_svc_run(svc);
+ *         cyx_ledger_destroy(app.ledger);
+ *         cyx_svc_destroy(svc);
+ *         return code;
+ *     }
+ */
+#ifndef CYX_SVC_SVC_H
+#define CYX_SVC_SVC_H
+
+#include "base/status.h"
+#include "bus/bus.h"
+#include "bus/stream.h"
+#include "store/cache.h"
+#include "store/db.h"
+#include "store/outbox.h"
+#include "svc/config.h"
+#include "svc/metrics.h"
+
+#define CYX_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+struct cyx_svc;
+
+/* `name` (a-z, kept by pointer) stands in logs and is the schema, the queue group's and the
+ * connection's name. */
+enum cyx_status cyx_svc_create(const char *name, struct cyx_svc **ret_svc, struct cyx_error *err);
+void cyx_svc_destroy(struct cyx_svc *self);
+
+/* Says in the log why the service cannot start, frees it (NULL is fine) and returns main's exit
+ * code, 1. */
+int cyx_svc_fail(struct cyx_svc *self, const struct cyx_error *err);
+
+struct cyx_config *cyx_svc_config(struct cyx_svc *self);
+struct cyx_metrics *cyx_svc_metrics(struct cyx_svc *self);
+
+/*
+ * CYXWIZ_DATABASE_URL with the schema `name`, migrated from CYXWIZ_MIGRATIONS_DIR/<name>;
+ * CYXWIZ_DATABASE_POOL connections (8). The readiness check "database" comes with it.
+ */
+enum cyx_status cyx_svc_open_database(struct cyx_svc *self, struct cyx_db **ret_db,
+                                      struct cyx_error *err);
+
+/* CYXWIZ_REDIS_URL, keys under "<name>:". Not part of readiness: the service runs without. */
+enum cyx_status cyx_svc_open_cache(struct cyx_svc *self, struct cyx_cache **ret_cache,
+                                   struct cyx_error *err);
+
+/*
+ * CYXWIZ_NATS_URL, _NATS_USER, _NATS_PASSWORD, _NATS_CREDS (a file), _NATS_CA, _NATS_CERT,
+ * _NATS_KEY (files), _NATS_INBOX (inbox prefix), _BUS_WORKERS (4). The readiness check "bus" comes
+ * with it.
+ */
+enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
+                                 struct cyx_error *err);
+
+/* The relay from this database's outbox into this bus; needs both, and makes sure of the stream
+ * CYX_EVT. */
+enum cyx_status cyx_svc_open_outbox(struct cyx_svc *self, struct cyx_outbox_relay **ret_relay,
+                                    struct cyx_error *err);
+
+/* CYX_OK when `name` works now; else `err` says what does not. Must answer within a second or so.
+ */
+typedef enum cyx_status (*cyx_svc_check)(void *ctx, struct cyx_error *err);
+enum cyx_status cyx_svc_add_check(struct cyx_svc *self, const char *name, cyx_svc_check check,
+                                  void *ctx, struct cyx_error *err);
+
+/* Stops threads and servers of the service's own; has until `deadline_ms` from now. */
+typedef void (*cyx_svc_drain)(void *ctx, int64_t deadline_ms);
+enum cyx_status cyx_svc_on_drain(struct cyx_svc *self, cyx_svc_drain drain, void *ctx,
+                                 struct cyx_error *err);
+
+/* Serves health, logs READY, waits for a signal or cyx_svc_quit(), drains. Returns main's exit
+ * code. */
+int cyx_svc_run(struct cyx_svc *self);
+
+/* Lets cyx_svc_run() drain and return `code`; for what cannot go on. */
+void cyx_svc_quit(struct cyx_svc *self, int code);
+
+#endif
