@@ -1,0 +1,74 @@
+# The front door. `make help` lists what there is.
+#
+# Quoted everywhere, since a checkout may lie at a path with spaces.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status build dev web test unit bench lint fmt asan tsan check clean
+
+JOBS ?= $(shell nproc)
+
+help: ## What can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## Install, build, start the stack, train a real network through it, print where everything is
+	@deploy/local/install run
+	@$(MAKE) --no-print-directory build web
+	@deploy/local/stack demo
+
+up: ## Start the stack (what `make down` stopped comes back with nothing lost)
+	@deploy/local/install run
+	@$(MAKE) --no-print-directory build web
+	@deploy/local/stack up
+
+down: ## Stop the stack
+	@deploy/local/stack down
+
+status: ## What runs, and where its logs are
+	@deploy/local/stack status
+
+build: ## The release build, which the stack runs
+	@printf '==> Building the services, the worker and the command line\n'
+	@cmake --preset release >/dev/null
+	@cmake --build --preset release -j $(JOBS) -- --quiet
+
+web: ## The dashboard, into web/dist
+	@deploy/local/build-web
+
+dev: ## The development build: warnings are errors
+	@cmake --preset dev >/dev/null
+	@cmake --build --preset dev -j $(JOBS) -- --quiet
+
+test: ## Every test: unit, integration, dashboard, end to end; ends with "N passed, N failed"
+	@deploy/local/install test
+	@$(MAKE) --no-print-directory dev build web
+	@tests/run
+
+unit: dev ## Only the unit tests
+	@tests/run unit
+
+bench: build ## Performance, as ratios against named peers measured in the same run
+	@tests/bench/run
+
+lint: ## Format, static analysis, layering, types
+	@deploy/local/install lint
+	@$(MAKE) --no-print-directory dev
+	@tests/support/lint
+
+fmt: ## Format the C sources in place
+	@git ls-files '*.c' '*.h' | tr '\n' '\0' | xargs -0 clang-format -i
+
+asan: ## Unit tests under the address and undefined-behaviour sanitizers
+	@cmake --preset asan >/dev/null
+	@cmake --build --preset asan -j $(JOBS) -- --quiet
+	@tests/run unit --preset asan
+
+tsan: ## Unit tests under the thread sanitizer
+	@cmake --preset tsan >/dev/null
+	@cmake --build --preset tsan -j $(JOBS) -- --quiet
+	@tests/run unit --preset tsan
+
+check: lint test ## What CI runs
+
+clean: ## Remove what was built (not .cyxwiz, which holds the stack's data)
+	rm -rf build web/dist artifacts
