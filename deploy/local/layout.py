@@ -175,7 +175,7 @@ class Layout:
                     "CYXWIZ_ADMIN_EMAIL": state["admin_email"], "CYXWIZ_ADMIN_PASSWORD": passwords["admin"]}
         if service == "worker":
             env |= {"CYXWIZ_NATS_USER": state["node_id"], "CYXWIZ_NATS_PASSWORD": passwords["nats_worker"],
-                    "CYXWIZ_GATEWAY_URL": self.url, "CYXWIZ_NODE_ID": state["node_id"],
+                    "CYXWIZ_NATS_INBOX": f"_INBOX_{state['node_id']}", "CYXWIZ_GATEWAY_URL": self.url, "CYXWIZ_NODE_ID": state["node_id"],
                     "CYXWIZ_NODE_NAME": socket.gethostname(),
                     "CYXWIZ_DATA_DIR": str(self.home / "worker" / "data"),
                     "CYXWIZ_WORK_DIR": str(self.home / "worker" / "work"),

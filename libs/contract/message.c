@@ -97,14 +97,14 @@ enum cyx_status cyx_message_amount(const json_t *object, const char *key, int64_
 {
     const char *text = json_string_value(json_object_get(object, key));
     int64_t amount = 0;
-    if (!text || cyx_money_parse(text, &amount) != CYX_OK || amount < 0)
+    if (!text || cyx_money_parse(text, &amount, NULL) != CYX_OK || amount < 0)
         return wrong(err, key, "an amount such as \"2.5 CYX\"");
     *ret_base_units = amount;
     return CYX_OK;
 }
 
-enum cyx_status cyx_message_maybe_text(const json_t *object, const char *key,
-                                       const char **ret_text, struct cyx_error *err)
+enum cyx_status cyx_message_maybe_text(const json_t *object, const char *key, const char **ret_text,
+                                       struct cyx_error *err)
 {
     return absent(object, key) ? CYX_OK : cyx_message_text(object, key, ret_text, err);
 }

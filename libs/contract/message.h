@@ -42,12 +42,12 @@ enum cyx_status cyx_message_int(const json_t *object, const char *key, int64_t m
 enum cyx_status cyx_message_object(const json_t *object, const char *key, json_t **ret_object,
                                    struct cyx_error *err);
 /* "2.5 CYX" as base units, 0 or more. */
-enum cyx_status cyx_message_amount(const json_t *object, const char *key,
-                                   int64_t *ret_base_units, struct cyx_error *err);
+enum cyx_status cyx_message_amount(const json_t *object, const char *key, int64_t *ret_base_units,
+                                   struct cyx_error *err);
 
 /* Optional fields: absent and null are CYX_OK, anything else must be right. */
-enum cyx_status cyx_message_maybe_text(const json_t *object, const char *key,
-                                       const char **ret_text, struct cyx_error *err);
+enum cyx_status cyx_message_maybe_text(const json_t *object, const char *key, const char **ret_text,
+                                       struct cyx_error *err);
 enum cyx_status cyx_message_maybe_id(const json_t *object, const char *key, const char **ret_id,
                                      struct cyx_error *err);
 enum cyx_status cyx_message_maybe_int(const json_t *object, const char *key, int64_t min,
