@@ -27,6 +27,9 @@ enum {
     CYX_JOB_LAYERS_LIMIT = 4096,
     CYX_JOB_EPOCHS_LIMIT = 100000,
     CYX_JOB_BATCH_LIMIT = 65536,
+    CYX_JOB_DEPTH_LIMIT = 32, /* objects and lists within one another */
+    CYX_JOB_NAME_LIMIT = 100, /* characters */
+    CYX_LAYER_NAME_LIMIT = 64,
 };
 
 enum cyx_layer_type {
@@ -71,6 +74,7 @@ struct cyx_layer_spec {
     enum cyx_layer_type type;
     const char *name;    /* unique; the layer's index in decimal when none was given */
     const char **inputs; /* names of layers, or "input"; the layer before (or "input") when not given */
+    const int32_t *input_index; /* the same as indices of layers, always before this one; -1: "input" */
     size_t n_inputs;
     union {
         struct cyx_linear_spec linear;
@@ -131,7 +135,8 @@ enum cyx_scheduler_type {
 
 struct cyx_scheduler_spec {
     enum cyx_scheduler_type type;
-    int64_t step_size, t_max;
+    int64_t step_size;
+    int64_t t_max; /* 0: all steps or epochs of the job, as `per_step` says */
     double gamma, eta_min;
     bool per_step; /* "interval": "step" | "epoch" (default): when step() is called */
 };
@@ -158,7 +163,7 @@ struct cyx_job_spec {
     struct cyx_optimizer_spec optimizer;
     struct cyx_scheduler_spec scheduler;
     int64_t epochs;
-    uint64_t seed;        /* default 0 */
+    uint64_t seed;        /* default 0, below 2^53, so that every JSON reader keeps it exact */
     bool metric_accuracy; /* "metrics": ["accuracy"], the default */
     struct cyx_resources_spec resources;
     enum cyx_priority priority;

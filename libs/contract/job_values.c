@@ -1,0 +1,436 @@
+/* Readers of the members that are no plain number, choice or object: named by the rows of
+ * job_tables.c. */
+#include <stdio.h>
+#include <string.h>
+
+#include "contract/dataset.h"
+#include "contract/job_tables.h"
+#include "contract/money.h"
+
+#include "base/banned.h"
+
+/* Whether a code point can stand in a name: no controls, and nothing that turns or hides text. */
+static bool printable(unsigned code)
+{
+    if (code < 0x20 || (code >= 0x7F && code < 0xA0))
+        return false;
+    if ((code >= 0x200B && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E))
+        return false;
+    return !(code >= 0x2060 && code <= 0x206F) && code != 0xFEFF && code < 0xE0000;
+}
+
+/* The next code point of text that is known to be UTF-8. */
+static unsigned next_code(const char **text)
+{
+    const unsigned char *p = (const unsigned char *)*text;
+    int more = *p < 0x80 ? 0 : *p < 0xE0 ? 1 : *p < 0xF0 ? 2 : 3;
+    unsigned code = more == 0 ? *p : *p & (0x3Fu >> more);
+    for (int i = 1; i <= more; i++)
+        code = code << 6 | (p[i] & 0x3Fu);
+    *text += more + 1;
+    return code;
+}
+
+enum cyx_status spec_read_job_name(struct spec_reader *reader, const struct spec_field *field,
+                                   json_t *value, void *target)
+{
+    const char *name = NULL;
+    enum cyx_status status = spec_read_string(reader, value, &name);
+    if (status != CYX_OK)
+        return status;
+    size_t characters = 0;
+    for (const char *p = name; *p; characters++) {
+        unsigned code = next_code(&p);
+        if (!printable(code))
+            return spec_fail(reader, "expected printable characters, got U+%04X", code);
+    }
+    if (characters < 1 || characters > CYX_JOB_NAME_LIMIT)
+        return spec_fail(reader, "expected 1 to %d characters, got %zu", CYX_JOB_NAME_LIMIT,
+                         characters);
+    if (name[0] == ' ' || name[strlen(name) - 1] == ' ')
+        return spec_fail(reader, "expected no space at the start or the end");
+    *(const char **)((char *)target + field->offset) = name;
+    return CYX_OK;
+}
+
+enum cyx_status spec_read_metrics(struct spec_reader *reader, const struct spec_field *field,
+                                  json_t *value, void *target)
+{
+    bool *accuracy = (bool *)((char *)target + field->offset);
+    *accuracy = !value;
+    char got[SPEC_QUOTE_BYTES];
+    if (value && !json_is_array(value))
+        return spec_fail(reader, "expected a list such as [\"accuracy\"], got %s",
+                         spec_describe(value, got));
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *item = json_array_get(value, i);
+        const char *text = json_string_value(item);
+        spec_enter_index(reader, i);
+        enum cyx_status status = CYX_OK;
+        if (!text || strcmp(text, "accuracy") != 0)
+            status =
+                spec_fail(reader, "unknown metric %s; known: accuracy", spec_describe(item, got));
+        else if (*accuracy)
+            status = spec_fail(reader, "\"accuracy\" stands here twice");
+        spec_leave(reader);
+        if (status != CYX_OK)
+            return status;
+        *accuracy = true;
+    }
+    reader->drop = *accuracy;
+    return CYX_OK;
+}
+
+enum cyx_status spec_read_budget(struct spec_reader *reader, const struct spec_field *field,
+                                 json_t *value, void *target)
+{
+    int64_t *budget = (int64_t *)((char *)target + field->offset);
+    const int64_t fallback = 10 * CYX_MONEY_ONE;
+    char got[SPEC_QUOTE_BYTES];
+    *budget = fallback;
+    reader->drop = true;
+    if (!value)
+        return CYX_OK;
+    if (!json_is_string(value))
+        return spec_fail(reader, "expected a text with a unit such as \"2.5 CYX\", got %s",
+                         spec_describe(value, got));
+    struct cyx_error why = {0};
+    if (cyx_money_parse(json_string_value(value), budget, &why) != CYX_OK)
+        return spec_fail(reader, "%s", why.message);
+    if (*budget <= 0)
+        return spec_fail(reader, "expected more than 0 CYX, got %s", spec_describe(value, got));
+    char text[CYX_MONEY_TEXT_BYTES];
+    cyx_money_format(*budget, text);
+    reader->drop = *budget == fallback;
+    reader->replacement = json_string(text);
+    return CYX_OK;
+}
+
+enum cyx_status spec_read_betas(struct spec_reader *reader, const struct spec_field *field,
+                                json_t *value, void *target)
+{
+    double *betas = (double *)((char *)target + field->offset);
+    betas[0] = 0.9;
+    betas[1] = 0.999;
+    reader->drop = true;
+    if (!value)
+        return CYX_OK;
+    char got[SPEC_QUOTE_BYTES];
+    if (!json_is_array(value) || json_array_size(value) != 2)
+        return spec_fail(reader, "expected a pair such as [0.9, 0.999], got %s",
+                         spec_describe(value, got));
+    for (size_t i = 0; i < 2; i++) {
+        spec_enter_index(reader, i);
+        enum cyx_status status =
+            spec_read_number(reader, field, json_array_get(value, i), &betas[i]);
+        spec_leave(reader);
+        if (status != CYX_OK)
+            return status;
+    }
+    reader->drop = betas[0] == 0.9 && betas[1] == 0.999;
+    return CYX_OK;
+}
+
+enum cyx_status spec_read_padding(struct spec_reader *reader, const struct spec_field *field,
+                                  json_t *value, void *target)
+{
+    struct cyx_conv2d_spec *conv = &((struct cyx_layer_spec *)target)->conv2d;
+    reader->drop = true;
+    if (!value)
+        return CYX_OK;
+    if (json_is_string(value)) {
+        const char *text = json_string_value(value);
+        char got[SPEC_QUOTE_BYTES];
+        conv->padding_same = strcmp(text, "same") == 0;
+        reader->drop = !conv->padding_same;
+        if (!conv->padding_same && strcmp(text, "valid") != 0)
+            return spec_fail(reader, "expected a number, a pair, \"same\" or \"valid\", got %s",
+                             spec_quote(text, got));
+        return CYX_OK;
+    }
+    enum cyx_status status = spec_read_pair(reader, field, value, conv->padding);
+    reader->drop = conv->padding[0] == 0 && conv->padding[1] == 0;
+    if (conv->padding[0] == conv->padding[1])
+        reader->replacement = json_integer(conv->padding[0]);
+    return status;
+}
+
+/* ---- data ---- */
+
+enum cyx_status spec_read_dataset(struct spec_reader *reader, const struct spec_field *field,
+                                  json_t *value, void *target)
+{
+    (void)field;
+    size_t n = 0;
+    const struct cyx_dataset *all = cyx_dataset_all(&n);
+    const struct cyx_dataset *set = cyx_dataset_find(json_string_value(value));
+    if (set) {
+        ((struct cyx_data_spec *)target)->dataset = set->name;
+        return CYX_OK;
+    }
+    char known[256] = "", got[SPEC_QUOTE_BYTES];
+    for (size_t i = 0, used = 0; i < n && used < sizeof(known); i++)
+        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
+                                 all[i].name);
+    return spec_fail(reader, "there is no data set %s; known: %s", spec_describe(value, got),
+                     known);
+}
+
+/* One number for every channel, or a list of them. The first list says how many there are. */
+enum cyx_status spec_read_channels(struct spec_reader *reader, const struct spec_field *field,
+                                   json_t *value, void *target)
+{
+    struct cyx_transform_spec *transform = target;
+    double *numbers = (double *)((char *)target + field->offset);
+    if (json_is_number(value)) {
+        enum cyx_status status = spec_read_number(reader, field, value, &numbers[0]);
+        for (int i = 1; i < CYX_CHANNELS_LIMIT; i++)
+            numbers[i] = numbers[0];
+        return status;
+    }
+    char got[SPEC_QUOTE_BYTES];
+    size_t n = json_array_size(value);
+    if (n < 1 || n > CYX_CHANNELS_LIMIT)
+        return spec_fail(reader, "expected a number, or a list of one for each channel, got %s",
+                         spec_describe(value, got));
+    if (transform->n_channels != 0 && transform->n_channels != n)
+        return spec_fail(reader, "expected %zu numbers as in \"mean\", got %zu",
+                         transform->n_channels, n);
+    for (size_t i = 0; i < n; i++) {
+        spec_enter_index(reader, i);
+        enum cyx_status status =
+            spec_read_number(reader, field, json_array_get(value, i), &numbers[i]);
+        spec_leave(reader);
+        if (status != CYX_OK)
+            return status;
+    }
+    transform->n_channels = n;
+    return CYX_OK;
+}
+
+static enum cyx_status fit_channels(struct spec_reader *reader, const struct cyx_dataset *set,
+                                    struct cyx_transform_spec *transform)
+{
+    if (transform->n_channels != 0 && transform->n_channels != (size_t)set->channels)
+        return spec_fail(reader, "%s has %lld channel%s, got numbers for %zu", set->name,
+                         (long long)set->channels, set->channels == 1 ? "" : "s",
+                         transform->n_channels);
+    transform->n_channels = (size_t)set->channels;
+    return CYX_OK;
+}
+
+/* Judges a list's type and length; its length is 0 when it is absent. */
+static enum cyx_status list_length(struct spec_reader *reader, const struct spec_field *field,
+                                   const json_t *value, size_t *ret_n)
+{
+    char got[SPEC_QUOTE_BYTES];
+    *ret_n = json_array_size(value);
+    if (!value ||
+        (json_is_array(value) && *ret_n >= field->items_min && *ret_n <= field->items_max))
+        return CYX_OK;
+    return spec_fail(reader, "expected a list of %zu to %zu, got %s", field->items_min,
+                     field->items_max, spec_describe(value, got));
+}
+
+static enum cyx_status read_transform(struct spec_reader *reader, const struct spec_field *field,
+                                      const struct cyx_data_spec *data, json_t *json, size_t index,
+                                      struct cyx_transform_spec *transform)
+{
+    enum cyx_status status = spec_read_union(reader, json, field->set, transform);
+    if (status != CYX_OK)
+        return status;
+    if ((transform->type == CYX_TRANSFORM_TO_TENSOR) != (index == 0))
+        return spec_fail(reader, index == 0 ? "expected ToTensor as the first transform"
+                                            : "ToTensor stands first, and once");
+    if (transform->type == CYX_TRANSFORM_NORMALIZE)
+        return fit_channels(reader, cyx_dataset_find(data->dataset), transform);
+    return CYX_OK;
+}
+
+enum cyx_status spec_read_transforms(struct spec_reader *reader, const struct spec_field *field,
+                                     json_t *value, void *target)
+{
+    struct cyx_data_spec *data = target;
+    size_t n = 0;
+    enum cyx_status status = list_length(reader, field, value, &n);
+    if (status != CYX_OK)
+        return status;
+    struct cyx_transform_spec *transforms =
+        cyx_arena_calloc(reader->arena, n ? n : 1, sizeof(*transforms));
+    if (!transforms)
+        return spec_no_memory(reader);
+    for (size_t i = 0; i < n && status == CYX_OK; i++) {
+        spec_enter_index(reader, i);
+        status = read_transform(reader, field, data, json_array_get(value, i), i, &transforms[i]);
+        spec_leave(reader);
+    }
+    data->transforms = transforms; /* zeroed is ToTensor, the default */
+    data->n_transforms = n ? n : 1;
+    reader->drop = data->n_transforms == 1;
+    return status;
+}
+
+/* ---- layers ---- */
+
+/* [A-Za-z_][A-Za-z0-9_]*: safe in a state_dict's keys. */
+static bool is_identifier(const char *name)
+{
+    for (const char *p = name; *p; p++) {
+        bool letter = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || *p == '_';
+        if (!letter && (p == name || *p < '0' || *p > '9'))
+            return false;
+    }
+    return *name != '\0';
+}
+
+static enum cyx_status judge_name(struct spec_reader *reader, const char *name, const char *index)
+{
+    char got[SPEC_QUOTE_BYTES];
+    if (!is_identifier(name) && strcmp(name, index) != 0)
+        return spec_fail(reader,
+                         "expected letters, digits and _, not starting with a digit (or the "
+                         "layer's index %s), got %s",
+                         index, spec_quote(name, got));
+    if (strlen(name) > CYX_LAYER_NAME_LIMIT)
+        return spec_fail(reader, "expected at most %d characters, got %zu", CYX_LAYER_NAME_LIMIT,
+                         strlen(name));
+    if (strcmp(name, "input") == 0)
+        return spec_fail(reader, "\"input\" is the name of the model's input");
+    return CYX_OK;
+}
+
+/* `names` maps the names of the layers before this one to their indices. */
+static enum cyx_status read_layer_name(struct spec_reader *reader, json_t *json, size_t index,
+                                       json_t *names, struct cyx_layer_spec *layer)
+{
+    const char *fallback = cyx_arena_printf(reader->arena, "%zu", index);
+    const json_t *value = json_object_get(json, "name");
+    layer->name = fallback;
+    if (!fallback)
+        return spec_no_memory(reader);
+    if (!value)
+        return CYX_OK;
+    spec_enter_key(reader, "name");
+    enum cyx_status status = spec_read_string(reader, value, &layer->name);
+    if (status == CYX_OK)
+        status = judge_name(reader, layer->name, fallback);
+    const json_t *earlier = status == CYX_OK ? json_object_get(names, layer->name) : NULL;
+    if (earlier)
+        status = spec_fail(reader, "layer %" JSON_INTEGER_FORMAT " has the name \"%s\" already",
+                           json_integer_value(earlier), layer->name);
+    spec_leave(reader);
+    if (status == CYX_OK && strcmp(layer->name, fallback) == 0)
+        json_object_del(json, "name");
+    return status;
+}
+
+/* `later` holds the names of all layers: it tells one that comes later from one that is not there.
+ */
+static enum cyx_status read_input(struct spec_reader *reader, const json_t *value,
+                                  const json_t *names, const json_t *later, int32_t *ret_index)
+{
+    const char *text = json_string_value(value);
+    char got[SPEC_QUOTE_BYTES];
+    if (!text)
+        return spec_fail(reader, "expected the name of a layer or \"input\", got %s",
+                         spec_describe(value, got));
+    *ret_index = -1;
+    if (strcmp(text, "input") == 0)
+        return CYX_OK;
+    const json_t *found = json_object_get(names, text);
+    if (found) {
+        *ret_index = (int32_t)json_integer_value(found);
+        return CYX_OK;
+    }
+    if (json_object_get(later, text))
+        return spec_fail(reader, "layer %s does not come before this one", spec_quote(text, got));
+    return spec_fail(reader, "there is no layer %s", spec_quote(text, got));
+}
+
+static enum cyx_status read_inputs(struct spec_reader *reader, const json_t *value, json_t *names,
+                                   const json_t *later, size_t index, struct cyx_layer_spec *layer)
+{
+    char got[SPEC_QUOTE_BYTES];
+    size_t expected = spec_layer_inputs(layer->type);
+    size_t n = value ? json_array_size(value) : 1;
+    if (value && (!json_is_array(value) || n != expected))
+        return spec_fail(reader, "%s takes a list of %zu input%s, got %s",
+                         cyx_layer_type_name(layer->type), expected, expected == 1 ? "" : "s",
+                         spec_describe(value, got));
+    int32_t *indices = cyx_arena_calloc(reader->arena, n, sizeof(*indices));
+    layer->inputs = cyx_arena_calloc(reader->arena, n, sizeof(*layer->inputs));
+    if (!indices || !layer->inputs)
+        return spec_no_memory(reader);
+    layer->input_index = indices;
+    layer->n_inputs = n;
+    indices[0] = (int32_t)index - 1;
+    for (size_t i = 0; value && i < n; i++) {
+        spec_enter_index(reader, i);
+        enum cyx_status status =
+            read_input(reader, json_array_get(value, i), names, later, &indices[i]);
+        spec_leave(reader);
+        if (status != CYX_OK)
+            return status;
+    }
+    return CYX_OK;
+}
+
+/* The names that layers will have, as far as they are texts: for telling "later" from "unknown". */
+static json_t *collect_names(const json_t *list)
+{
+    json_t *names = json_object();
+    for (size_t i = 0; names && i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(list, i), "name"));
+        char index[24];
+        snprintf(index, sizeof(index), "%zu", i);
+        json_object_set_new(names, name ? name : index, json_true());
+    }
+    return names;
+}
+
+static enum cyx_status read_layer(struct spec_reader *reader, json_t *json,
+                                  const struct spec_union *set, size_t index, json_t *names,
+                                  const json_t *later, struct cyx_layer_spec *layers)
+{
+    struct cyx_layer_spec *layer = &layers[index];
+    enum cyx_status status = spec_read_union(reader, json, set, layer);
+    if (status == CYX_OK)
+        status = read_layer_name(reader, json, index, names, layer);
+    if (status != CYX_OK)
+        return status;
+    spec_enter_key(reader, "inputs");
+    status = read_inputs(reader, json_object_get(json, "inputs"), names, later, index, layer);
+    spec_leave(reader);
+    if (status != CYX_OK)
+        return status;
+    for (size_t i = 0; i < layer->n_inputs; i++)
+        layer->inputs[i] = layer->input_index[i] < 0 ? "input" : layers[layer->input_index[i]].name;
+    if (layer->n_inputs == 1 && layer->input_index[0] == (int32_t)index - 1)
+        json_object_del(json, "inputs");
+    if (json_object_set_new(names, layer->name, json_integer((json_int_t)index)) != 0)
+        return spec_no_memory(reader);
+    return CYX_OK;
+}
+
+enum cyx_status spec_read_layers(struct spec_reader *reader, const struct spec_field *field,
+                                 json_t *value, void *target)
+{
+    struct cyx_job_spec *spec = target;
+    enum cyx_status status = list_length(reader, field, value, &spec->n_layers);
+    if (status != CYX_OK)
+        return status;
+    spec->layers = cyx_arena_calloc(reader->arena, spec->n_layers, sizeof(*spec->layers));
+    json_t *names = json_object(), *later = collect_names(value);
+    if (!spec->layers || !names || !later)
+        status = spec_no_memory(reader);
+    for (size_t i = 0; i < spec->n_layers && status == CYX_OK; i++) {
+        spec_enter_index(reader, i);
+        status =
+            read_layer(reader, json_array_get(value, i), field->set, i, names, later, spec->layers);
+        spec_leave(reader);
+    }
+    json_decref(names);
+    json_decref(later);
+    reader->drop = false;
+    return status;
+}
