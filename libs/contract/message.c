@@ -2,11 +2,12 @@
 
 #include <stdio.h>
 
-#include "base/banned.h"
 #include "base/clock.h"
 #include "base/id.h"
 #include "contract/money.h"
 #include "contract/subjects.h"
+
+#include "base/banned.h"
 
 void cyx_message_decref(json_t **json)
 {
