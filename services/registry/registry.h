@@ -1,0 +1,119 @@
+/*
+ * The registry's rules: what an enrolment must say, who is online, what the last heartbeats told.
+ * No SQL, no HTTP, no NATS, no clock: callers hand in the time.
+ *
+ * Every replica hears every heartbeat and keeps the newest of each node in a presence table;
+ * PostgreSQL keeps it at most every 10 s. A node is offline when neither has heard of it for 5
+ * heartbeats, and only a replica that has itself listened for so long may say so (one that was cut
+ * off has simply not heard).
+ *
+ * Units: ms and ns as named, money in base units, memory in bytes. Ownership: cyx_registry_node is
+ * a plain value; a presence table is the caller's from cyx_presence_create() to
+ * cyx_presence_destroy(). Threads: values any; a table has a lock of its own.
+ *
+ *     status = cyx_registry_check(&node, &err);
+ *     bool news = cyx_registry_enrol_is_news(existing, &node);
+ */
+#ifndef CYX_REGISTRY_H
+#define CYX_REGISTRY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/id.h"
+#include "base/status.h"
+
+enum {
+    CYX_REGISTRY_DEVICES_LIMIT = 32,
+    CYX_REGISTRY_NAME_BYTES = 101,
+    CYX_REGISTRY_VERSION_BYTES = 65,
+    CYX_REGISTRY_STORE_MS = 10000, /* PostgreSQL hears of a node's heartbeats at most so often */
+};
+
+enum cyx_registry_status { CYX_NODE_ONLINE, CYX_NODE_OFFLINE, CYX_NODE_DRAINING };
+const char *cyx_registry_status_name(enum cyx_registry_status status);
+bool cyx_registry_status_parse(const char *name, enum cyx_registry_status *ret_status);
+
+struct cyx_registry_device {
+    int64_t index;
+    char backend[8]; /* "cpu" or "vulkan" */
+    char name[CYX_REGISTRY_NAME_BYTES];
+    int64_t memory_bytes;
+    bool is_software;
+    int64_t threads;
+};
+
+/* What a heartbeat tells. */
+struct cyx_registry_load {
+    int64_t running_jobs;
+    double cpu_percent;
+    int64_t memory_used_bytes;
+    double images_per_second;
+};
+
+struct cyx_registry_node {
+    char id[CYX_ID_BYTES], boot_id[CYX_ID_BYTES];
+    char name[CYX_REGISTRY_NAME_BYTES], version[CYX_REGISTRY_VERSION_BYTES];
+    enum cyx_registry_status status;
+    struct cyx_registry_device devices[CYX_REGISTRY_DEVICES_LIMIT];
+    size_t n_devices;
+    int64_t host_memory_bytes, cpus;
+    int64_t price_per_hour_base_units;
+    int64_t revision; /* rises with every event that tells of this node */
+    int64_t enrolled_at_ms, last_heartbeat_at_ms;
+    struct cyx_registry_load load;
+};
+
+/* Whether an enrolment's description makes sense; errors carry the pointer to the field. */
+enum cyx_status cyx_registry_check(const struct cyx_registry_node *node, struct cyx_error *err);
+
+/* Compares secrets in a time that depends on neither's content. NULL never matches, nor does "". */
+bool cyx_registry_secret_equal(const char *given, const char *expected);
+
+/*
+ * Whether others must hear of an enrolment: a new node, one that was not online, a new boot id, or
+ * a changed description. `before` is NULL for a node that was never enrolled.
+ */
+bool cyx_registry_enrol_is_news(const struct cyx_registry_node *before,
+                                const struct cyx_registry_node *after);
+
+enum cyx_registry_verdict { CYX_VERDICT_KEEP, CYX_VERDICT_ONLINE, CYX_VERDICT_OFFLINE };
+
+/* What is known of one node when it is judged; ages in ms, negative for never. */
+struct cyx_registry_evidence {
+    enum cyx_registry_status status; /* as PostgreSQL has it */
+    int64_t stored_age_ms;           /* of the last heartbeat that PostgreSQL knows */
+    int64_t heard_age_ms;            /* of the last one heard here, from the enrolled boot id */
+    int64_t listening_ms;            /* how long this replica has heard heartbeats without a gap */
+};
+
+enum cyx_registry_verdict cyx_registry_judge(const struct cyx_registry_evidence *evidence,
+                                             int64_t lost_ms);
+
+struct cyx_presence;
+
+struct cyx_presence *cyx_presence_create(void); /* NULL when memory ran out */
+void cyx_presence_destroy(struct cyx_presence *self);
+
+/*
+ * Notes a heartbeat. One from a boot id other than the enrolled one (where that is known here) is
+ * ignored: the process that sent it has been replaced. `ret_store` becomes true when PostgreSQL is
+ * to hear of it. CYX_ERR_CONFLICT when ignored, CYX_ERR_NO_MEMORY.
+ */
+enum cyx_status cyx_presence_beat(struct cyx_presence *self, const char *node_id,
+                                  const char *boot_id, const struct cyx_registry_load *load,
+                                  int64_t now_ns, bool *ret_store);
+
+/* Tells the table which boot id is the enrolled one. */
+enum cyx_status cyx_presence_enrolled(struct cyx_presence *self, const char *node_id,
+                                      const char *boot_id);
+
+/* Age in ms of the newest heartbeat of this node and boot, -1 for none; `ret_load` may be NULL. */
+int64_t cyx_presence_age_ms(struct cyx_presence *self, const char *node_id, const char *boot_id,
+                            int64_t now_ns, struct cyx_registry_load *ret_load);
+
+/* Forgets nodes not heard for `older_than_ms`; returns how many are left. */
+size_t cyx_presence_sweep(struct cyx_presence *self, int64_t older_than_ms, int64_t now_ns);
+
+#endif
