@@ -29,6 +29,11 @@
 
 enum { CYX_RANK_LIMIT = 4, CYX_NODE_INPUTS = 6, CYX_NODE_OUTPUTS = 3, CYX_NO_VALUE = -1 };
 
+/* What cyx_graph_create() refuses beyond, with a sentence: indices of elements fit 32 bits signed. */
+#define CYX_VALUE_ELEMENTS_LIMIT INT64_C(2147483647)
+#define CYX_PARAMETERS_LIMIT (INT64_C(1) << 33)       /* elements of all parameters together */
+#define CYX_ACTIVATION_BYTES_LIMIT (INT64_C(1) << 40) /* of the forward pass */
+
 struct cyx_shape {
     int rank; /* 0 is a scalar */
     int64_t dim[CYX_RANK_LIMIT];
@@ -56,7 +61,9 @@ enum {
 };
 
 struct cyx_value {
-    const char *name; /* "conv1.weight", "conv1.weight.exp_avg", "conv1:out", "conv1:out.grad" */
+    /* "conv1.weight", "conv1.weight.exp_avg", "conv1:out", "conv1:out.grad"; "input", "target", "result".
+     * Where a ReLU is fused into the layer before it, the value carries the ReLU's name. */
+    const char *name;
     enum cyx_value_kind kind;
     enum cyx_dtype dtype;
     struct cyx_shape shape;
@@ -118,7 +125,7 @@ struct cyx_window { /* Conv2d and MaxPool2d; (height, width); "same" is resolved
 struct cyx_node {
     enum cyx_op op;
     int32_t in[CYX_NODE_INPUTS], out[CYX_NODE_OUTPUTS];
-    int n_in, n_out;
+    int n_in, n_out;  /* places in use; an optional one counts, and holds CYX_NO_VALUE */
     int32_t layer;    /* index in the spec's layers, -1 for loss and optimizer */
     bool fused_relu;  /* LINEAR, CONV2D: the activation is applied before y is written */
     struct cyx_window window;
@@ -163,6 +170,9 @@ void cyx_graph_destroy(struct cyx_graph *self);
 int32_t cyx_graph_find(const struct cyx_graph *self, const char *name);
 
 const char *cyx_op_name(enum cyx_op op);
+
+/* Floating-point operations of one node, a multiply-add counted as two; INT64_MAX when it would overflow. */
+int64_t cyx_node_flops(const struct cyx_graph *self, const struct cyx_node *node);
 
 /* What a spec costs, for quotes, matching and `describe`. FLOPs count a multiply-add as two. */
 struct cyx_model_cost {

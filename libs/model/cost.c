@@ -1,0 +1,130 @@
+/*
+ * What a model costs. FLOPs count a multiply-add as two and leave out address arithmetic; an element-wise
+ * operation counts as one an element, an optimizer by the arithmetic of its formula.
+ */
+#include "model/plan.h"
+#include "model/private.h"
+
+#include "base/banned.h"
+
+static int64_t times(int64_t a, int64_t b)
+{
+    int64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+
+static int64_t plus(int64_t a, int64_t b)
+{
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+static int64_t count(const struct cyx_graph *graph, int32_t value)
+{
+    return value == CYX_NO_VALUE ? 0 : cyx_shape_count(&graph->values[value].shape);
+}
+
+/* 2 * (elements of y) * (elements of one output's weight): for y itself, for dx and for dW alike. */
+static int64_t affine(const struct cyx_graph *graph, int32_t y, int32_t weight)
+{
+    return times(2,
+                 times(count(graph, y), count(graph, weight) / graph->values[weight].shape.dim[0]));
+}
+
+int64_t cyx_node_flops(const struct cyx_graph *self, const struct cyx_node *node)
+{
+    int64_t in = count(self, node->in[0]), out = count(self, node->out[0]);
+    switch (node->op) {
+    case CYX_OP_LINEAR:
+    case CYX_OP_CONV2D: {
+        int64_t flops = affine(self, node->out[0], node->in[1]);
+        flops = plus(flops, node->in[2] != CYX_NO_VALUE ? out : 0);
+        return plus(flops, node->fused_relu ? out : 0);
+    }
+    case CYX_OP_LINEAR_GRAD_INPUT:
+    case CYX_OP_CONV2D_GRAD_INPUT:
+        return affine(self, node->in[0], node->in[1]);
+    case CYX_OP_LINEAR_GRAD_WEIGHT:
+    case CYX_OP_CONV2D_GRAD_WEIGHT:
+        return plus(affine(self, node->in[1], node->out[0]),
+                    node->out[1] != CYX_NO_VALUE ? count(self, node->in[1]) : 0);
+    case CYX_OP_MAX_POOL2D:
+        return times(out, node->window.kernel[0] * node->window.kernel[1]);
+    case CYX_OP_MAX_POOL2D_GRAD:
+    case CYX_OP_RELU:
+    case CYX_OP_RELU_GRAD:
+        return in;
+    case CYX_OP_DROPOUT:
+    case CYX_OP_DROPOUT_GRAD:
+        return times(in, 2);
+    case CYX_OP_RESHAPE:
+        return 0;
+    case CYX_OP_ADD:
+        return out;
+    case CYX_OP_CROSS_ENTROPY: /* maximum, difference, exponential, sum, logarithm */
+        return times(in, 5);
+    case CYX_OP_CROSS_ENTROPY_GRAD: /* the softmax again, minus the target, over the count */
+        return times(in, 6);
+    case CYX_OP_SGD: /* decay, momentum, step: two each */
+        return times(in, 2 + (node->optimizer->weight_decay != 0 ? 2 : 0) +
+                             (node->in[2] != CYX_NO_VALUE ? 3 : 0));
+    case CYX_OP_ADAMW: /* decay 1, first moment 3, second 4, denominator 3, step 2 */
+        return times(in, 13);
+    case CYX_OP_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static int64_t sum_flops(const struct cyx_graph *graph, size_t n_nodes)
+{
+    int64_t sum = 0;
+    for (size_t n = 0; n < n_nodes; n++)
+        sum = plus(sum, cyx_node_flops(graph, &graph->nodes[n]));
+    return sum;
+}
+
+enum { COST_ALIGN_BYTES = 256 };
+
+/* Parameters and optimizer state, the batch, the result, and the arena by the logical sizes. */
+static enum cyx_status training_bytes(const struct cyx_graph *graph, int64_t *ret_bytes,
+                                      struct cyx_error *error)
+{
+    struct cyx_plan *plan = NULL;
+    enum cyx_status status =
+        cyx_plan_create(graph, NULL, NULL, COST_ALIGN_BYTES, NULL, &plan, error);
+    if (status != CYX_OK)
+        return status;
+    int64_t bytes = plan->arena_bytes;
+    for (size_t v = 0; v < graph->n_values; v++)
+        if (graph->values[v].kind != CYX_VALUE_TRANSIENT)
+            bytes = plus(bytes, graph_value_bytes(&graph->values[v]));
+    cyx_plan_destroy(plan);
+    *ret_bytes = bytes;
+    return CYX_OK;
+}
+
+enum cyx_status cyx_model_cost(const struct cyx_job_spec *spec, struct cyx_model_cost *ret_cost,
+                               struct cyx_error *ret_error)
+{
+    struct cyx_graph *graph = NULL;
+    struct cyx_graph_options options = {.batch = spec->data.batch_size, .training = true};
+    struct cyx_model_cost cost = {0};
+    enum cyx_status status = cyx_graph_create(spec, &options, &graph, ret_error);
+    if (status == CYX_OK)
+        status = cyx_graph_differentiate(graph, ret_error);
+    if (status == CYX_OK)
+        status = cyx_graph_add_optimizer(graph, &spec->optimizer, ret_error);
+    if (status == CYX_OK)
+        status = training_bytes(graph, &cost.training_bytes, ret_error);
+    if (status == CYX_OK) {
+        for (size_t v = 0; v < graph->n_values; v++)
+            if (graph->values[v].kind == CYX_VALUE_PARAM)
+                cost.parameters += cyx_shape_count(&graph->values[v].shape);
+        cost.forward_flops_per_sample = sum_flops(graph, graph->n_forward_nodes) / graph->batch;
+        cost.training_flops_per_sample = sum_flops(graph, graph->n_nodes) / graph->batch;
+        *ret_cost = cost;
+    }
+    cyx_graph_destroy(graph);
+    return status;
+}
