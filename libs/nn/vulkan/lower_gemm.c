@@ -1,0 +1,305 @@
+/* Linear, Conv2d and their gradients: matrix products, cut by tiles.h. Letters as in shaders/include. */
+#include "nn/vulkan/lower.h"
+
+#include <string.h>
+
+#include "nn/vulkan/tiles.h"
+
+#include "base/banned.h"
+
+enum { FLAG_BIAS = 1, FLAG_RELU = 2, FLAG_ROW_SUMS = 4 };
+
+/* `Push` of shaders/include/gemm.glsl */
+struct gemm_push {
+    uint32_t m, n, k, k_chunk, splits, tiles_n, tiles, flags;
+    uint32_t a_m, a_k, b_k, b_n;
+    uint32_t split_stride, sum_offset;
+};
+
+/* One node as products; the letters are those of the shader named. */
+struct gemm {
+    enum cyx_shader
+        shader; /* of the registers tiling; the shared one stands next in the enumeration */
+    struct cyx_vk_product product;
+    int64_t a_m, a_k, b_k, b_n; /* Linear */
+    bool a_k_major, b_k_major;
+    uint32_t geometry[15]; /* Conv2d: constants 8 to 22 of conv.glsl */
+    size_t n_geometry;
+};
+
+_Static_assert((int)CYX_SHADER_LINEAR_SHARED == (int)CYX_SHADER_LINEAR_REGISTERS + 1,
+               "shader order");
+_Static_assert((int)CYX_SHADER_CONV2D_SHARED == (int)CYX_SHADER_CONV2D_REGISTERS + 1,
+               "shader order");
+
+static const struct cyx_shape *shape_of(const struct cyx_graph *graph, int32_t value)
+{
+    return &graph->values[value].shape;
+}
+
+static struct gemm describe_linear(const struct cyx_graph *graph, const struct cyx_node *node)
+{
+    struct gemm gemm = {.shader = CYX_SHADER_LINEAR_REGISTERS, .product.groups = 1};
+    if (node->op == CYX_OP_LINEAR) { /* y(N,Out) = x(N,In) W(Out,In)ᵀ */
+        const struct cyx_shape *x = shape_of(graph, node->in[0]), *w = shape_of(graph, node->in[1]);
+        gemm.product.m = x->dim[0];
+        gemm.product.n = w->dim[0];
+        gemm.product.k = w->dim[1];
+        gemm.a_m = gemm.b_n = gemm.product.k;
+        gemm.a_k = gemm.b_k = 1;
+        gemm.a_k_major = gemm.b_k_major = true;
+    } else if (node->op == CYX_OP_LINEAR_GRAD_INPUT) { /* dx(N,In) = dy(N,Out) W(Out,In) */
+        const struct cyx_shape *dy = shape_of(graph, node->in[0]),
+                               *w = shape_of(graph, node->in[1]);
+        gemm.product.m = dy->dim[0];
+        gemm.product.n = w->dim[1];
+        gemm.product.k = w->dim[0];
+        gemm.a_m = gemm.product.k;
+        gemm.b_k = gemm.product.n;
+        gemm.a_k = gemm.b_n = 1;
+        gemm.a_k_major = true;
+    } else { /* dW(Out,In) = dy(N,Out)ᵀ x(N,In) */
+        const struct cyx_shape *x = shape_of(graph, node->in[0]),
+                               *dy = shape_of(graph, node->in[1]);
+        gemm.product.m = dy->dim[1];
+        gemm.product.n = x->dim[1];
+        gemm.product.k = x->dim[0];
+        gemm.product.may_split = true;
+        gemm.a_k = gemm.product.m;
+        gemm.b_k = gemm.product.n;
+        gemm.a_m = gemm.b_n = 1;
+    }
+    return gemm;
+}
+
+/* x(N,GROUPS*CG,H,W), dy or y(N,GROUPS*OG,OH,OW), W(GROUPS*OG,CG,KH,KW) */
+static void set_geometry(struct gemm *gemm, const struct cyx_node *node, const struct cyx_shape *x,
+                         const struct cyx_shape *y)
+{
+    const struct cyx_window *w = &node->window;
+    const int64_t geometry[] = {
+        w->groups,
+        x->dim[1] / w->groups,
+        y->dim[1] / w->groups,
+        x->dim[2],
+        x->dim[3],
+        y->dim[2],
+        y->dim[3],
+        w->kernel[0],
+        w->kernel[1],
+        w->stride[0],
+        w->stride[1],
+        w->dilation[0],
+        w->dilation[1],
+        w->pad_begin[0],
+        w->pad_begin[1],
+    };
+    gemm->n_geometry = sizeof geometry / sizeof geometry[0];
+    for (size_t i = 0; i < gemm->n_geometry; i++)
+        gemm->geometry[i] = (uint32_t)geometry[i];
+}
+
+static struct gemm describe_conv2d(const struct cyx_graph *graph, const struct cyx_node *node)
+{
+    struct gemm gemm = {.product.groups = node->window.groups};
+    bool grad_input = node->op == CYX_OP_CONV2D_GRAD_INPUT;
+    bool grad_weight = node->op == CYX_OP_CONV2D_GRAD_WEIGHT;
+    const struct cyx_shape *x = shape_of(graph, grad_input ? node->out[0] : node->in[0]);
+    const struct cyx_shape *y = shape_of(graph, grad_input    ? node->in[0]
+                                                : grad_weight ? node->in[1]
+                                                              : node->out[0]);
+    int64_t taps = node->window.kernel[0] * node->window.kernel[1];
+    int64_t cg = x->dim[1] / node->window.groups, og = y->dim[1] / node->window.groups;
+    int64_t pixels_in = x->dim[0] * x->dim[2] * x->dim[3];
+    int64_t pixels_out = y->dim[0] * y->dim[2] * y->dim[3];
+    set_geometry(&gemm, node, x, y);
+    if (grad_input) {
+        gemm.shader = CYX_SHADER_CONV2D_GRAD_INPUT_REGISTERS;
+        gemm.product.m = cg;
+        gemm.product.n = pixels_in;
+        gemm.product.k = og * taps;
+        gemm.a_k_major = true;
+    } else if (grad_weight) {
+        gemm.shader = CYX_SHADER_CONV2D_GRAD_WEIGHT_REGISTERS;
+        gemm.product.m = og;
+        gemm.product.n = cg * taps;
+        gemm.product.k = pixels_out;
+        gemm.product.may_split = true;
+        gemm.a_k_major = gemm.b_k_major = true;
+    } else {
+        gemm.shader = CYX_SHADER_CONV2D_REGISTERS;
+        gemm.product.m = og;
+        gemm.product.n = pixels_out;
+        gemm.product.k = cg * taps;
+        gemm.a_k_major = true;
+    }
+    return gemm;
+}
+
+static struct gemm describe(const struct cyx_graph *graph, const struct cyx_node *node)
+{
+    switch (node->op) {
+    case CYX_OP_LINEAR:
+    case CYX_OP_LINEAR_GRAD_INPUT:
+    case CYX_OP_LINEAR_GRAD_WEIGHT:
+        return describe_linear(graph, node);
+    default:
+        return describe_conv2d(graph, node);
+    }
+}
+
+/* Elements of one split's partial sums: dW, then db. */
+static int64_t split_elements(const struct gemm *gemm, bool row_sums)
+{
+    int64_t rows = gemm->product.m * gemm->product.groups;
+    return rows * gemm->product.n + (row_sums ? rows : 0);
+}
+
+static bool has_row_sums(const struct cyx_node *node)
+{
+    return (node->op == CYX_OP_LINEAR_GRAD_WEIGHT || node->op == CYX_OP_CONV2D_GRAD_WEIGHT) &&
+           node->n_out > 1 && node->out[1] != CYX_NO_VALUE;
+}
+
+int64_t cyx_vk_gemm_scratch_bytes(const struct cyx_device *device, const struct cyx_graph *graph,
+                                  const struct cyx_node *node)
+{
+    struct gemm gemm = describe(graph, node);
+    struct cyx_vk_cut cut;
+    cyx_vk_cut(device, &gemm.product, &cut);
+    if (cut.splits == 1)
+        return 0;
+    return cut.splits * split_elements(&gemm, has_row_sums(node)) * (int64_t)sizeof(float);
+}
+
+static enum cyx_status dispatch_gemm(struct cyx_vk_lowering *self, const struct gemm *gemm,
+                                     const struct cyx_vk_cut *cut, uint32_t flags,
+                                     struct cyx_vk_command **ret_command,
+                                     struct cyx_error *ret_error)
+{
+    const struct cyx_vk_product *product = &gemm->product;
+    bool shared = self->device->tiling == CYX_VK_TILING_SHARED;
+    int64_t rows = product->m * product->groups;
+    struct gemm_push push = {
+        .m = (uint32_t)product->m,
+        .n = (uint32_t)product->n,
+        .k = (uint32_t)product->k,
+        .k_chunk = (uint32_t)cut->k_chunk,
+        .splits = (uint32_t)cut->splits,
+        .tiles_n = (uint32_t)cut->tiles_n,
+        .tiles = (uint32_t)(cut->tiles_m * cut->tiles_n),
+        .flags = flags,
+        .a_m = (uint32_t)gemm->a_m,
+        .a_k = (uint32_t)gemm->a_k,
+        .b_k = (uint32_t)gemm->b_k,
+        .b_n = (uint32_t)gemm->b_n,
+    };
+    if (cut->splits > 1) {
+        push.split_stride = (uint32_t)split_elements(gemm, flags & FLAG_ROW_SUMS);
+        push.sum_offset = (uint32_t)(rows * product->n);
+    }
+    struct cyx_vk_dispatch dispatch = {
+        .shader = gemm->shader + (shared ? 1 : 0),
+        .constants = {cut->tile.threads, cut->tile.tile_m, cut->tile.tile_n, cut->tile.block_m,
+                      cut->tile.block_n, cut->tile.block_k, gemm->a_k_major, gemm->b_k_major},
+        .n_constants = 8 + gemm->n_geometry,
+        .push = &push,
+        .push_bytes = sizeof push,
+        .groups = cut->tiles_m * cut->tiles_n,
+        .depth = product->groups * cut->splits,
+    };
+    if (!shared) /* the registers tiling reads neither blocks nor majors: fewer pipelines */
+        memset(&dispatch.constants[3], 0, 5 * sizeof dispatch.constants[0]);
+    memcpy(&dispatch.constants[8], gemm->geometry, sizeof gemm->geometry);
+    return cyx_vk_dispatch(self, &dispatch, ret_command, ret_error);
+}
+
+/* Forward and gradient of the input: one product, bias and ReLU fused where the node says so. */
+static enum cyx_status lower_whole(struct cyx_vk_lowering *self, const struct cyx_node *node,
+                                   const struct gemm *gemm, int32_t a, int32_t b,
+                                   struct cyx_error *ret_error)
+{
+    struct cyx_vk_cut cut;
+    struct cyx_vk_command *command;
+    bool forward = node->op == CYX_OP_LINEAR || node->op == CYX_OP_CONV2D;
+    bool bias = forward && node->n_in > 2 && node->in[2] != CYX_NO_VALUE;
+    uint32_t flags = (bias ? FLAG_BIAS : 0) | (forward && node->fused_relu ? FLAG_RELU : 0);
+    cyx_vk_cut(self->device, &gemm->product, &cut);
+    enum cyx_status status = dispatch_gemm(self, gemm, &cut, flags, &command, ret_error);
+    if (status != CYX_OK)
+        return status;
+    cyx_vk_read(command, 0, cyx_vk_range_of(self, a));
+    cyx_vk_read(command, 1, cyx_vk_range_of(self, b));
+    cyx_vk_read(command, 2, cyx_vk_range_of(self, bias ? node->in[2] : a)); /* bound, not read */
+    cyx_vk_write(command, 3, cyx_vk_range_of(self, node->out[0]));
+    if (gemm->n_geometry == 0) /* linear.comp names a buffer of row sums: bound, not written */
+        cyx_vk_write(command, 4, cyx_vk_range_of(self, node->out[0]));
+    return CYX_OK;
+}
+
+/* dW and db straight, or as splits that a second stage adds up in order. */
+static enum cyx_status lower_weight(struct cyx_vk_lowering *self, const struct cyx_node *node,
+                                    const struct gemm *gemm, int32_t x, int32_t dy,
+                                    struct cyx_error *ret_error)
+{
+    struct cyx_vk_cut cut;
+    struct cyx_vk_command *command;
+    bool sums = has_row_sums(node);
+    struct cyx_vk_range dw = cyx_vk_range_of(self, node->out[0]);
+    struct cyx_vk_range db = sums ? cyx_vk_range_of(self, node->out[1]) : dw;
+    cyx_vk_cut(self->device, &gemm->product, &cut);
+    bool split = cut.splits > 1;
+    enum cyx_status status =
+        dispatch_gemm(self, gemm, &cut, sums ? FLAG_ROW_SUMS : 0, &command, ret_error);
+    if (status != CYX_OK)
+        return status;
+    cyx_vk_read(command, 0, cyx_vk_range_of(self, dy));
+    cyx_vk_read(command, 1, cyx_vk_range_of(self, x));
+    cyx_vk_read(command, 2, cyx_vk_range_of(self, dy)); /* no bias: bound, not read */
+    cyx_vk_write(command, 3, split ? self->scratch : dw);
+    cyx_vk_write(command, 4, split ? self->scratch : db);
+    if (!split)
+        return CYX_OK;
+
+    int64_t rows = gemm->product.m * gemm->product.groups;
+    const struct {
+        uint32_t count, sum_count, splits, stride;
+    } push = {(uint32_t)(rows * gemm->product.n), (uint32_t)(sums ? rows : 0), (uint32_t)cut.splits,
+              (uint32_t)split_elements(gemm, sums)};
+    uint32_t threads = cyx_vk_elementwise_threads(self->device);
+    struct cyx_vk_dispatch dispatch = {
+        .shader = CYX_SHADER_SUM_SPLITS,
+        .constants = {threads},
+        .n_constants = 1,
+        .push = &push,
+        .push_bytes = sizeof push,
+        .groups = (split_elements(gemm, sums) + threads - 1) / threads,
+        .depth = 1,
+    };
+    status = cyx_vk_dispatch(self, &dispatch, &command, ret_error);
+    if (status != CYX_OK)
+        return status;
+    cyx_vk_read(command, 0, self->scratch);
+    cyx_vk_write(command, 1, dw);
+    cyx_vk_write(command, 2, db);
+    return CYX_OK;
+}
+
+enum cyx_status cyx_vk_lower_linear(struct cyx_vk_lowering *self, const struct cyx_node *node,
+                                    struct cyx_error *ret_error)
+{
+    struct gemm gemm = describe_linear(self->graph, node);
+    if (node->op == CYX_OP_LINEAR_GRAD_WEIGHT)
+        return lower_weight(self, node, &gemm, node->in[0], node->in[1], ret_error);
+    return lower_whole(self, node, &gemm, node->in[0], node->in[1], ret_error);
+}
+
+enum cyx_status cyx_vk_lower_conv2d(struct cyx_vk_lowering *self, const struct cyx_node *node,
+                                    struct cyx_error *ret_error)
+{
+    struct gemm gemm = describe_conv2d(self->graph, node);
+    if (node->op == CYX_OP_CONV2D_GRAD_WEIGHT)
+        return lower_weight(self, node, &gemm, node->in[0], node->in[1], ret_error);
+    /* A is the weight: in: x W b? forwards, in: dy W backwards */
+    return lower_whole(self, node, &gemm, node->in[1], node->in[0], ret_error);
+}

@@ -1,0 +1,157 @@
+/* Which GPU: usable ones only, discrete before integrated before virtual before software. */
+#include "nn/vulkan/device.h"
+
+#include <string.h>
+
+#include "base/banned.h"
+
+enum { DEVICES_LIMIT = 32, FAMILIES_LIMIT = 32 };
+
+struct candidate {
+    VkPhysicalDevice physical;
+    uint32_t family;
+    int rank;
+    const char *lacks; /* why it cannot be used, NULL when it can */
+    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
+};
+
+static int rank_of(VkPhysicalDeviceType type)
+{
+    switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+        return 0;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+        return 1;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+        return 2;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU:
+        return 3;
+    default:
+        return 4;
+    }
+}
+
+/* A family for compute alone runs beside the desktop's drawing; else any that computes. */
+static bool find_family(struct cyx_device *self, VkPhysicalDevice physical, uint32_t *ret_family)
+{
+    VkQueueFamilyProperties families[FAMILIES_LIMIT];
+    uint32_t count = FAMILIES_LIMIT;
+    bool found = false;
+    self->vk.GetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT))
+            continue;
+        bool compute_only = !(families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT);
+        if (!found || compute_only)
+            *ret_family = i;
+        found = true;
+        if (compute_only)
+            break;
+    }
+    return found;
+}
+
+static void judge(struct cyx_device *self, struct candidate *candidate)
+{
+    VkPhysicalDeviceProperties properties;
+    self->vk.GetPhysicalDeviceProperties(candidate->physical, &properties);
+    candidate->rank = rank_of(properties.deviceType);
+    memcpy(candidate->name, properties.deviceName, sizeof candidate->name);
+    candidate->lacks = NULL;
+    if (properties.apiVersion < VK_API_VERSION_1_2) {
+        candidate->lacks = "Vulkan 1.2 (update its driver)";
+        return;
+    }
+    VkPhysicalDeviceVulkan12Features features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceFeatures2 features2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                           .pNext = &features};
+    self->vk.GetPhysicalDeviceFeatures2(candidate->physical, &features2);
+    if (!features.timelineSemaphore)
+        candidate->lacks = "timeline semaphores";
+    else if (!find_family(self, candidate->physical, &candidate->family))
+        candidate->lacks = "a compute queue";
+    else if (properties.limits.maxPerStageDescriptorStorageBuffers < CYX_VK_BINDINGS)
+        candidate->lacks = "five storage buffers a shader";
+    else if (properties.limits.minStorageBufferOffsetAlignment > CYX_VK_ALIGN)
+        candidate->lacks = "storage buffers aligned to 256 bytes";
+    else if (properties.limits.maxComputeWorkGroupInvocations < 128)
+        candidate->lacks = "workgroups of 128";
+}
+
+/* Ranks ascending, the loader's order among equals. */
+static void sort(struct candidate *list, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct candidate moving = list[i];
+        size_t j = i;
+        for (; j > 0 && list[j - 1].rank > moving.rank; j--)
+            list[j] = list[j - 1];
+        list[j] = moving;
+    }
+}
+
+static void read_limits(struct cyx_device *self)
+{
+    VkPhysicalDeviceMaintenance3Properties maintenance3 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES};
+    VkPhysicalDeviceIDProperties id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES,
+                                       .pNext = &maintenance3};
+    VkPhysicalDeviceSubgroupProperties subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, .pNext = &id};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup};
+    self->vk.GetPhysicalDeviceProperties2(self->physical, &properties);
+    self->properties = properties.properties;
+    self->subgroup_size = subgroup.subgroupSize;
+    self->max_allocation_bytes = maintenance3.maxMemoryAllocationSize > INT64_MAX
+                                     ? INT64_MAX
+                                     : (int64_t)maintenance3.maxMemoryAllocationSize;
+    memcpy(self->uuid, id.deviceUUID, sizeof self->uuid);
+
+    VkPhysicalDeviceVulkan12Features features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceFeatures2 features2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                           .pNext = &features};
+    self->vk.GetPhysicalDeviceFeatures2(self->physical, &features2);
+    self->subgroup_broadcast = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BALLOT_BIT) &&
+                               (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+                               features.subgroupBroadcastDynamicId;
+    self->vk.GetPhysicalDeviceMemoryProperties(self->physical, &self->memory);
+}
+
+enum cyx_status cyx_vk_select(struct cyx_device *self, int index, struct cyx_error *ret_error)
+{
+    VkPhysicalDevice physical[DEVICES_LIMIT];
+    struct candidate usable[DEVICES_LIMIT], refused = {0};
+    uint32_t count = DEVICES_LIMIT;
+    size_t n_usable = 0;
+    VkResult result = self->vk.EnumeratePhysicalDevices(self->instance, &count, physical);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+        count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct candidate candidate = {.physical = physical[i]};
+        judge(self, &candidate);
+        if (candidate.lacks)
+            refused = candidate;
+        else
+            usable[n_usable++] = candidate;
+    }
+    if (n_usable == 0 && refused.lacks)
+        return cyx_error_set(ret_error, CYX_ERR_UNAVAILABLE, NULL,
+                             "no usable Vulkan device: %s lacks %s", refused.name, refused.lacks);
+    if (n_usable == 0)
+        return cyx_error_set(
+            ret_error, CYX_ERR_UNAVAILABLE, NULL,
+            "no Vulkan device on this machine: install mesa-vulkan-drivers, or the "
+            "GPU maker's driver");
+    if (index < 0 || (size_t)index >= n_usable)
+        return cyx_error_set(ret_error, CYX_ERR_UNAVAILABLE, NULL,
+                             "there is no Vulkan device %d: this machine has %zu, counted from 0",
+                             index, n_usable);
+    sort(usable, n_usable);
+    self->physical = usable[index].physical;
+    self->queue_family = usable[index].family;
+    read_limits(self);
+    return CYX_OK;
+}

@@ -1,0 +1,116 @@
+#include "nn/vulkan/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+static bool persists(const struct cyx_value *value)
+{
+    return value->kind == CYX_VALUE_PARAM || value->kind == CYX_VALUE_STATE;
+}
+
+/* Names and offsets of the graph's persistent values; false when memory ran out. */
+static bool lay_out(struct cyx_session *self, const struct cyx_graph *graph, int64_t *ret_bytes)
+{
+    int64_t bytes = 0;
+    self->values = calloc(graph->n_values ? graph->n_values : 1, sizeof *self->values);
+    if (!self->values)
+        return false;
+    for (size_t i = 0; i < graph->n_values; i++) {
+        const struct cyx_value *value = &graph->values[i];
+        if (!persists(value))
+            continue;
+        struct cyx_vk_persistent *persistent = &self->values[self->n_values];
+        persistent->name = strdup(value->name);
+        if (!persistent->name)
+            return false;
+        self->n_values++;
+        persistent->count = cyx_shape_count(&value->shape);
+        persistent->offset_bytes = bytes;
+        bytes += cyx_vk_align(persistent->count * (int64_t)sizeof(float));
+    }
+    *ret_bytes = bytes;
+    return true;
+}
+
+enum cyx_status cyx_vk_session_create(struct cyx_device *device, const struct cyx_graph *graph,
+                                      struct cyx_session **ret_session, struct cyx_error *ret_error)
+{
+    int64_t bytes = 0;
+    struct cyx_session *self = calloc(1, sizeof *self);
+    enum cyx_status status = CYX_OK;
+    if (self)
+        self->device = device;
+    if (!self || !lay_out(self, graph, &bytes))
+        status = cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "out of memory");
+    if (status == CYX_OK)
+        status =
+            cyx_vk_buffer_create(device, bytes, false, "the model's parameters and optimizer state",
+                                 &self->buffer, ret_error);
+    if (status == CYX_OK)
+        status = cyx_vk_zero(device, &self->buffer, ret_error);
+    status = cyx_vk_checked(device, status, ret_error);
+    if (status != CYX_OK) {
+        cyx_vk_session_destroy(self);
+        return status;
+    }
+    *ret_session = self;
+    return CYX_OK;
+}
+
+void cyx_vk_session_destroy(struct cyx_session *self)
+{
+    if (!self)
+        return;
+    cyx_vk_buffer_destroy(self->device, &self->buffer);
+    for (size_t i = 0; i < self->n_values; i++)
+        free(self->values[i].name);
+    free(self->values);
+    free(self);
+}
+
+const struct cyx_vk_persistent *cyx_vk_session_find(const struct cyx_session *self,
+                                                    const char *name)
+{
+    for (size_t i = 0; i < self->n_values; i++) {
+        if (strcmp(self->values[i].name, name) == 0)
+            return &self->values[i];
+    }
+    return NULL;
+}
+
+static enum cyx_status find(const struct cyx_session *self, const char *name, size_t count,
+                            const struct cyx_vk_persistent **ret_value, struct cyx_error *ret_error)
+{
+    const struct cyx_vk_persistent *value = cyx_vk_session_find(self, name);
+    if (!value)
+        return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, NULL, "the model has no value %s", name);
+    if ((size_t)value->count != count)
+        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL, "%s has %lld elements, got %zu",
+                             name, (long long)value->count, count);
+    *ret_value = value;
+    return CYX_OK;
+}
+
+enum cyx_status cyx_vk_value_write(struct cyx_session *self, const char *name, const float *data,
+                                   size_t count, struct cyx_error *ret_error)
+{
+    const struct cyx_vk_persistent *value;
+    enum cyx_status status = find(self, name, count, &value, ret_error);
+    if (status == CYX_OK)
+        status = cyx_vk_upload(self->device, &self->buffer, value->offset_bytes, data,
+                               (int64_t)(count * sizeof *data), ret_error);
+    return cyx_vk_checked(self->device, status, ret_error);
+}
+
+enum cyx_status cyx_vk_value_read(struct cyx_session *self, const char *name, float *ret_data,
+                                  size_t count, struct cyx_error *ret_error)
+{
+    const struct cyx_vk_persistent *value;
+    enum cyx_status status = find(self, name, count, &value, ret_error);
+    if (status == CYX_OK)
+        status = cyx_vk_download(self->device, &self->buffer, value->offset_bytes, ret_data,
+                                 (int64_t)(count * sizeof *ret_data), ret_error);
+    return cyx_vk_checked(self->device, status, ret_error);
+}
