@@ -39,25 +39,6 @@ static void lay_out_ring(struct cyx_program *self)
         self->result_offset + cyx_vk_align(CYX_RESULT_ELEMENTS * (int64_t)sizeof(float));
 }
 
-/* Every transient and every node's scratch behind one another, nothing shared: CYXWIZ_KEEP_VALUES=1. */
-static int64_t plan_apart(const struct cyx_graph *graph, const int64_t *sizes,
-                          const int64_t *scratch, int64_t *ret_offsets,
-                          int64_t *ret_scratch_offsets)
-{
-    int64_t bytes = 0;
-    for (size_t i = 0; i < graph->n_values; i++) {
-        ret_offsets[i] = bytes;
-        if (graph->values[i].kind == CYX_VALUE_TRANSIENT &&
-            graph->values[i].alias_of == CYX_NO_VALUE)
-            bytes += cyx_vk_align(sizes[i]);
-    }
-    for (size_t i = 0; i < graph->n_nodes; i++) {
-        ret_scratch_offsets[i] = bytes;
-        bytes += cyx_vk_align(scratch[i]);
-    }
-    return bytes;
-}
-
 static enum cyx_status plan_arena(struct cyx_program *self, const int64_t *scratch,
                                   int64_t *ret_offsets, int64_t *ret_scratch_offsets,
                                   int64_t *ret_bytes, struct cyx_error *ret_error)
@@ -68,19 +49,14 @@ static enum cyx_status plan_arena(struct cyx_program *self, const int64_t *scrat
         return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "out of memory");
     for (size_t i = 0; i < graph->n_values; i++)
         sizes[i] = value_bytes(graph, (int32_t)i);
-    enum cyx_status status = CYX_OK;
-    if (self->keeps_values) {
-        *ret_bytes = plan_apart(graph, sizes, scratch, ret_offsets, ret_scratch_offsets);
-    } else {
-        struct cyx_plan *plan = NULL;
-        status = cyx_plan_create(graph, sizes, scratch, CYX_VK_ALIGN, ret_scratch_offsets, &plan,
-                                 ret_error);
-        if (status == CYX_OK) {
-            memcpy(ret_offsets, plan->offset_bytes, graph->n_values * sizeof *ret_offsets);
-            *ret_bytes = plan->arena_bytes;
-        }
-        cyx_plan_destroy(plan);
+    struct cyx_plan *plan = NULL;
+    enum cyx_status status = (self->keeps_values ? cyx_plan_create_apart : cyx_plan_create)(
+        graph, sizes, scratch, CYX_VK_ALIGN, ret_scratch_offsets, &plan, ret_error);
+    if (status == CYX_OK) {
+        memcpy(ret_offsets, plan->offset_bytes, graph->n_values * sizeof *ret_offsets);
+        *ret_bytes = plan->arena_bytes;
     }
+    cyx_plan_destroy(plan);
     free(sizes);
     return status;
 }
