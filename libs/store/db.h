@@ -130,6 +130,9 @@ enum cyx_status cyx_db_script(struct cyx_db_conn *conn, const char *sql, struct 
 /* The constraint that the last statement of this connection broke, "" when none. */
 const char *cyx_db_constraint(const struct cyx_db_conn *conn);
 
+/* The five characters of the last statement's SQLSTATE, "" when it succeeded. */
+const char *cyx_db_sqlstate(const struct cyx_db_conn *conn);
+
 size_t cyx_db_rows(const struct cyx_db_result *result);
 /* Rows that an insert, update or delete touched. */
 size_t cyx_db_affected(const struct cyx_db_result *result);
