@@ -182,6 +182,12 @@ enum cyx_status cyx_job_spec_parse(const char *json, size_t length, struct cyx_j
 
 void cyx_job_spec_destroy(struct cyx_job_spec *self);
 
+/*
+ * The JSON Schema (draft 2020-12) of a job spec, made from the parser's own tables; free() it. NULL when memory
+ * ran out. docs/contracts/job.schema.json is this text.
+ */
+char *cyx_job_schema_text(void);
+
 /* "Conv2d" and so on, as the spec spells it. */
 const char *cyx_layer_type_name(enum cyx_layer_type type);
 const char *cyx_priority_name(enum cyx_priority priority);

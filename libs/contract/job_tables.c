@@ -61,10 +61,10 @@ static const struct spec_field conv2d_fields[] = {
      .max = WINDOW_MAX,
      .read = spec_read_padding,
      .help = "Zeros around the input; \"same\" keeps height and width (stride 1), \"valid\" is 0.",
-     .schema = "\"anyOf\":[{\"enum\":[\"same\",\"valid\"]},"
+     .schema = "{\"anyOf\":[{\"enum\":[\"same\",\"valid\"]},"
                "{\"type\":\"integer\",\"minimum\":0,\"maximum\":1024},"
                "{\"type\":\"array\",\"minItems\":2,\"maxItems\":2,"
-               "\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":1024}}],\"default\":0"},
+               "\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":1024}}],\"default\":0}"},
     {WINDOW("dilation", conv2d.dilation, 1, 1, "Distance between the kernel's elements.")},
     {.key = "groups",
      .kind = SPEC_INTEGER,
@@ -171,12 +171,12 @@ static const struct spec_field layer_common[] = {
     {.key = "name",
      .kind = SPEC_TAG,
      .help = "Unique; the first part of its weights' names. The layer's index when left out.",
-     .schema =
-         "\"type\":\"string\",\"maxLength\":64,\"pattern\":\"^([A-Za-z_][A-Za-z0-9_]*|[0-9]+)$\""},
+     .schema = "{\"type\":\"string\",\"maxLength\":64,\"pattern\":\"^([A-Za-z_][A-Za-z0-9_]*|[0-9]+"
+               ")$\"}"},
     {.key = "inputs",
      .kind = SPEC_TAG,
      .help = "Names of earlier layers, or \"input\"; the layer before when left out.",
-     .schema = "\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}"},
+     .schema = "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}"},
 };
 
 const struct spec_union spec_layers = {
@@ -193,9 +193,9 @@ const struct spec_union spec_layers = {
 
 #define AT(member) offsetof(struct cyx_transform_spec, member)
 #define CHANNEL_SCHEMA(range)                                                                      \
-    "\"anyOf\":[{\"type\":\"number\"," range                                                       \
+    "{\"anyOf\":[{\"type\":\"number\"," range                                                      \
     "},{\"type\":\"array\",\"minItems\":1,\"maxItems\":4,"                                         \
-    "\"items\":{\"type\":\"number\"," range "}}]"
+    "\"items\":{\"type\":\"number\"," range "}}]}"
 
 static const struct spec_field normalize_fields[] = {
     {.key = "mean",
@@ -360,8 +360,8 @@ static const struct spec_field adamw_fields[] = {
      .below_max = true,
      .read = spec_read_betas,
      .help = "How slowly the two moments forget.",
-     .schema = "\"type\":\"array\",\"minItems\":2,\"maxItems\":2,\"items\":{\"type\":\"number\","
-               "\"minimum\":0,\"exclusiveMaximum\":1},\"default\":[0.9,0.999]"},
+     .schema = "{\"type\":\"array\",\"minItems\":2,\"maxItems\":2,\"items\":{\"type\":\"number\","
+               "\"minimum\":0,\"exclusiveMaximum\":1},\"default\":[0.9,0.999]}"},
     {.key = "eps",
      .kind = SPEC_NUMBER,
      .offset = AT(eps),
@@ -525,14 +525,14 @@ static const struct spec_field job_fields[] = {
     {.key = "$schema",
      .kind = SPEC_IGNORED,
      .help = "For editors; ignored.",
-     .schema = "\"type\":\"string\""},
+     .schema = "{\"type\":\"string\"}"},
     {.key = "name",
      .kind = SPEC_CUSTOM,
      .offset = AT(name),
      .required = true,
      .read = spec_read_job_name,
      .help = "What people call the job.",
-     .schema = "\"type\":\"string\",\"minLength\":1,\"maxLength\":100"},
+     .schema = "{\"type\":\"string\",\"minLength\":1,\"maxLength\":100}"},
     {.key = "model",
      .kind = SPEC_OBJECT,
      .required = true,
@@ -579,8 +579,8 @@ static const struct spec_field job_fields[] = {
      .offset = AT(metric_accuracy),
      .read = spec_read_metrics,
      .help = "What is measured besides the loss.",
-     .schema = "\"type\":\"array\",\"maxItems\":1,\"items\":{\"enum\":[\"accuracy\"]},"
-               "\"default\":[\"accuracy\"]"},
+     .schema = "{\"type\":\"array\",\"maxItems\":1,\"items\":{\"enum\":[\"accuracy\"]},"
+               "\"default\":[\"accuracy\"]}"},
     {.key = "resources",
      .kind = SPEC_OBJECT,
      .offset = AT(resources),
@@ -597,8 +597,8 @@ static const struct spec_field job_fields[] = {
      .offset = AT(budget_base_units),
      .read = spec_read_budget,
      .help = "The most that the job may cost, an amount with its unit.",
-     .schema = "\"type\":\"string\",\"pattern\":\"^(0|[1-9][0-9]*)(\\\\.[0-9]{1,9})? CYX$\","
-               "\"default\":\"10 CYX\",\"examples\":[\"2.5 CYX\"]"},
+     .schema = "{\"type\":\"string\",\"pattern\":\"^(0|[1-9][0-9]*)(\\\\.[0-9]{1,9})? CYX$\","
+               "\"default\":\"10 CYX\",\"examples\":[\"2.5 CYX\"]}"},
     {.key = "checkpoint",
      .kind = SPEC_OBJECT,
      .object = &checkpoint_object,

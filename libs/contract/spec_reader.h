@@ -78,7 +78,7 @@ struct spec_field {
     size_t items_min, items_max; /* UNION_LIST */
     spec_read_fn *read;
     const char *help;   /* one sentence, for the schema */
-    const char *schema; /* CUSTOM: what the schema says of it, as JSON members */
+    const char *schema; /* TAG, IGNORED, CUSTOM: what the schema says of it, a JSON object */
 };
 
 /* An object's table; `check` judges the members together once all are read. */
