@@ -163,6 +163,8 @@ static struct cyx_bus *bus_new(const struct cyx_bus_options *options)
     snprintf(self->inbox_prefix, sizeof(self->inbox_prefix), "%s",
              prefix && *prefix ? prefix : "_INBOX");
     self->queue_limit = options->queue_limit ? options->queue_limit : 1024;
+    self->observe = options->observe;
+    self->observe_ctx = options->observe_ctx;
     self->tasks_tail = &self->tasks;
     pthread_mutex_init(&self->lock, NULL);
     pthread_condattr_t monotonic;
@@ -281,6 +283,7 @@ static void listeners_free(struct cyx_bus *self)
     for (struct cyx_bus_listener *next, *l = self->listeners; l; l = next) {
         next = l->next;
         natsSubscription_Destroy(l->sub);
+        free(l->subject);
         free(l);
     }
 }

@@ -62,6 +62,10 @@ struct cyx_bus_options {
     unsigned workers;         /* threads for request handlers; 0 means 4 */
     size_t queue_limit; /* requests waiting for a worker before callers get "busy"; 0 means 1024 */
     int64_t wait_ms;    /* how long connect waits for a server to appear; 0 means 10,000 */
+    /* Called behind each request answered, on the worker's thread, for metrics; may be NULL. `subject` is as given to
+     * cyx_bus_serve(). */
+    void (*observe)(void *ctx, const char *subject, enum cyx_status status, double seconds);
+    void *observe_ctx;
 };
 
 /*

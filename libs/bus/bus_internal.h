@@ -20,6 +20,7 @@ enum { CYX_BUS_ASYNC_SLOTS = 4096, CYX_BUS_INBOX_BYTES = 160 };
 struct cyx_bus_listener {
     struct cyx_bus *bus;
     natsSubscription *sub;
+    char *subject;
     cyx_bus_handler handler;   /* served subject */
     cyx_bus_callback callback; /* plain subscription */
     void *ctx;
@@ -57,6 +58,8 @@ struct cyx_bus {
     jsCtx *js;
     char inbox_prefix[64];
     _Atomic unsigned reconnects;
+    void (*observe)(void *ctx, const char *subject, enum cyx_status status, double seconds);
+    void *observe_ctx;
 
     pthread_mutex_t lock;   /* guards what follows */
     pthread_cond_t changed; /* broadcast at every change that somebody may wait for */

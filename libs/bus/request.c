@@ -46,7 +46,7 @@ static void reply_error(struct cyx_bus *self, natsMsg *request, const struct cyx
         send_reply(self, request, meta, &reply);
 }
 
-static void answer(struct cyx_bus *self, struct cyx_bus_listener *listener, natsMsg *msg)
+static enum cyx_status answer(struct cyx_bus *self, struct cyx_bus_listener *listener, natsMsg *msg)
 {
     struct cyx_bus_message request;
     cyx_bus_msg_view(msg, &request);
@@ -65,10 +65,11 @@ static void answer(struct cyx_bus *self, struct cyx_bus_listener *listener, nats
                                reply.length, CYX_BUS_PAYLOAD_BYTES);
     if (status == CYX_OK) {
         send_reply(self, msg, &request.meta, &reply);
-        return;
+        return CYX_OK;
     }
     err.status = status;
     reply_error(self, msg, &request.meta, &err);
+    return status;
 }
 
 static struct cyx_bus_task *task_pop(struct cyx_bus *self)
@@ -97,7 +98,11 @@ static void *worker_main(void *ctx)
         }
         self->running++;
         pthread_mutex_unlock(&self->lock);
-        answer(self, task->listener, task->msg);
+        int64_t start_ns = cyx_clock_monotonic_ns();
+        enum cyx_status status = answer(self, task->listener, task->msg);
+        if (self->observe)
+            self->observe(self->observe_ctx, task->listener->subject, status,
+                          (double)(cyx_clock_monotonic_ns() - start_ns) / 1e9);
         natsMsg_Destroy(task->msg);
         free(task);
         pthread_mutex_lock(&self->lock);
@@ -192,12 +197,18 @@ static enum cyx_status listen_on(struct cyx_bus *self, const char *subject, cons
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "bus: out of memory");
     *listener = *what;
     listener->bus = self;
+    listener->subject = strdup(subject);
+    if (!listener->subject) {
+        free(listener);
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "bus: out of memory");
+    }
     natsMsgHandler handler = listener->handler ? on_request : on_message;
     natsStatus code = queue_group ? natsConnection_QueueSubscribe(&listener->sub, self->nc, subject,
                                                                   queue_group, handler, listener)
                                   : natsConnection_Subscribe(&listener->sub, self->nc, subject,
                                                              handler, listener);
     if (code != NATS_OK) {
+        free(listener->subject);
         free(listener);
         return cyx_bus_fail(code, subject, err);
     }

@@ -90,7 +90,8 @@ struct cyx_db_param {
 };
 
 #define CYX_DB_TEXT(v)                                                                             \
-    ((struct cyx_db_param){.kind = CYX_DB_KIND_TEXT, .pointer = (v)}) /* also json, uuid, numeric  \
+    ((struct cyx_db_param){.kind = CYX_DB_KIND_TEXT,                                               \
+                           .pointer = (v)}) /* also json, uuid, numeric  \
                                                                        */
 #define CYX_DB_NULL ((struct cyx_db_param){.kind = CYX_DB_KIND_TEXT, .pointer = NULL})
 #define CYX_DB_INT(v) ((struct cyx_db_param){.kind = CYX_DB_KIND_INT, .integer = (int64_t)(v)})
