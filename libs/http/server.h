@@ -138,7 +138,8 @@ enum cyx_status cyx_http_respond_buf(struct cyx_http_response *self, int status,
 /* No body: 204, or a redirect together with a Location header. */
 enum cyx_status cyx_http_respond_empty(struct cyx_http_response *self, int status);
 
-/* problem+json from an error; `status` 0 takes cyx_status_http(error->status). */
+/* Answers by problem+json; `status` 0 takes cyx_status_http(error->status). Gives error->status
+ * back, for the handler to return. */
 enum cyx_status cyx_http_respond_problem(struct cyx_http_response *self, int status,
                                          const struct cyx_error *error);
 
@@ -256,7 +257,7 @@ struct cyx_http_options {
     size_t max_target_bytes;  /* 0: 8 KiB */
     size_t max_body_bytes;    /* 0: 1 MiB */
     int header_deadline_ms;   /* from the first byte to the end of the headers; 0: 10 s */
-    int request_deadline_ms;  /* to the end of the body; 0: 30 s */
+    int request_deadline_ms;  /* from there to the end of the body; 0: 30 s */
     int idle_timeout_ms;      /* a connection without traffic; rounded up to seconds; 0: 60 s */
     /* Runs before each handler (and before a sink's begin and a WebSocket's accept) on the worker:
      * to authenticate, to limit rates. Not CYX_OK: answered from response->error. May be NULL. */
