@@ -19,22 +19,21 @@ static json_t *json_column(const struct cyx_db_result *rows, size_t row, int col
 
 static json_t *model_json(const struct cyx_db_result *rows, size_t row)
 {
-    return json_pack(
-        "{s:s, s:s, s:s, s:I, s:s, s:s, s:o, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id",
-        cyx_db_text(rows, row, STORE_MODEL_ID), "account_id",
-        cyx_db_text(rows, row, STORE_MODEL_ACCOUNT), "name",
-        cyx_db_text(rows, row, STORE_MODEL_NAME), "version",
-        (json_int_t)cyx_db_int(rows, row, STORE_MODEL_VERSION), "visibility",
-        cyx_db_text(rows, row, STORE_MODEL_VISIBILITY), "job_id",
-        cyx_db_text(rows, row, STORE_MODEL_JOB), "node_id",
-        cyx_message_new_text(cyx_db_text(rows, row, STORE_MODEL_NODE)), "sha256",
-        cyx_db_text(rows, row, STORE_MODEL_SHA256), "bytes",
-        (json_int_t)cyx_db_int(rows, row, STORE_MODEL_BYTES), "format",
-        cyx_db_text(rows, row, STORE_MODEL_FORMAT), "dataset",
-        cyx_db_text(rows, row, STORE_MODEL_DATASET), "spec",
-        json_column(rows, row, STORE_MODEL_SPEC), "metrics",
-        json_column(rows, row, STORE_MODEL_METRICS), "created_at",
-        cyx_message_new_time(cyx_db_time_ms(rows, row, STORE_MODEL_CREATED_AT)));
+    return json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:o, s:s, s:I, s:s, s:s, s:o, s:o, s:o}", "id",
+                     cyx_db_text(rows, row, STORE_MODEL_ID), "account_id",
+                     cyx_db_text(rows, row, STORE_MODEL_ACCOUNT), "name",
+                     cyx_db_text(rows, row, STORE_MODEL_NAME), "version",
+                     (json_int_t)cyx_db_int(rows, row, STORE_MODEL_VERSION), "visibility",
+                     cyx_db_text(rows, row, STORE_MODEL_VISIBILITY), "job_id",
+                     cyx_db_text(rows, row, STORE_MODEL_JOB), "node_id",
+                     cyx_message_new_text(cyx_db_text(rows, row, STORE_MODEL_NODE)), "sha256",
+                     cyx_db_text(rows, row, STORE_MODEL_SHA256), "bytes",
+                     (json_int_t)cyx_db_int(rows, row, STORE_MODEL_BYTES), "format",
+                     cyx_db_text(rows, row, STORE_MODEL_FORMAT), "dataset",
+                     cyx_db_text(rows, row, STORE_MODEL_DATASET), "spec",
+                     json_column(rows, row, STORE_MODEL_SPEC), "metrics",
+                     json_column(rows, row, STORE_MODEL_METRICS), "created_at",
+                     cyx_message_new_time(cyx_db_time_ms(rows, row, STORE_MODEL_CREATED_AT)));
 }
 
 static enum cyx_status run_list(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)

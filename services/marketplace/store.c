@@ -59,7 +59,6 @@ enum cyx_status store_get_model(struct cyx_db_conn *conn, const char *account_id
                                 const char *model_id, struct cyx_db_result **ret_row,
                                 struct cyx_error *err)
 {
-    return cyx_db_query_one(conn,
-                            "SELECT " COLUMNS " FROM model WHERE account_id = $1 AND id = $2",
+    return cyx_db_query_one(conn, "SELECT " COLUMNS " FROM model WHERE account_id = $1 AND id = $2",
                             ret_row, err, CYX_DB_TEXT(account_id), CYX_DB_TEXT(model_id));
 }

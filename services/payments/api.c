@@ -59,14 +59,13 @@ static json_t *statement_json(const struct cyx_db_result *rows, int64_t limit)
     json_t *entries = json_array();
     for (size_t i = 0; i < count && i < (size_t)limit; i++)
         json_array_append_new(
-            entries,
-            json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:s}", "id", cyx_db_text(rows, i, 0), "at",
-                      cyx_message_new_time(cyx_db_time_ms(rows, i, 1)), "kind",
-                      cyx_db_text(rows, i, 2), "amount",
-                      cyx_message_new_amount(cyx_db_int(rows, i, 3)), "balance",
-                      cyx_message_new_amount(cyx_db_int(rows, i, 4)), "job_id",
-                      cyx_message_new_text(cyx_db_text(rows, i, 5)), "memo",
-                      cyx_db_text(rows, i, 6)));
+            entries, json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:s}", "id", cyx_db_text(rows, i, 0),
+                               "at", cyx_message_new_time(cyx_db_time_ms(rows, i, 1)), "kind",
+                               cyx_db_text(rows, i, 2), "amount",
+                               cyx_message_new_amount(cyx_db_int(rows, i, 3)), "balance",
+                               cyx_message_new_amount(cyx_db_int(rows, i, 4)), "job_id",
+                               cyx_message_new_text(cyx_db_text(rows, i, 5)), "memo",
+                               cyx_db_text(rows, i, 6)));
     return json_pack("{s:o, s:o}", "entries", entries, "next_cursor", cyx_message_new_text(next));
 }
 
@@ -111,14 +110,14 @@ enum cyx_status api_job(void *ctx, const struct cyx_bus_message *request, struct
     if (status != CYX_OK)
         return status;
     const struct store_escrow *e = &read.escrow;
-    return cyx_message_write(
-        json_pack("{s:{s:s, s:o, s:o, s:o, s:o, s:o, s:o}}", "escrow", "state", e->state, "held",
-                  cyx_message_new_amount(e->held), "released", cyx_message_new_amount(e->released),
-                  "refunded", cyx_message_new_amount(e->refunded), "node_share",
-                  cyx_message_new_amount(e->node_share), "platform_fee",
-                  cyx_message_new_amount(e->platform_fee), "reason",
-                  cyx_message_new_text(e->reason)),
-        reply, err);
+    return cyx_message_write(json_pack("{s:{s:s, s:o, s:o, s:o, s:o, s:o, s:o}}", "escrow", "state",
+                                       e->state, "held", cyx_message_new_amount(e->held),
+                                       "released", cyx_message_new_amount(e->released), "refunded",
+                                       cyx_message_new_amount(e->refunded), "node_share",
+                                       cyx_message_new_amount(e->node_share), "platform_fee",
+                                       cyx_message_new_amount(e->platform_fee), "reason",
+                                       cyx_message_new_text(e->reason)),
+                             reply, err);
 }
 
 static enum cyx_status open_account_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
@@ -155,10 +154,10 @@ static enum cyx_status emit(struct cyx_db_conn *conn, const struct change *chang
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     char message_id[96];
     snprintf(message_id, sizeof(message_id), "payment-%s-%s", name, change->job_id);
-    enum cyx_status status = cyx_message_write(
-        json_pack("{s:s, s:s, s:s, s:o}", "event_id", message_id, "job_id", change->job_id,
-                  "account_id", change->account_id, key, value),
-        &text, err);
+    enum cyx_status status =
+        cyx_message_write(json_pack("{s:s, s:s, s:s, s:o}", "event_id", message_id, "job_id",
+                                    change->job_id, "account_id", change->account_id, key, value),
+                          &text, err);
     if (status != CYX_OK)
         return status;
     const struct cyx_outbox_event event = {.subject = subject,

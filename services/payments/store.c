@@ -16,15 +16,17 @@ static enum cyx_status account_of(struct cyx_db_conn *conn, const char *kind, co
 {
     char made[CYX_ID_BYTES];
     cyx_id_new(made);
-    enum cyx_status status = cyx_db_query(
-        conn, "INSERT INTO ledger_account (id, kind, owner_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        NULL, err, CYX_DB_TEXT(made), CYX_DB_TEXT(kind), CYX_DB_TEXT(owner_id));
+    enum cyx_status status =
+        cyx_db_query(conn,
+                     "INSERT INTO ledger_account (id, kind, owner_id) VALUES ($1, $2, $3) ON "
+                     "CONFLICT DO NOTHING",
+                     NULL, err, CYX_DB_TEXT(made), CYX_DB_TEXT(kind), CYX_DB_TEXT(owner_id));
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
     if (status == CYX_OK)
-        status = cyx_db_query_one(
-            conn,
-            "SELECT id FROM ledger_account WHERE kind = $1 AND owner_id IS NOT DISTINCT FROM $2::uuid",
-            &row, err, CYX_DB_TEXT(kind), CYX_DB_TEXT(owner_id));
+        status = cyx_db_query_one(conn,
+                                  "SELECT id FROM ledger_account WHERE kind = $1 AND owner_id IS "
+                                  "NOT DISTINCT FROM $2::uuid",
+                                  &row, err, CYX_DB_TEXT(kind), CYX_DB_TEXT(owner_id));
     if (status == CYX_OK)
         snprintf(ret_id, CYX_ID_BYTES, "%s", cyx_db_text(row, 0, 0));
     return status;
@@ -54,11 +56,11 @@ static enum cyx_status transfer(struct cyx_db_conn *conn, const char *key, const
         cyx_id_new(entry);
         status = account_of(conn, legs[i].kind, legs[i].owner_id, account, err);
         if (status == CYX_OK)
-            status = cyx_db_query(
-                conn,
-                "INSERT INTO entry (id, transfer_id, ledger_account_id, amount) VALUES ($1, $2, $3, $4)",
-                NULL, err, CYX_DB_TEXT(entry), CYX_DB_TEXT(id), CYX_DB_TEXT(account),
-                CYX_DB_INT(legs[i].amount));
+            status = cyx_db_query(conn,
+                                  "INSERT INTO entry (id, transfer_id, ledger_account_id, amount) "
+                                  "VALUES ($1, $2, $3, $4)",
+                                  NULL, err, CYX_DB_TEXT(entry), CYX_DB_TEXT(id),
+                                  CYX_DB_TEXT(account), CYX_DB_INT(legs[i].amount));
     }
     return status;
 }
@@ -136,9 +138,11 @@ enum cyx_status store_escrow_get(struct cyx_db_conn *conn, const char *job_id, b
                                  struct store_escrow *ret_escrow, struct cyx_error *err)
 {
     static const char *const text[] = {
-        "SELECT account_id, coalesce(node_id::text, ''), state, held, released, refunded, node_share,"
+        "SELECT account_id, coalesce(node_id::text, ''), state, held, released, refunded, "
+        "node_share,"
         " platform_fee, reason FROM escrow WHERE job_id = $1",
-        "SELECT account_id, coalesce(node_id::text, ''), state, held, released, refunded, node_share,"
+        "SELECT account_id, coalesce(node_id::text, ''), state, held, released, refunded, "
+        "node_share,"
         " platform_fee, reason FROM escrow WHERE job_id = $1 FOR UPDATE"};
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
     enum cyx_status status = cyx_db_query_one(conn, text[lock], &row, err, CYX_DB_TEXT(job_id));
@@ -176,8 +180,8 @@ static enum cyx_status pay_out(struct cyx_db_conn *conn, const char *job_id,
         const struct leg refund[] = {{"escrow", job_id, cost - escrow->held},
                                      {"user", escrow->account_id, escrow->held - cost}};
         snprintf(key, sizeof(key), "refund:%s", job_id);
-        status = transfer(conn, key, "refund", job_id, "budget not used", refund, 2, &done_before,
-                          err);
+        status =
+            transfer(conn, key, "refund", job_id, "budget not used", refund, 2, &done_before, err);
     }
     return status;
 }
@@ -189,9 +193,8 @@ enum cyx_status store_settle(struct cyx_db_conn *conn, const char *job_id, const
     bool claimed = false;
     struct store_escrow escrow;
     *ret_settled = false;
-    enum cyx_status status =
-        claim_escrow(conn, job_id, account_id, "void", 0, "ended before anything was held",
-                     &claimed, err);
+    enum cyx_status status = claim_escrow(conn, job_id, account_id, "void", 0,
+                                          "ended before anything was held", &claimed, err);
     if (status != CYX_OK || claimed)
         return status;
     status = store_escrow_get(conn, job_id, true, &escrow, err);
@@ -220,7 +223,8 @@ enum cyx_status store_balance(struct cyx_db_conn *conn, const char *account_id,
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
     enum cyx_status status = cyx_db_query_one(
         conn,
-        "SELECT coalesce((SELECT balance FROM ledger_account WHERE kind = 'user' AND owner_id = $1), 0),"
+        "SELECT coalesce((SELECT balance FROM ledger_account WHERE kind = 'user' AND owner_id = "
+        "$1), 0),"
         " coalesce((SELECT sum(held) FROM escrow WHERE account_id = $1 AND state = 'held'), 0),"
         " coalesce((SELECT entries FROM ledger_account WHERE kind = 'user' AND owner_id = $1), 0)",
         &row, err, CYX_DB_TEXT(account_id));
@@ -232,8 +236,8 @@ enum cyx_status store_balance(struct cyx_db_conn *conn, const char *account_id,
 }
 
 enum cyx_status store_statement(struct cyx_db_conn *conn, const char *account_id,
-                                const char *cursor, int64_t limit,
-                                struct cyx_db_result **ret_rows, struct cyx_error *err)
+                                const char *cursor, int64_t limit, struct cyx_db_result **ret_rows,
+                                struct cyx_error *err)
 {
     return cyx_db_query(
         conn,
@@ -253,8 +257,8 @@ enum cyx_status store_audit(struct cyx_db_conn *conn, struct cyx_error *err)
     } rules[] = {
         {"entries of all accounts sum to zero",
          "SELECT count(*) FROM (SELECT sum(amount) AS s FROM entry) x WHERE s <> 0"},
-        {"every transfer sums to zero",
-         "SELECT count(*) FROM (SELECT 1 FROM entry GROUP BY transfer_id HAVING sum(amount) <> 0) x"},
+        {"every transfer sums to zero", "SELECT count(*) FROM (SELECT 1 FROM entry GROUP BY "
+                                        "transfer_id HAVING sum(amount) <> 0) x"},
         {"every balance is the sum of its entries",
          "SELECT count(*) FROM ledger_account a WHERE balance <>"
          " coalesce((SELECT sum(amount) FROM entry WHERE ledger_account_id = a.id), 0)"},

@@ -48,8 +48,8 @@ enum cyx_status store_balance(struct cyx_db_conn *conn, const char *account_id,
 
 /* Columns: id, at, kind, amount, balance, job_id, memo; newest first, behind the entry `cursor` (or NULL). */
 enum cyx_status store_statement(struct cyx_db_conn *conn, const char *account_id,
-                                const char *cursor, int64_t limit,
-                                struct cyx_db_result **ret_rows, struct cyx_error *err);
+                                const char *cursor, int64_t limit, struct cyx_db_result **ret_rows,
+                                struct cyx_error *err);
 
 /* What must always hold; CYX_ERR_CORRUPT says what does not. For tests and, later, the nightly audit. */
 enum cyx_status store_audit(struct cyx_db_conn *conn, struct cyx_error *err);

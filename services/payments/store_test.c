@@ -53,8 +53,8 @@ static enum cyx_status do_hold(void *ctx, struct cyx_db_conn *conn, struct cyx_e
 static enum cyx_status do_settle(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
 {
     struct step *s = ctx;
-    return store_settle(conn, s->job, s->account, s->node, s->amount,
-                        cyx_payments_split(s->amount), &s->settled, err);
+    return store_settle(conn, s->job, s->account, s->node, s->amount, cyx_payments_split(s->amount),
+                        &s->settled, err);
 }
 
 static enum cyx_status do_read(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
@@ -137,8 +137,7 @@ static void test_ledger__refuses_more_than_the_balance_and_more_than_was_held(vo
     cyx_id_new(account);
     cyx_id_new(job);
     cyx_id_new(other);
-    struct step s = {.job = job, .account = account,
-                     .amount = CYX_PAYMENTS_WELCOME_BASE_UNITS + 1};
+    struct step s = {.job = job, .account = account, .amount = CYX_PAYMENTS_WELCOME_BASE_UNITS + 1};
     run(db, do_hold, &s);
     assert_int_equal(s.outcome, CYX_HOLD_REFUSED);
     run(db, do_read, &s);
@@ -176,13 +175,14 @@ static void test_ledger__the_database_refuses_what_would_unbalance_it(void **sta
     run(db, do_hold, &s);
     expect_refused(db, "UPDATE entry SET amount = amount + 1", "append_only");
     expect_refused(db, "DELETE FROM transfer", "append_only");
-    expect_refused(db,
-                   "WITH t AS (INSERT INTO transfer (id, idempotency_key, kind) VALUES"
-                   " (gen_random_uuid(), gen_random_uuid()::text, 'grant') RETURNING id)"
-                   " INSERT INTO entry (id, transfer_id, ledger_account_id, amount) SELECT"
-                   " gen_random_uuid(), t.id, a.id, 5 FROM t, ledger_account a WHERE a.kind = 'user'"
-                   " LIMIT 1",
-                   "sums");
+    expect_refused(
+        db,
+        "WITH t AS (INSERT INTO transfer (id, idempotency_key, kind) VALUES"
+        " (gen_random_uuid(), gen_random_uuid()::text, 'grant') RETURNING id)"
+        " INSERT INTO entry (id, transfer_id, ledger_account_id, amount) SELECT"
+        " gen_random_uuid(), t.id, a.id, 5 FROM t, ledger_account a WHERE a.kind = 'user'"
+        " LIMIT 1",
+        "sums");
     run(db, do_audit, NULL);
 }
 
@@ -199,8 +199,8 @@ static void *hold_many(void *ctx)
         char job[CYX_ID_BYTES];
         cyx_id_new(job);
         struct cyx_error err = {0};
-        struct step s = {.job = job, .account = racer->account,
-                         .amount = CYX_PAYMENTS_WELCOME_BASE_UNITS / 25};
+        struct step s = {
+            .job = job, .account = racer->account, .amount = CYX_PAYMENTS_WELCOME_BASE_UNITS / 25};
         if (cyx_db_transaction(racer->db, do_hold, &s, &err) == CYX_OK &&
             s.outcome == CYX_HOLD_HELD)
             racer->held++;
