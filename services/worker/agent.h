@@ -1,0 +1,37 @@
+/*
+ * The agent: takes offers, keeps the lease while the trainer works, moves checkpoints and the model, says how it
+ * ended. One job at a time, on one thread of its own; another sends the heartbeats.
+ *
+ * Ownership: create/destroy; bus and settings outlive it. agent_drain() makes it hand its job back.
+ */
+#ifndef CYX_WORKER_AGENT_H
+#define CYX_WORKER_AGENT_H
+
+#include "api.h"
+#include "svc/metrics.h"
+
+struct agent;
+
+struct agent_settings {
+    struct cyx_bus *bus;
+    struct api_node node;
+    const char *gateway_url, *data_dir, *work_dir, *backend;
+    int64_t heartbeat_ms;
+    struct cyx_metrics *metrics;
+};
+
+/* Makes the folders and throws away what a killed run left. Offers may come from here on. */
+enum cyx_status agent_create(const struct agent_settings *settings, struct agent **ret_agent,
+                             struct cyx_error *err);
+/* Enrols, waiting for the registry, and starts; subscribe before, or the first offer may be missed. */
+enum cyx_status agent_start(struct agent *self, struct cyx_error *err);
+void agent_destroy(struct agent *self);
+
+/* Callbacks of the bus: cyx.node.<id>.offer and cyx.node.<id>.cancel. */
+void agent_on_offer(void *ctx, const struct cyx_bus_message *message);
+void agent_on_cancel(void *ctx, const struct cyx_bus_message *message);
+
+/* Checkpoints, uploads and hands the job back; no further offers are taken. Returns at the deadline at the latest. */
+void agent_drain(void *ctx, int64_t deadline_ms);
+
+#endif

@@ -1,0 +1,200 @@
+#include "api.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/banned.h"
+#include "base/clock.h"
+#include "contract/message.h"
+#include "contract/subjects.h"
+
+#ifndef CYX_VERSION
+#define CYX_VERSION "0.1.0"
+#endif
+
+/* Sends `body` (taken) and gives the reply's object. */
+static enum cyx_status ask(struct cyx_bus *bus, const char *subject, json_t *body,
+                           json_t **ret_reply, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    CYX_CLEANUP_BUF struct cyx_buf reply = {0};
+    enum cyx_status status = cyx_message_write(body, &text, err);
+    if (status == CYX_OK)
+        status = cyx_bus_request(bus, subject, NULL, text.data, text.length, CYX_REQUEST_TIMEOUT_MS,
+                                 &reply, err);
+    if (status == CYX_OK)
+        status = cyx_message_parse(reply.data, reply.length, ret_reply, err);
+    return status;
+}
+
+enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    struct system_sampler sampler = {0};
+    struct system_sample sample = system_take_sample(&sampler);
+    return ask(bus, CYX_SVC_REGISTRY_ENROL,
+               json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s}", "node_id", node->id,
+                         "name", node->name, "enrol_token", node->enrol_token, "boot_id",
+                         node->boot_id, "version", CYX_VERSION, "devices", node->devices,
+                         "host_memory_bytes", (json_int_t)sample.memory_total_bytes, "cpus",
+                         (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "price_per_hour",
+                         node->price_per_hour),
+               &reply, err);
+}
+
+enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, uint64_t seq,
+                              const struct api_job *job, const struct system_sample *sample,
+                              double images_per_second, struct cyx_error *err)
+{
+    char subject[CYX_SUBJECT_BYTES];
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    json_t *jobs = json_array();
+    if (job)
+        json_array_append_new(
+            jobs, json_pack("{s:s, s:I}", "job_id", job->id, "token", (json_int_t)job->token));
+    enum cyx_status status = cyx_subject_node(subject, node->id, CYX_NODE_HEARTBEAT);
+    if (status == CYX_OK)
+        status = cyx_message_write(
+            json_pack("{s:s, s:I, s:o, s:f, s:I, s:f}", "boot_id", node->boot_id, "seq",
+                      (json_int_t)seq, "jobs", jobs, "cpu_percent", sample->cpu_percent,
+                      "memory_used_bytes", (json_int_t)sample->memory_used_bytes,
+                      "images_per_second", images_per_second),
+            &text, err);
+    if (status == CYX_OK)
+        status = cyx_bus_publish(bus, subject, NULL, text.data, text.length, err);
+    return status;
+}
+
+enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_job *ret_job,
+                             struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *body = NULL;
+    const char *id = NULL;
+    struct api_job job = {0};
+    enum cyx_status status = cyx_message_parse(message->data, message->length, &body, err);
+    if (status == CYX_OK)
+        status = cyx_message_id(body, "job_id", &id, err);
+    if (status == CYX_OK)
+        status = cyx_message_int(body, "token", 0, INT64_MAX, &job.token, err);
+    if (status != CYX_OK)
+        return status;
+    snprintf(job.id, sizeof(job.id), "%s", id);
+    *ret_job = job;
+    return CYX_OK;
+}
+
+static json_t *held(const struct api_node *node, const struct api_job *job)
+{
+    return json_pack("{s:s, s:s, s:s, s:I}", "node_id", node->id, "boot_id", node->boot_id,
+                     "job_id", job->id, "token", (json_int_t)job->token);
+}
+
+enum cyx_status api_accept(struct cyx_bus *bus, const struct api_node *node,
+                           const struct api_job *job, struct api_accepted *ret_accepted,
+                           struct cyx_error *err)
+{
+    struct api_accepted accepted = {0};
+    json_t *spec = NULL;
+    enum cyx_status status =
+        ask(bus, CYX_SVC_SCHEDULER_ACCEPT, held(node, job), &accepted.body, err);
+    if (status == CYX_OK)
+        status = cyx_message_object(accepted.body, "spec", &spec, err);
+    if (status == CYX_OK)
+        status = cyx_message_text(accepted.body, "grant", &accepted.grant, err);
+    const json_t *checkpoint = json_object_get(accepted.body, "checkpoint");
+    if (status == CYX_OK && json_is_object(checkpoint))
+        status = cyx_message_text(checkpoint, "sha256", &accepted.checkpoint_sha256, err);
+    accepted.spec = spec;
+    if (status == CYX_OK)
+        *ret_accepted = accepted;
+    else
+        json_decref(accepted.body);
+    return status;
+}
+
+enum cyx_status api_progress(struct cyx_bus *bus, const struct api_node *node,
+                             const struct api_job *job, const struct api_progress *p,
+                             bool *ret_cancel, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    json_t *body = held(node, job);
+    json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "epoch", (json_int_t)p->epoch,
+                             "epochs", (json_int_t)p->epochs, "step", (json_int_t)p->step,
+                             "total_steps", (json_int_t)p->total_steps, "loss", p->loss, "accuracy",
+                             p->accuracy, "images_per_second", p->images_per_second);
+    json_object_update(body, more);
+    json_decref(more);
+    if (p->checkpoint_sha256)
+        json_object_set_new(body, "checkpoint",
+                            json_pack("{s:s, s:I, s:I}", "sha256", p->checkpoint_sha256, "bytes",
+                                      (json_int_t)p->checkpoint_bytes, "step",
+                                      (json_int_t)p->checkpoint_step));
+    enum cyx_status status = ask(bus, CYX_SVC_SCHEDULER_PROGRESS, body, &reply, err);
+    if (status == CYX_OK)
+        *ret_cancel = json_is_true(json_object_get(reply, "cancel"));
+    return status;
+}
+
+enum cyx_status api_finish(struct cyx_bus *bus, const struct api_node *node,
+                           const struct api_job *job, const struct api_finish *finish,
+                           struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    json_t *body = held(node, job);
+    json_object_set_new(body, "outcome", json_string(worker_outcome_name(finish->outcome)));
+    if (finish->outcome == WORKER_FAILED)
+        json_object_set_new(body, "error",
+                            json_pack("{s:s, s:s, s:s}", "status",
+                                      cyx_status_name(finish->error->status), "pointer",
+                                      finish->error->pointer, "message", finish->error->message));
+    if (finish->outcome == WORKER_COMPLETED) {
+        json_object_set(body, "result", finish->result);
+        json_object_set_new(body, "model",
+                            json_pack("{s:s, s:I}", "sha256", finish->model_sha256, "bytes",
+                                      (json_int_t)finish->model_bytes));
+    }
+    return ask(bus, CYX_SVC_SCHEDULER_FINISH, body, &reply, err);
+}
+
+static enum cyx_status tell(struct cyx_bus *bus, const struct api_job *job, const char *last,
+                            const char *kind, int64_t number, json_t *body, struct cyx_error *err)
+{
+    char subject[CYX_SUBJECT_BYTES], message_id[128], now[CYX_TIME_TEXT_BYTES];
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    cyx_time_format(cyx_clock_unix_ms(), now);
+    json_object_set_new(body, "at", json_string(now));
+    snprintf(message_id, sizeof(message_id), "%s:%lld:%s:%lld", job->id, (long long)job->token,
+             kind, (long long)number);
+    enum cyx_status status = cyx_message_write(body, &text, err);
+    if (status == CYX_OK)
+        status = cyx_subject_job(subject, job->id, last);
+    if (status == CYX_OK)
+        status = cyx_bus_publish_async(bus, subject, message_id, NULL, text.data, text.length, NULL,
+                                       NULL, err);
+    return status;
+}
+
+enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_job *job,
+                                 const struct worker_event *e, struct cyx_error *err)
+{
+    bool step = e->kind == WORKER_EVENT_STEP;
+    json_t *body =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "kind", step ? "step" : "epoch",
+                  "step", (json_int_t)e->step, "total_steps", (json_int_t)e->total_steps, "epoch",
+                  (json_int_t)e->epoch, "epochs", (json_int_t)e->epochs, "loss", e->loss,
+                  "accuracy", e->accuracy, "lr", e->lr, "images_per_second", e->images_per_second);
+    if (!step) {
+        json_object_set_new(body, "eval_loss", json_real(e->eval_loss));
+        json_object_set_new(body, "eval_accuracy", json_real(e->eval_accuracy));
+    }
+    return tell(bus, job, CYX_JOB_METRICS, step ? "step" : "epoch", step ? e->step : e->epoch, body,
+                err);
+}
+
+enum cyx_status api_tell_log(struct cyx_bus *bus, const struct api_job *job, int64_t number,
+                             const char *level, const char *message, struct cyx_error *err)
+{
+    return tell(bus, job, CYX_JOB_LOG, "log", number,
+                json_pack("{s:s, s:s}", "level", level, "message", message), err);
+}

@@ -1,0 +1,74 @@
+/*
+ * The worker's messages: docs/contracts/platform.md sections 2.1, 2.2, 2.6. Thin: builds a request, reads the reply.
+ * Any thread.
+ */
+#ifndef CYX_WORKER_API_H
+#define CYX_WORKER_API_H
+
+#include "bus/stream.h"
+#include "system.h"
+#include "worker.h"
+
+/* Who this node is and what it offers; texts live as long as the process. */
+struct api_node {
+    const char *id, *name, *enrol_token, *price_per_hour;
+    char boot_id[37];
+    json_t *devices;
+};
+
+/* A held job; `token` fences it. */
+struct api_job {
+    char id[37];
+    int64_t token;
+};
+
+struct api_accepted {
+    json_t *body; /* the caller drops it; the rest points into it */
+    const json_t *spec;
+    const char *grant;
+    const char *checkpoint_sha256; /* NULL: start anew */
+};
+
+struct api_progress {
+    int64_t epoch, epochs, step, total_steps;
+    double loss, accuracy, images_per_second;
+    const char *checkpoint_sha256; /* NULL: none new */
+    uint64_t checkpoint_bytes;
+    int64_t checkpoint_step;
+};
+
+struct api_finish {
+    enum worker_outcome outcome;
+    const struct cyx_error *error; /* FAILED */
+    json_t *result;                /* COMPLETED; borrowed */
+    const char *model_sha256;
+    uint64_t model_bytes;
+};
+
+enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err);
+enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, uint64_t seq,
+                              const struct api_job *job, const struct system_sample *sample,
+                              double images_per_second, struct cyx_error *err);
+
+/* {job_id, token} of an offer or a cancel. */
+enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_job *ret_job,
+                             struct cyx_error *err);
+
+enum cyx_status api_accept(struct cyx_bus *bus, const struct api_node *node,
+                           const struct api_job *job, struct api_accepted *ret_accepted,
+                           struct cyx_error *err);
+/* Renews the lease. CYX_ERR_CONFLICT: the job is no longer ours. */
+enum cyx_status api_progress(struct cyx_bus *bus, const struct api_node *node,
+                             const struct api_job *job, const struct api_progress *progress,
+                             bool *ret_cancel, struct cyx_error *err);
+enum cyx_status api_finish(struct cyx_bus *bus, const struct api_node *node,
+                           const struct api_job *job, const struct api_finish *finish,
+                           struct cyx_error *err);
+
+/* Telemetry: a step or an epoch on cyx.job.<id>.metrics; a line on cyx.job.<id>.log. Does not wait. */
+enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_job *job,
+                                 const struct worker_event *event, struct cyx_error *err);
+enum cyx_status api_tell_log(struct cyx_bus *bus, const struct api_job *job, int64_t number,
+                             const char *level, const char *message, struct cyx_error *err);
+
+#endif

@@ -1,0 +1,389 @@
+/* One job from accept to finish. */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent_internal.h"
+#include "artifacts.h"
+#include "base/banned.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "contract/dataset.h"
+#include "contract/message.h"
+#include "trainer.h"
+
+enum {
+    LINE_BYTES_LIMIT = 64 * 1024,
+    POLL_MS = 200,
+    LEASE_RENEWAL_MS = 1500, /* the contract asks for 2 s at least */
+    STOP_GRACE_MS = 20000,   /* a trainer that was asked to stop and does not */
+    FINISH_ATTEMPTS = 40,
+};
+
+struct run {
+    struct agent *agent;
+    const struct api_job *job;
+    struct api_accepted accepted;
+    struct cyx_http_client *http;
+    struct trainer_process process;
+    char folder[WORKER_PATH_BYTES / 2];
+    struct cyx_buf pending; /* bytes of a line that is not whole yet */
+    struct api_progress progress;
+    int64_t renewed_ms, stop_asked_ms, log_number;
+    bool lost, cancel; /* the lease is gone; the scheduler wants it stopped */
+    struct worker_end end;
+    json_t *result;
+    char model_path[WORKER_PATH_BYTES];
+};
+
+static int64_t now_ms(void)
+{
+    return cyx_clock_monotonic_ns() / 1000000;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+void run_remove_folder(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void tell_log(struct run *run, const char *level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void tell_log(struct run *run, const char *level, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    struct cyx_error err = {0};
+    if (api_tell_log(run->agent->settings.bus, run->job, ++run->log_number, level, text, &err) !=
+        CYX_OK)
+        cyx_log(CYX_LOG_DEBUG, "a log line was not published", CYX_STR("error", err.message));
+}
+
+/* Tells progress and renews the lease. A scheduler that is away is no reason to stop: the lease may outlive it. */
+static void renew(struct run *run, struct cyx_error *err)
+{
+    struct agent *agent = run->agent;
+    bool cancel = false;
+    run->renewed_ms = now_ms();
+    enum cyx_status status = api_progress(agent->settings.bus, &agent->settings.node, run->job,
+                                          &run->progress, &cancel, err);
+    if (status == CYX_ERR_CONFLICT || status == CYX_ERR_NOT_FOUND)
+        run->lost = true;
+    else if (status != CYX_OK)
+        cyx_log(CYX_LOG_WARN, "progress was not taken", CYX_STR("job_id", run->job->id),
+                CYX_STR("error", err->message));
+    if (cancel || atomic_load(&agent->cancelled))
+        run->cancel = true;
+}
+
+/* While bytes move: keeps the lease; ends the transfer when it is lost. */
+static enum cyx_status pulse(void *ctx)
+{
+    struct run *run = ctx;
+    struct cyx_error err = {0};
+    if (now_ms() - run->renewed_ms >= LEASE_RENEWAL_MS)
+        renew(run, &err);
+    return run->lost || run->cancel ? CYX_ERR_CANCELLED : CYX_OK;
+}
+
+static enum cyx_status prepare(struct run *run, char *ret_resume, size_t size,
+                               struct cyx_error *err)
+{
+    const struct agent_settings *settings = &run->agent->settings;
+    const struct artifacts_pulse beat = {pulse, run};
+    const char *name =
+        json_string_value(json_object_get(json_object_get(run->accepted.spec, "data"), "dataset"));
+    const struct cyx_dataset *dataset = name ? cyx_dataset_find(name) : NULL;
+    if (!dataset)
+        return cyx_error_set(err, CYX_ERR_UNSUPPORTED, "/data/dataset",
+                             "this worker knows no data set %s", name ? name : "without a name");
+    char path[WORKER_PATH_BYTES];
+    CYX_CLEANUP_BUF struct cyx_buf spec = {0};
+    enum cyx_status status = CYX_OK;
+    if (mkdir(run->folder, 0700) != 0 && errno != EEXIST)
+        return cyx_error_errno(err, "cannot make the folder %s", run->folder);
+    status = cyx_message_write(json_incref((json_t *)run->accepted.spec), &spec, err);
+    snprintf(path, sizeof(path), "%s/spec.json", run->folder);
+    if (status == CYX_OK)
+        status = cyx_file_write_atomic(path, spec.data, spec.length, 0600, err);
+    if (status == CYX_OK)
+        status = artifacts_fetch_dataset(run->http, run->accepted.grant, dataset,
+                                         settings->data_dir, &beat, err);
+    snprintf(ret_resume, size, "-");
+    if (status == CYX_OK && run->accepted.checkpoint_sha256) {
+        snprintf(ret_resume, size, "%s/resume.safetensors", run->folder);
+        status = artifacts_fetch(run->http, run->accepted.grant, run->accepted.checkpoint_sha256,
+                                 ret_resume, &beat, err);
+    }
+    return status;
+}
+
+/* A checkpoint is linked aside first, since the trainer replaces its file while this one travels. */
+static void upload_checkpoint(struct run *run, const struct worker_event *event)
+{
+    const struct artifacts_pulse beat = {pulse, run};
+    struct cyx_error err = {0};
+    char aside[WORKER_PATH_BYTES], sha256[CYX_SHA256_HEX];
+    uint64_t bytes = 0;
+    snprintf(aside, sizeof(aside), "%s/upload.safetensors", run->folder);
+    unlink(aside);
+    enum cyx_status status = CYX_OK;
+    if (link(event->path, aside) != 0)
+        status = cyx_error_errno(&err, "cannot keep %s", event->path);
+    if (status == CYX_OK)
+        status = artifacts_push(run->http, run->accepted.grant, aside, &beat, sha256, &bytes, &err);
+    unlink(aside);
+    if (status == CYX_OK) {
+        run->progress.checkpoint_sha256 = sha256;
+        run->progress.checkpoint_bytes = bytes;
+        run->progress.checkpoint_step = event->step;
+        renew(run, &err);
+        run->progress.checkpoint_sha256 = NULL;
+    } else if (!run->lost && !run->cancel) {
+        cyx_log(CYX_LOG_WARN, "a checkpoint was not uploaded", CYX_STR("job_id", run->job->id),
+                CYX_STR("error", err.message));
+        tell_log(run, "warn", "checkpoint of step %lld was not uploaded: %s",
+                 (long long)event->step, err.message);
+    }
+}
+
+static void note_progress(struct run *run, const struct worker_event *event)
+{
+    run->progress.epoch = event->epoch;
+    run->progress.epochs = event->epochs;
+    run->progress.step = event->step;
+    run->progress.total_steps = event->total_steps;
+    run->progress.loss = event->loss;
+    run->progress.accuracy = event->accuracy;
+    run->progress.images_per_second = event->images_per_second;
+    atomic_store(&run->agent->images_per_second, event->images_per_second);
+    cyx_metric_set(run->agent->steps, event->images_per_second);
+}
+
+static void take_event(struct run *run, struct worker_event *event)
+{
+    struct cyx_error err = {0};
+    switch (event->kind) {
+    case WORKER_EVENT_STARTED:
+        tell_log(run, "info", "training on %s (%s), %lld steps%s", event->device, event->backend,
+                 (long long)event->total_steps, event->step > 0 ? ", from a checkpoint" : "");
+        break;
+    case WORKER_EVENT_STEP:
+    case WORKER_EVENT_EPOCH:
+        note_progress(run, event);
+        api_tell_metrics(run->agent->settings.bus, run->job, event, &err);
+        if (event->kind == WORKER_EVENT_EPOCH)
+            tell_log(run, "info",
+                     "epoch %lld of %lld: loss %.4f, test loss %.4f, test accuracy %.2f %%",
+                     (long long)event->epoch, (long long)event->epochs, event->loss,
+                     event->eval_loss, 100 * event->eval_accuracy);
+        break;
+    case WORKER_EVENT_CHECKPOINT:
+        upload_checkpoint(run, event);
+        break;
+    case WORKER_EVENT_RESULT:
+        run->end.has_result = true;
+        run->result = json_incref(event->result);
+        snprintf(run->model_path, sizeof(run->model_path), "%s", event->path);
+        break;
+    case WORKER_EVENT_ERROR:
+        run->end.has_error = true;
+        run->end.error = event->error;
+        break;
+    }
+}
+
+static void take_lines(struct run *run)
+{
+    char *from = run->pending.data;
+    char *end = from + run->pending.length;
+    for (char *at; from < end && (at = memchr(from, '\n', (size_t)(end - from))); from = at + 1) {
+        struct worker_event event;
+        struct cyx_error err = {0};
+        *at = '\0';
+        if (worker_event_parse(from, (size_t)(at - from), &event, &err) != CYX_OK) {
+            cyx_log(CYX_LOG_ERROR, err.message, CYX_STR("job_id", run->job->id));
+            continue;
+        }
+        take_event(run, &event);
+        worker_event_finish(&event);
+    }
+    size_t rest = (size_t)(end - from);
+    memmove(run->pending.data, from, rest);
+    run->pending.length = rest;
+    if (rest > LINE_BYTES_LIMIT)
+        cyx_buf_clear(&run->pending);
+}
+
+/* Asks the trainer to stop when there is a reason to; kills it when it does not, or when the job is not ours. */
+static void stop_if_asked(struct run *run)
+{
+    if (atomic_load(&run->agent->cancelled))
+        run->cancel = true;
+    bool draining = atomic_load(&run->agent->draining);
+    if (run->lost) {
+        kill(run->process.pid, SIGKILL);
+    } else if ((run->cancel || draining) && run->stop_asked_ms == 0) {
+        run->stop_asked_ms = now_ms();
+        run->end.cancelled = run->cancel;
+        run->end.draining = !run->cancel;
+        kill(run->process.pid, SIGTERM);
+    } else if (run->stop_asked_ms && now_ms() - run->stop_asked_ms > STOP_GRACE_MS) {
+        kill(run->process.pid, SIGKILL);
+    }
+}
+
+/* Until the trainer closes its output, that is, ends. */
+static void follow(struct run *run)
+{
+    char chunk[16384];
+    for (;;) {
+        struct pollfd ready = {.fd = run->process.output, .events = POLLIN};
+        int n = poll(&ready, 1, POLL_MS);
+        if (n > 0) {
+            ssize_t got = read(run->process.output, chunk, sizeof(chunk));
+            if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
+                break;
+            if (got > 0)
+                cyx_buf_append(&run->pending, chunk, (size_t)got);
+            if (run->pending.data)
+                take_lines(run);
+        }
+        struct cyx_error err = {0};
+        if (now_ms() - run->renewed_ms >= LEASE_RENEWAL_MS)
+            renew(run, &err);
+        stop_if_asked(run);
+    }
+    while (waitpid(run->process.pid, &run->end.wait_status, 0) < 0 && errno == EINTR)
+        ;
+    close(run->process.output);
+}
+
+static enum cyx_status train(struct run *run, const char *resume, struct cyx_error *err)
+{
+    const struct agent_settings *settings = &run->agent->settings;
+    char spec[WORKER_PATH_BYTES], output[WORKER_PATH_BYTES];
+    snprintf(spec, sizeof(spec), "%s/spec.json", run->folder);
+    snprintf(output, sizeof(output), "%s/output", run->folder);
+    const char *of_spec = json_string_value(
+        json_object_get(json_object_get(run->accepted.spec, "resources"), "backend"));
+    const char *const arguments[] = {"--train",
+                                     spec,
+                                     settings->data_dir,
+                                     output,
+                                     worker_backend(of_spec, settings->backend),
+                                     resume,
+                                     settings->work_dir,
+                                     NULL};
+    enum cyx_status status = trainer_spawn(arguments, &run->process, err);
+    if (status == CYX_OK)
+        follow(run);
+    return status;
+}
+
+/* Says how it ended until the scheduler has taken it: a result that is not told would be trained again. */
+static void finish(struct run *run, const struct api_finish *end)
+{
+    struct agent *agent = run->agent;
+    struct cyx_error err = {0};
+    enum cyx_status status = CYX_OK;
+    for (int attempt = 0; attempt < FINISH_ATTEMPTS; attempt++) {
+        status = api_finish(agent->settings.bus, &agent->settings.node, run->job, end, &err);
+        if (status != CYX_ERR_UNAVAILABLE && status != CYX_ERR_TIMEOUT)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);
+    }
+    const char *outcome = worker_outcome_name(end->outcome);
+    cyx_metric_add(agent->jobs, 1, outcome);
+    if (status == CYX_OK)
+        cyx_log(CYX_LOG_INFO, "job ended", CYX_STR("job_id", run->job->id),
+                CYX_STR("outcome", outcome),
+                CYX_STR("error", end->error ? end->error->message : NULL));
+    else
+        cyx_log(CYX_LOG_WARN, "the end of a job was not taken", CYX_STR("job_id", run->job->id),
+                CYX_STR("outcome", outcome), CYX_STR("error", err.message));
+}
+
+static void conclude(struct run *run, enum cyx_status status, struct cyx_error *err)
+{
+    const struct artifacts_pulse beat = {pulse, run};
+    char sha256[CYX_SHA256_HEX];
+    struct api_finish end = {.outcome = WORKER_FAILED, .error = err};
+    if (status == CYX_OK)
+        end.outcome = worker_end_judge(&run->end, err);
+    else if (run->cancel)
+        end.outcome = WORKER_CANCELLED;
+    else if (atomic_load(&run->agent->draining))
+        end.outcome = WORKER_HANDED_BACK;
+    if (end.outcome == WORKER_COMPLETED) {
+        run->cancel = false; /* it is done: too late to cancel */
+        atomic_store(&run->agent->cancelled, false);
+        end.result = run->result;
+        end.model_sha256 = sha256;
+        status = artifacts_push(run->http, run->accepted.grant, run->model_path, &beat, sha256,
+                                &end.model_bytes, err);
+        if (status != CYX_OK)
+            end.outcome = WORKER_FAILED;
+    }
+    if (run->lost) {
+        cyx_log(CYX_LOG_WARN, "the lease was lost, the job goes on elsewhere",
+                CYX_STR("job_id", run->job->id));
+        return;
+    }
+    if (end.outcome == WORKER_FAILED)
+        tell_log(run, "error", "%s%s%s", err->pointer, *err->pointer ? ": " : "", err->message);
+    else
+        end.error = NULL;
+    cyx_bus_publish_wait(run->agent->settings.bus, 2000);
+    finish(run, &end);
+}
+
+void run_job(struct agent *agent, const struct api_job *job)
+{
+    struct cyx_error err = {0};
+    char resume[WORKER_PATH_BYTES];
+    struct run run = {.agent = agent, .job = job, .renewed_ms = now_ms()};
+    enum cyx_status status =
+        api_accept(agent->settings.bus, &agent->settings.node, job, &run.accepted, &err);
+    if (status != CYX_OK) {
+        cyx_log(CYX_LOG_WARN, "an offer was not ours to accept", CYX_STR("job_id", job->id),
+                CYX_STR("error", err.message));
+        return;
+    }
+    cyx_log(CYX_LOG_INFO, "job accepted", CYX_STR("job_id", job->id), CYX_INT("token", job->token),
+            CYX_STR("checkpoint", run.accepted.checkpoint_sha256));
+    snprintf(run.folder, sizeof(run.folder), "%s/jobs/%s", agent->settings.work_dir, job->id);
+    const struct cyx_http_client_options options = {.base_url = agent->settings.gateway_url,
+                                                    .user_agent = "cyxwiz-worker"};
+    status = cyx_http_client_create(&options, &run.http, &err);
+    if (status == CYX_OK)
+        status = prepare(&run, resume, sizeof(resume), &err);
+    if (status == CYX_OK)
+        status = train(&run, resume, &err);
+    conclude(&run, status, &err);
+    cyx_http_client_destroy(run.http);
+    cyx_buf_finish(&run.pending);
+    json_decref(run.result);
+    json_decref(run.accepted.body);
+    run_remove_folder(run.folder);
+}

@@ -1,0 +1,224 @@
+#include "trainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/banned.h"
+#include "base/clock.h"
+#include "contract/job_spec.h"
+#include "contract/message.h"
+#include "nn/train/trainer.h"
+#include "worker.h"
+
+static atomic_bool stop_asked;
+
+static void on_terminate(int signal_number)
+{
+    (void)signal_number;
+    atomic_store(&stop_asked, true);
+}
+
+/* One line on standard output; a parent that is gone ends us (SIGPIPE, PR_SET_PDEATHSIG). */
+static void say(json_t *line)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    if (cyx_message_write(line, &text, NULL) != CYX_OK)
+        _exit(1);
+    cyx_buf_append(&text, "\n", 1);
+    fwrite(text.data, 1, text.length, stdout);
+    fflush(stdout);
+}
+
+static void say_error(const struct cyx_error *err)
+{
+    say(json_pack("{s:s, s:s, s:s, s:s}", "event", "error", "status", cyx_status_name(err->status),
+                  "pointer", err->pointer, "message", err->message));
+}
+
+struct teller {
+    int64_t last_told_ms;
+};
+
+static json_t *progress(const char *name, const struct cyx_train_event *e)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "event", name, "epoch",
+                     (json_int_t)e->epoch, "epochs", (json_int_t)e->epochs, "step",
+                     (json_int_t)e->step, "total_steps", (json_int_t)e->total_steps, "loss",
+                     e->loss, "accuracy", e->accuracy, "lr", e->lr, "images_per_second",
+                     e->images_per_second);
+}
+
+static void on_event(void *context, const struct cyx_train_event *e)
+{
+    struct teller *teller = context;
+    json_t *line = NULL;
+    if (e->kind == CYX_TRAIN_STARTED) {
+        line = progress("started", e);
+        json_object_set_new(line, "device", json_string(e->device->name));
+        json_object_set_new(line, "backend", json_string(e->device->backend));
+    } else if (e->kind == CYX_TRAIN_STEP) {
+        struct worker_event step = {
+            .step = e->step, .total_steps = e->total_steps, .epochs = e->epochs};
+        int64_t now_ms = cyx_clock_monotonic_ns() / 1000000;
+        if (!worker_step_is_told(now_ms, teller->last_told_ms, &step))
+            return;
+        teller->last_told_ms = now_ms;
+        line = progress("step", e);
+    } else if (e->kind == CYX_TRAIN_EPOCH) {
+        line = progress("epoch", e);
+        json_object_set_new(line, "eval_loss", json_real(e->eval_loss));
+        json_object_set_new(line, "eval_accuracy", json_real(e->eval_accuracy));
+    } else {
+        line = progress("checkpoint", e);
+        json_object_set_new(line, "path", json_string(e->path));
+    }
+    say(line);
+}
+
+static void say_result(const struct cyx_train_result *r)
+{
+    json_t *result = json_pack(
+        "{s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s}", "test_accuracy", r->test_accuracy,
+        "test_loss", r->test_loss, "train_loss", r->train_loss, "epochs", (json_int_t)r->epochs,
+        "steps", (json_int_t)r->steps, "images_per_second", r->images_per_second, "seconds",
+        r->seconds, "backend", r->device.backend, "device", r->device.name);
+    say(json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
+}
+
+/* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR */
+static int train(char **arguments)
+{
+    struct cyx_error err = {0};
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    struct cyx_job_spec *spec = NULL;
+    struct teller teller = {0};
+    struct cyx_train_result result;
+    enum cyx_status status = cyx_buf_read_file(&text, arguments[0], CYX_JOB_SPEC_LIMIT_BYTES, &err);
+    if (status == CYX_OK)
+        status = cyx_job_spec_parse(text.data, text.length, &spec, &err);
+    if (status == CYX_OK) {
+        const struct cyx_train_options options = {
+            .spec = spec,
+            .data_dir = arguments[1],
+            .output_dir = arguments[2],
+            .backend = arguments[3],
+            .resume_from = strcmp(arguments[4], "-") == 0 ? NULL : arguments[4],
+            .device = {.threads = (int)spec->resources.threads, .cache_dir = arguments[5]},
+            .on_event = on_event,
+            .context = &teller,
+            .cancel = &stop_asked,
+        };
+        status = cyx_train(&options, &result, &err);
+    }
+    if (status == CYX_OK)
+        say_result(&result);
+    else if (status != CYX_ERR_CANCELLED)
+        say_error(&err);
+    cyx_job_spec_destroy(spec);
+    return status == CYX_OK ? 0 : status == CYX_ERR_CANCELLED ? TRAINER_EXIT_STOPPED : 1;
+}
+
+static void probe_one(json_t *devices, const char *backend)
+{
+    const struct cyx_backend *found = NULL;
+    struct cyx_device *device = NULL;
+    struct cyx_device_info info = {0};
+    struct cyx_error err = {0};
+    if (cyx_backend_open(backend, &(struct cyx_device_options){0}, &found, &device, &err) != CYX_OK)
+        return;
+    found->device_info(device, &info);
+    found->device_close(device);
+    json_array_append_new(
+        devices, json_pack("{s:i, s:s, s:s, s:I, s:b, s:i}", "index", 0, "backend", info.backend,
+                           "name", info.name, "memory_bytes", (json_int_t)info.memory_bytes,
+                           "is_software", info.is_software, "threads", info.threads));
+}
+
+static int probe(const char *backend)
+{
+    json_t *devices = json_array();
+    if (strcmp(backend, "auto") == 0) {
+        probe_one(devices, "vulkan");
+        probe_one(devices, "cpu");
+    } else {
+        probe_one(devices, backend);
+    }
+    say(devices);
+    return 0;
+}
+
+int trainer_main(int argc, char **argv)
+{
+    bool training = argc == 8 && strcmp(argv[1], "--train") == 0;
+    bool probing = argc == 3 && strcmp(argv[1], "--probe") == 0;
+    if (!training && !probing)
+        return -1;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    struct sigaction action = {.sa_handler = on_terminate};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    return training ? train(argv + 2) : probe(argv[2]);
+}
+
+static void exec_self(const char *const *arguments, int output)
+{
+    const char *argv[10] = {"cyxwiz-worker"};
+    for (size_t i = 0; arguments[i] && i + 2 < sizeof(argv) / sizeof(argv[0]); i++)
+        argv[i + 1] = arguments[i];
+    dup2(output, STDOUT_FILENO);
+    execv("/proc/self/exe", (char *const *)argv);
+    _exit(127);
+}
+
+enum cyx_status trainer_spawn(const char *const *arguments, struct trainer_process *ret_process,
+                              struct cyx_error *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return cyx_error_errno(err, "cannot make a pipe to the trainer");
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_self(arguments, ends[1]);
+    close(ends[1]);
+    if (pid < 0) {
+        close(ends[0]);
+        return cyx_error_errno(err, "cannot start the trainer");
+    }
+    *ret_process = (struct trainer_process){.pid = pid, .output = ends[0]};
+    return CYX_OK;
+}
+
+enum cyx_status trainer_probe(const char *backend, struct cyx_buf *ret_json, struct cyx_error *err)
+{
+    struct trainer_process process;
+    enum cyx_status status =
+        trainer_spawn((const char *const[]){"--probe", backend, NULL}, &process, err);
+    if (status != CYX_OK)
+        return status;
+    char chunk[4096];
+    ssize_t n;
+    while ((n = read(process.output, chunk, sizeof(chunk))) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0 && ret_json->length < 65536)
+            cyx_buf_append(ret_json, chunk, (size_t)n);
+    close(process.output);
+    int wait_status = 0;
+    while (waitpid(process.pid, &wait_status, 0) < 0 && errno == EINTR)
+        ;
+    if (wait_status != 0)
+        return cyx_error_set(err, CYX_ERR_UNAVAILABLE, NULL,
+                             "looking for devices ended with status %d", wait_status);
+    return CYX_OK;
+}

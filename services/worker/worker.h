@@ -1,0 +1,67 @@
+/*
+ * The worker's rules: what a trainer's line means, how much of it is told, how a trainer's end becomes the job's.
+ * No bus, no HTTP, no processes here; pure functions on plain structs. Any thread.
+ */
+#ifndef CYX_WORKER_WORKER_H
+#define CYX_WORKER_WORKER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { WORKER_PATH_BYTES = 4096, WORKER_STEP_INTERVAL_MS = 100 };
+
+/* What the trainer (the child process) says, a JSON object a line on its standard output. */
+enum worker_event_kind {
+    WORKER_EVENT_STARTED,
+    WORKER_EVENT_STEP,
+    WORKER_EVENT_EPOCH,
+    WORKER_EVENT_CHECKPOINT,
+    WORKER_EVENT_RESULT,
+    WORKER_EVENT_ERROR
+};
+
+struct worker_event {
+    enum worker_event_kind kind;
+    int64_t epoch, epochs, step, total_steps;
+    double loss, accuracy, eval_loss, eval_accuracy, lr, images_per_second;
+    char path[WORKER_PATH_BYTES]; /* CHECKPOINT, RESULT: the file */
+    char device[128];             /* STARTED */
+    char backend[16];
+    json_t *result; /* RESULT: the `result` object of scheduler.finish; the caller's reference */
+    struct cyx_error error; /* ERROR */
+};
+
+/* CYX_ERR_CORRUPT for a line that is no event: the trainer and the agent are of one binary, so that is a bug. */
+enum cyx_status worker_event_parse(const char *line, size_t length, struct worker_event *ret_event,
+                                   struct cyx_error *err);
+void worker_event_finish(struct worker_event *self);
+
+/* Whether a step is told: ten a second at most, and the last of an epoch always. */
+bool worker_step_is_told(int64_t now_ms, int64_t last_told_ms, const struct worker_event *event);
+
+/* The end of a job as `scheduler.finish` wants it. */
+enum worker_outcome { WORKER_COMPLETED, WORKER_FAILED, WORKER_CANCELLED, WORKER_HANDED_BACK };
+const char *worker_outcome_name(enum worker_outcome outcome);
+
+struct worker_end {
+    int wait_status;        /* as waitpid() gave it */
+    bool has_result;        /* a RESULT line came */
+    bool has_error;         /* an ERROR line came */
+    struct cyx_error error; /* of that line */
+    bool cancelled;         /* the scheduler asked to stop */
+    bool draining;          /* this worker is being stopped */
+};
+
+/*
+ * Result and exit code 0: completed. A cancel or a drain: cancelled or handed back. An error line: failed with it. A
+ * signal: failed, named; SIGKILL that we did not send is taken for the kernel's out-of-memory killer and says so.
+ */
+enum worker_outcome worker_end_judge(const struct worker_end *end, struct cyx_error *ret_error);
+
+/* The node's setting where the spec says "auto" or nothing, else the spec's. */
+const char *worker_backend(const char *of_spec, const char *of_node);
+
+#endif
