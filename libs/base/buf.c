@@ -179,7 +179,8 @@ static void fsync_folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
     struct cyx_buf folder = {0};
-    cyx_buf_append(&folder, slash ? path : ".", slash ? (size_t)(slash - path) + (slash == path) : 1);
+    cyx_buf_append(&folder, slash ? path : ".",
+                   slash ? (size_t)(slash - path) + (slash == path) : 1);
     int fd = folder.failed ? -1 : open(folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         fsync(fd);

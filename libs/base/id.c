@@ -5,8 +5,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/banned.h"
 #include "base/clock.h"
+
+#include "base/banned.h"
 
 void cyx_random_bytes(void *ret_bytes, size_t length)
 {

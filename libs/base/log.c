@@ -6,9 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/banned.h"
 #include "base/buf.h"
 #include "base/clock.h"
+
+#include "base/banned.h"
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 static _Atomic int current_level = CYX_LOG_INFO;

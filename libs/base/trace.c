@@ -3,8 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/banned.h"
 #include "base/id.h"
+
+#include "base/banned.h"
 
 static bool all_hex(const char *text, size_t length)
 {

@@ -1,9 +1,10 @@
 #include "api.h"
 
-#include "base/banned.h"
 #include "contract/message.h"
 #include "marketplace.h"
 #include "store.h"
+
+#include "base/banned.h"
 
 struct query {
     const char *account_id, *model_id, *cursor;

@@ -2,9 +2,10 @@
 
 #include <string.h>
 
-#include "base/banned.h"
 #include "base/id.h"
 #include "contract/message.h"
+
+#include "base/banned.h"
 
 static enum cyx_status read_hash(const json_t *model, const char **ret_sha256,
                                  struct cyx_error *err)

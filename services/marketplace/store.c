@@ -2,8 +2,9 @@
 
 #include <stdlib.h>
 
-#include "base/banned.h"
 #include "base/id.h"
+
+#include "base/banned.h"
 
 #define COLUMNS                                                                                    \
     "id, account_id, name, version, visibility, job_id, node_id, sha256, bytes, format, dataset,"  \

@@ -3,11 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/banned.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 #include "payments.h"
 #include "store.h"
+
+#include "base/banned.h"
 
 struct read {
     const char *id, *cursor;

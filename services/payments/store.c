@@ -3,8 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/banned.h"
 #include "base/id.h"
+
+#include "base/banned.h"
 
 struct leg {
     const char *kind, *owner_id; /* owner NULL for platform and external */

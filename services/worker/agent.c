@@ -7,9 +7,10 @@
 #include <time.h>
 
 #include "agent_internal.h"
-#include "base/banned.h"
 #include "base/clock.h"
 #include "base/log.h"
+
+#include "base/banned.h"
 
 static struct timespec monotonic_after(int64_t ms)
 {

@@ -4,10 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/banned.h"
 #include "base/clock.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
+
+#include "base/banned.h"
 
 #ifndef CYX_VERSION
 #define CYX_VERSION "0.1.0"

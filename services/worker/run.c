@@ -15,12 +15,13 @@
 
 #include "agent_internal.h"
 #include "artifacts.h"
-#include "base/banned.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "contract/dataset.h"
 #include "contract/message.h"
 #include "trainer.h"
+
+#include "base/banned.h"
 
 enum {
     LINE_BYTES_LIMIT = 64 * 1024,

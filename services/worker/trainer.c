@@ -12,12 +12,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/banned.h"
 #include "base/clock.h"
 #include "contract/job_spec.h"
 #include "contract/message.h"
 #include "nn/train/trainer.h"
 #include "worker.h"
+
+#include "base/banned.h"
 
 static atomic_bool stop_asked;
 

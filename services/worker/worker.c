@@ -5,8 +5,9 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "base/banned.h"
 #include "contract/message.h"
+
+#include "base/banned.h"
 
 static const char *const kind_names[] = {
     [WORKER_EVENT_STARTED] = "started", [WORKER_EVENT_STEP] = "step",
