@@ -1,0 +1,171 @@
+"""The main job, end to end, on the real stack: REST in, a trained model out, through kills and restarts."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from stack import CYXWIZ, ROOT, Stack, example  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def stack():
+    with tempfile.TemporaryDirectory(prefix="cyx system ") as folder:  # a path with spaces, on purpose
+        with Stack(Path(folder) / "home") as running:
+            yield running
+
+
+def small_spec(name, epochs=1):
+    """A real network on the real images, small enough that a test can wait for it."""
+    spec = example("fashion-cnn")
+    spec["name"] = name
+    spec["epochs"] = epochs
+    spec["model"] = {"layers": [
+        {"type": "Conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1}, {"type": "ReLU"},
+        {"type": "MaxPool2d", "kernel_size": 2}, {"type": "Flatten"},
+        {"type": "Linear", "out_features": 64}, {"type": "ReLU"}, {"type": "Linear", "out_features": 10}]}
+    return spec
+
+
+def torch_accuracy(spec, model, data_dir):
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(spec, file)
+        file.flush()
+        done = subprocess.run(["/usr/bin/python3", ROOT / "tests/support/torch_eval.py", file.name, model, data_dir],
+                              check=True, capture_output=True, text=True, timeout=300)
+    return json.loads(done.stdout)
+
+
+def test_a_job_by_rest_is_trained_paid_stored_and_opens_in_pytorch(stack, tmp_path):
+    spec = small_spec("rest-job")
+    job_id = stack.submit(spec)
+    job = stack.wait_end(job_id)
+    assert job["state"] == "completed", job["error"]
+    assert job["result"]["test_accuracy"] > 0.80
+    assert [t["to"] for t in job["transitions"]] == ["queued", "assigned", "running", "completed"]
+
+    answer = stack.request("GET", f"/jobs/{job_id}/model")
+    assert answer.status == 200
+    assert hashlib.sha256(answer.body).hexdigest() == job["model"]["sha256"]
+    assert answer.headers["ETag"] == f'"{job["model"]["sha256"]}"'
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(answer.body)
+    seen = torch_accuracy(spec, model, stack.home / "data")
+    assert seen["test_accuracy"] == pytest.approx(job["result"]["test_accuracy"], abs=2e-4)  # two images of 10,000
+
+    stored = [m for m in stack.get("/models")["models"] if m["job_id"] == job_id]
+    assert len(stored) == 1 and stored[0]["sha256"] == job["model"]["sha256"] and stored[0]["visibility"] == "private"
+
+    settled = stack.wait_job(job_id, lambda j: j["escrow"] and j["escrow"]["state"] == "settled", 20)["escrow"]
+    units = {key: round(float(settled[key].split()[0]) * 10**9)
+             for key in ("held", "released", "refunded", "node_share", "platform_fee")}
+    assert units["released"] > 0 and units["released"] + units["refunded"] == units["held"]
+    assert units["platform_fee"] == units["released"] // 10
+    assert units["node_share"] + units["platform_fee"] == units["released"]
+    assert stack.sql("select sum(amount) from payments.entry") == "0"
+
+
+def test_a_worker_killed_midway_goes_on_from_its_checkpoint(stack):
+    spec = small_spec("killed-job", epochs=3)
+    spec["checkpoint"] = {"every_steps": 50}
+    job_id = stack.submit(spec)
+    count = "select count(*) from scheduler.job where id = '%s' and checkpoint_step >= 50" % job_id
+    stack.wait_job(job_id, lambda _: stack.sql(count) == "1", 60)
+    step = int(stack.sql(f"select checkpoint_step from scheduler.job where id = '{job_id}'"))
+    stack.kill("worker")
+    job = stack.wait_end(job_id)
+    assert job["state"] == "completed", job["error"]
+    assert job["attempt"] == 2
+    states = [t["to"] for t in job["transitions"]]
+    assert states == ["queued", "assigned", "running", "queued", "assigned", "running", "completed"], states
+    points = stack.get(f"/jobs/{job_id}/metrics")["points"]
+    first_of_second = next(p["step"] for before, p in zip(points, points[1:]) if p["step"] < before["step"]
+                           or p["step"] - before["step"] > 0 and p["at"] >= job["started_at"])
+    assert first_of_second > step, "it began again instead of going on from its checkpoint"
+    assert job["result"]["test_accuracy"] > 0.84
+
+    again = stack.wait_end(stack.submit(spec | {"name": "unkilled-job"}))
+    assert again["result"]["test_accuracy"] == job["result"]["test_accuracy"], "a kill changed the result"
+
+
+def test_the_same_idempotency_key_makes_one_job(stack):
+    spec = small_spec("once")
+    first = stack.request("POST", "/jobs", spec, {"Idempotency-Key": "once-1"})
+    second = stack.request("POST", "/jobs", spec, {"Idempotency-Key": "once-1"})
+    assert (first.status, second.status) == (201, 200)
+    assert first.json["id"] == second.json["id"]
+    other = stack.request("POST", "/jobs", spec | {"epochs": 2}, {"Idempotency-Key": "once-1"})
+    assert other.status == 409
+    cancelled = stack.request("POST", f"/jobs/{first.json['id']}/cancel")
+    assert cancelled.status == 200
+    assert stack.wait_end(first.json["id"])["state"] in ("cancelled", "completed")
+
+
+def bad_specs():
+    def change(**keys):
+        return small_spec("bad") | keys
+    wrong_shape = small_spec("bad")
+    wrong_shape["model"]["layers"][4]["in_features"] = 1600
+    no_set = small_spec("bad")
+    no_set["data"]["dataset"] = "imagenet-in-my-dreams"
+    misspelt = small_spec("bad")
+    misspelt["model"]["layers"][0]["kernel"] = 3
+    return [
+        (wrong_shape, "/model/layers/4", "1600"),
+        (no_set, "/data/dataset", "imagenet-in-my-dreams"),
+        (misspelt, "/model/layers/0/kernel", "kernel_size"),
+        (change(epochs="many"), "/epochs", "number"),
+        (change(epochs=0), "/epochs", "1"),
+    ]
+
+
+@pytest.mark.parametrize("spec,pointer,word", bad_specs())
+def test_a_bad_spec_is_refused_at_its_place_and_nothing_is_left(stack, spec, pointer, word):
+    before = stack.sql("select count(*) from scheduler.job")
+    answer = stack.request("POST", "/jobs", spec)
+    assert answer.status == 422
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.json["pointer"] == pointer
+    assert word in answer.json["detail"]
+    assert stack.sql("select count(*) from scheduler.job") == before
+
+
+def test_bad_requests_get_the_right_status(stack):
+    json_type = {"Content-Type": "application/json"}
+    broken = stack.request("POST", "/jobs", headers=json_type, raw=b'{"name": "x",')
+    assert broken.status == 400 and "line 1" in broken.json["detail"]
+    assert stack.request("POST", "/jobs", {}, token="cyx_wrong").status == 401
+    assert stack.request("GET", "/jobs", token=None).status == 401
+    assert stack.request("GET", "/jobs/00000000-0000-7000-8000-000000000000").status == 404
+    assert stack.request("DELETE", "/jobs").status == 405
+    huge = stack.request("POST", "/jobs", headers=json_type, raw=b'{"name": "' + b"x" * (50 << 20) + b'"}')
+    assert huge.status == 413
+
+
+def test_down_and_up_lose_nothing(stack):
+    before = stack.get("/jobs")["jobs"]
+    balance = stack.get("/account/balance")
+    assert before
+    stack.command("down")
+    assert not (stack.home / "run" / "supervisor.sock").exists() or "RUNNING" not in stack.supervisorctl("status")
+    stack.up()
+    assert stack.get("/jobs")["jobs"] == before
+    assert stack.get("/account/balance") == balance
+    job = stack.wait_end(stack.submit(small_spec("after-restart")))
+    assert job["state"] == "completed"
+
+
+def test_the_command_line_trains_alone(stack, tmp_path):
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(small_spec("alone")))
+    done = subprocess.run([CYXWIZ, "train", spec, "--data-dir", stack.home / "data", "--output", tmp_path / "out",
+                           "--json"], check=True, capture_output=True, text=True, timeout=300)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["test_accuracy"] > 0.80 and result["epochs"] == 1
+    assert hashlib.sha256(Path(result["model_path"]).read_bytes()).hexdigest() == result["model_sha256"]
+    assert set(result) >= {"test_accuracy", "test_loss", "epochs", "images_per_second", "backend"}
