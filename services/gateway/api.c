@@ -1,0 +1,339 @@
+/* What all handlers share: who asks, bodies, calls over the bus, answers, headers of every response. */
+#include "api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "contract/message.h"
+#include "contract/subjects.h"
+
+#include "base/banned.h"
+
+#define PAGE_POLICY                                                                                \
+    "default-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "             \
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+#define API_POLICY "default-src 'none'; frame-ancestors 'none'"
+
+/* ---- who asks ---------------------------------------------------------------------------------- */
+
+static enum cyx_status unauthenticated(struct cyx_http_response *response, const char *message)
+{
+    return cyx_error_set(&response->error, CYX_ERR_UNAUTHENTICATED, NULL, "%s", message);
+}
+
+/* A look-up that failed: nobody there is 401, a database that is away is not. */
+static enum cyx_status unknown(struct cyx_http_response *response, enum cyx_status status,
+                               const char *message)
+{
+    if (status == CYX_ERR_NOT_FOUND)
+        return unauthenticated(response, message);
+    cyx_log(CYX_LOG_ERROR, "credential not looked up", CYX_STR("error", response->error.message));
+    return cyx_error_set(&response->error, CYX_ERR_UNAVAILABLE, NULL,
+                         "credentials cannot be checked at the moment; try again in a few seconds");
+}
+
+static enum cyx_status by_bearer(struct app *app, const struct cyx_http_route *route,
+                                 const char *bearer, struct api_caller *caller,
+                                 struct cyx_http_response *response)
+{
+    if (strncmp(bearer, "cyx_", 4) == 0) {
+        char hash[GATEWAY_HASH_BYTES];
+        caller->kind = API_CALLER_KEY;
+        if (!gateway_api_key_plausible(bearer))
+            return unauthenticated(response, "the API key is not valid");
+        gateway_token_hash(bearer, hash);
+        enum cyx_status status =
+            store_api_key_find(app->store, hash, &caller->account, &response->error);
+        return status == CYX_OK
+                   ? CYX_OK
+                   : unknown(response, status, "the API key is not valid or was revoked");
+    }
+    if (!(route->flags & API_ROUTE_GRANT))
+        return unauthenticated(response, "expected an API key that begins with cyx_");
+    caller->kind = API_CALLER_GRANT;
+    return cyx_grant_verify(app->grant_key, bearer, cyx_clock_unix_ms() / 1000, &caller->grant,
+                            &response->error);
+}
+
+static enum cyx_status by_cookie(struct app *app, struct cyx_http_request *request,
+                                 struct api_caller *caller, struct cyx_http_response *response)
+{
+    const char *token = cyx_http_cookie(request, "cyx_session");
+    if (!token)
+        return unauthenticated(response,
+                               "sign in, or send an API key as Authorization: Bearer cyx_…");
+    if (!gateway_token_plausible(token))
+        return unauthenticated(response, "the session is not valid; sign in again");
+    caller->kind = API_CALLER_SESSION;
+    caller->session_token = token;
+    gateway_token_hash(token, caller->session_hash);
+    enum cyx_status status = store_session_find(app->store, caller->session_hash, &caller->account,
+                                                &caller->expires_ms, &response->error);
+    if (status != CYX_OK)
+        return unknown(response, status, "the session has ended; sign in again");
+    bool reads = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
+    if (!reads && !gateway_csrf_matches(token, cyx_http_header(request, "X-CSRF-Token")))
+        return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL,
+                             "expected the header X-CSRF-Token with the session's csrf_token");
+    return CYX_OK;
+}
+
+enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,
+                           struct cyx_http_request *request, struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    if (cyx_http_query(request, "access_token"))
+        return api_fail_as(response, 400, CYX_ERR_INVALID, NULL,
+                           "a token in a URL ends up in logs; send it as Authorization: Bearer");
+    struct api_caller *caller = cyx_arena_alloc(request->arena, sizeof(*caller));
+    if (!caller)
+        return cyx_error_set(&response->error, CYX_ERR_NO_MEMORY, NULL, "no memory");
+    request->user = caller;
+    const char *bearer = cyx_http_bearer(request);
+    if (bearer)
+        return by_bearer(app, route, bearer, caller, response);
+    if (cyx_http_header(request, "Authorization"))
+        return unauthenticated(response, "expected Authorization: Bearer cyx_…");
+    return by_cookie(app, request, caller, response);
+}
+
+bool api_origin_own(const struct app *app, const struct cyx_http_request *request)
+{
+    const char *origin = cyx_http_header(request, "Origin");
+    if (!origin || cyx_ws_same_origin(request))
+        return true;
+    /* Behind a proxy the Host may be another than the one that users see. */
+    size_t length = strlen(origin);
+    return strncasecmp(app->public_url, origin, length) == 0 &&
+           (app->public_url[length] == '\0' || app->public_url[length] == '/');
+}
+
+/* ---- every response ---------------------------------------------------------------------------- */
+
+static bool has_header(const struct cyx_http_response *response, const char *name)
+{
+    for (size_t i = 0; i < response->header_count; i++)
+        if (strcasecmp(response->headers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static void set_headers(const struct cyx_http_request *request, struct cyx_http_response *response)
+{
+    bool api = request->path && strncmp(request->path, "/api/", 5) == 0;
+    cyx_http_response_header(response, "X-Content-Type-Options", "nosniff");
+    cyx_http_response_header(response, "Referrer-Policy", "same-origin");
+    cyx_http_response_header(response, "Content-Security-Policy", api ? API_POLICY : PAGE_POLICY);
+    cyx_http_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
+    if (api && !has_header(response, "Cache-Control"))
+        cyx_http_response_header(response, "Cache-Control", "no-store");
+    if (response->status == 401)
+        cyx_http_response_header(response, "WWW-Authenticate", "Bearer realm=\"cyxwiz\"");
+    if (response->status == 503 && !has_header(response, "Retry-After"))
+        cyx_http_response_header(response, "Retry-After", "2");
+}
+
+void api_after(void *ctx, const struct cyx_http_route *route,
+               const struct cyx_http_request *request, struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    set_headers(request, response);
+    double seconds = (double)(cyx_clock_monotonic_ns() - request->received_ns) / 1e9;
+    char code[8];
+    snprintf(code, sizeof(code), "%d", response->status);
+    cyx_metric_add(app->requests, 1, request->method ? request->method : "", code);
+    if (request->received_ns > 0)
+        cyx_metric_observe(app->seconds, seconds, route ? route->path : "static");
+    cyx_log(response->status >= 500 ? CYX_LOG_WARN : CYX_LOG_DEBUG, "request",
+            CYX_STR("method", request->method), CYX_STR("path", request->path),
+            CYX_INT("status", response->status), CYX_NUM("seconds", seconds),
+            CYX_STR("request_id", request->request_id), CYX_STR("error", response->error.message));
+}
+
+/* ---- bodies ------------------------------------------------------------------------------------ */
+
+enum cyx_status api_body(const struct cyx_http_request *request, struct cyx_http_response *response,
+                         json_t **ret_json)
+{
+    if (request->body_length == 0)
+        return api_fail_as(response, 400, CYX_ERR_INVALID, NULL, "expected a JSON body, got none");
+    json_error_t at;
+    json_t *json = json_loadb(request->body, request->body_length, JSON_REJECT_DUPLICATES, &at);
+    if (!json && json_error_code(&at) == json_error_out_of_memory)
+        return cyx_error_set(&response->error, CYX_ERR_NO_MEMORY, NULL, "no memory");
+    if (!json)
+        return api_fail_as(response, 400, CYX_ERR_INVALID, NULL,
+                           "not JSON at line %d, column %d: %s", at.line, at.column, at.text);
+    *ret_json = json;
+    return CYX_OK;
+}
+
+enum cyx_status api_body_object(const struct cyx_http_request *request,
+                                struct cyx_http_response *response, const char *const *allowed,
+                                json_t **ret_object)
+{
+    CYX_CLEANUP_JSON json_t *json = NULL;
+    enum cyx_status status = api_body(request, response, &json);
+    if (status != CYX_OK)
+        return status;
+    if (!json_is_object(json))
+        return cyx_error_set(&response->error, CYX_ERR_INVALID, "", "expected a JSON object");
+    const char *key;
+    json_t *value;
+    json_object_foreach(json, key, value)
+    {
+        const char *const *known = allowed;
+        while (*known && strcmp(*known, key) != 0)
+            known++;
+        if (!*known) {
+            char pointer[128];
+            snprintf(pointer, sizeof(pointer), "/%.100s", key);
+            return cyx_error_set(&response->error, CYX_ERR_INVALID, pointer, "unknown key");
+        }
+    }
+    *ret_object = json_incref(json);
+    return CYX_OK;
+}
+
+/* ---- calls ------------------------------------------------------------------------------------- */
+
+/* What a person outside is told: no subject's name, no SQL; the log has that. */
+static enum cyx_status call_failed(const struct cyx_http_request *request,
+                                   struct cyx_http_response *response, const struct api_call *call,
+                                   enum cyx_status status)
+{
+    struct cyx_error *error = &response->error;
+    if (cyx_status_http(status) < 500)
+        return status;
+    cyx_log(CYX_LOG_ERROR, "call failed", CYX_STR("subject", call->subject),
+            CYX_STR("status", cyx_status_name(status)), CYX_STR("error", error->message),
+            CYX_STR("request_id", request->request_id));
+    if (status == CYX_ERR_UNAVAILABLE || status == CYX_ERR_TIMEOUT)
+        return cyx_error_set(error, CYX_ERR_UNAVAILABLE, NULL,
+                             "the %s does not answer; try again in a few seconds", call->service);
+    return cyx_error_set(error, CYX_ERR_INTERNAL, NULL,
+                         "the %s failed; its log has the reason under this request id",
+                         call->service);
+}
+
+enum cyx_status api_call(struct app *app, const struct cyx_http_request *request,
+                         struct cyx_http_response *response, const struct api_call *call,
+                         json_t **ret_reply)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0}, reply = {0};
+    enum cyx_status status = cyx_message_write(call->body, &text, &response->error);
+    if (status != CYX_OK)
+        return status;
+    const struct api_caller *caller = api_caller(request);
+    struct cyx_bus_meta meta = {.request_id = request->request_id,
+                                .traceparent = request->traceparent,
+                                .account = caller ? caller->account.id : NULL};
+    status = cyx_bus_request(app->bus, call->subject, &meta, text.data, text.length,
+                             call->timeout_ms ? call->timeout_ms : CYX_REQUEST_TIMEOUT_MS, &reply,
+                             &response->error);
+    if (status == CYX_OK)
+        status = cyx_message_parse(reply.data ? reply.data : "", reply.length, ret_reply,
+                                   &response->error);
+    else
+        return call_failed(request, response, call, status);
+    if (status == CYX_ERR_INVALID) /* not the asker's fault */
+        return call_failed(request, response, call, CYX_ERR_INTERNAL);
+    return status;
+}
+
+enum cyx_status api_path_id(const struct cyx_http_request *request,
+                            struct cyx_http_response *response, const char **ret_id)
+{
+    const char *id = cyx_http_param(request, "id");
+    if (!id || !cyx_id_valid(id))
+        return cyx_error_set(&response->error, CYX_ERR_NOT_FOUND, NULL,
+                             "nothing has this id; ids are UUIDs");
+    *ret_id = id;
+    return CYX_OK;
+}
+
+enum cyx_status api_own_job(struct app *app, const struct cyx_http_request *request,
+                            struct cyx_http_response *response, json_t **ret_job)
+{
+    const char *id = NULL;
+    enum cyx_status status = api_path_id(request, response, &id);
+    if (status != CYX_OK)
+        return status;
+    struct api_call call = {
+        .service = CYX_SVC_SCHEDULER,
+        .subject = CYX_SVC_SCHEDULER_GET,
+        .body = json_pack("{s:s,s:s}", "job_id", id, "account_id", api_caller(request)->account.id),
+    };
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    status = api_call(app, request, response, &call, &reply);
+    if (status != CYX_OK)
+        return status;
+    json_t *job = json_object_get(reply, "job");
+    if (!json_is_object(job))
+        return cyx_error_set(&response->error, CYX_ERR_INTERNAL, NULL, "the scheduler gave no job");
+    *ret_job = json_incref(job);
+    return CYX_OK;
+}
+
+/* ---- answers ----------------------------------------------------------------------------------- */
+
+enum cyx_status api_respond(struct cyx_http_response *response, int http, json_t *json)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    enum cyx_status status = cyx_message_write(json, &text, &response->error);
+    if (status != CYX_OK)
+        return status;
+    return cyx_http_respond_buf(response, http, "application/json", &text);
+}
+
+json_t *api_problem(const struct cyx_error *error, const char *instance, const char *request_id)
+{
+    char type[64];
+    snprintf(type, sizeof(type), "urn:cyxwiz:problem:%s", cyx_status_name(error->status));
+    json_t *problem =
+        json_pack("{s:s,s:s,s:i,s:s,s:s,s:s}", "type", type, "title",
+                  cyx_status_name(error->status), "status", cyx_status_http(error->status),
+                  "detail", error->message, "instance", instance, "request_id", request_id);
+    if (problem && error->pointer[0])
+        json_object_set_new(problem, "pointer", json_string(error->pointer));
+    return problem;
+}
+
+enum cyx_status api_send_blob(struct app *app, const struct cyx_http_request *request,
+                              struct cyx_http_response *response, const char *sha256,
+                              const char *download_name)
+{
+    const char *path = NULL;
+    enum cyx_status status = cyx_blob_stat(app->blobs, sha256, NULL, &response->error);
+    if (status == CYX_OK)
+        status = cyx_blob_path(app->blobs, sha256, request->arena, &path, &response->error);
+    if (status == CYX_ERR_NOT_FOUND)
+        return cyx_error_set(&response->error, CYX_ERR_NOT_FOUND, NULL,
+                             "the artifact %s is not in the store", sha256);
+    if (status != CYX_OK)
+        return status;
+    char etag[CYX_SHA256_HEX + 2];
+    snprintf(etag, sizeof(etag), "\"%s\"", sha256);
+    struct cyx_http_file file = {.content_type = "application/octet-stream",
+                                 .etag = etag,
+                                 .cache_control = "private, no-cache",
+                                 .download_name = download_name};
+    return cyx_http_respond_file(response, request, path, &file);
+}
+
+const char *api_file_name(const struct cyx_http_request *request, const char *name,
+                          const char *suffix)
+{
+    char *text = cyx_arena_printf(request->arena, "%.100s%s", name, suffix);
+    for (char *c = text; c && *c; c++) {
+        bool fits = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                    (*c >= '0' && *c <= '9') || *c == '-' || *c == '_' || (*c == '.' && c != text);
+        if (!fits)
+            *c = '_';
+    }
+    return text;
+}

@@ -1,0 +1,157 @@
+/*
+ * The gateway's face: HTTP and messages <-> rules and store. What the api_*.c files share, and the handlers that
+ * main.c's table names.
+ *
+ * Every handler runs on a worker of the HTTP server, behind api_before() (who asks?) unless its route says
+ * CYX_ROUTE_NO_HOOK, and may block. ctx is the struct app. Errors are left in response->error.
+ */
+#ifndef CYX_GATEWAY_API_H
+#define CYX_GATEWAY_API_H
+
+#include <jansson.h>
+#include <semaphore.h>
+#include <stdint.h>
+
+#include "blob/blob.h"
+#include "blob/grant.h"
+#include "gateway.h"
+#include "http/server.h"
+#include "http/ws.h"
+#include "import.h"
+#include "live.h"
+#include "store.h"
+#include "svc/svc.h"
+
+enum {
+    API_ROUTE_GRANT = CYX_ROUTE_USER_1, /* a worker's grant is a credential here too */
+    API_SMALL_BODY_BYTES = 16 * 1024,
+    API_HASHING_AT_ONCE = 2, /* 64 MiB each */
+};
+#define API_ARTIFACT_LIMIT_BYTES (UINT64_C(4) << 30)
+
+struct app {
+    struct cyx_svc *svc;
+    struct cyx_db *db;
+    struct cyx_cache *cache;
+    struct cyx_bus *bus;
+    struct cyx_outbox_relay *outbox;
+    struct store *store;
+    struct cyx_blob_store *blobs;
+    struct importer *importer;
+    struct live *live;
+    struct cyx_http_server *http;
+    uint8_t grant_key[CYX_GRANT_KEY_BYTES];
+    const char *public_url, *web_dir;
+    char *examples; /* the answer of GET /examples */
+    sem_t hashing;
+    struct cyx_metric *requests, *seconds;
+};
+
+/* Settings, the store, the first account, the HTTP server with main.c's routes; and the reverse. */
+enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, size_t count,
+                         struct cyx_error *err);
+void api_close(struct app *app);
+
+/* ---- who asks ---------------------------------------------------------------------------------- */
+
+enum api_caller_kind { API_CALLER_SESSION, API_CALLER_KEY, API_CALLER_GRANT };
+
+struct api_caller { /* request->user behind api_before() */
+    enum api_caller_kind kind;
+    struct gateway_account account; /* not for grants */
+    struct cyx_grant grant;         /* for grants alone */
+    const char *session_token;      /* for sessions alone, as the other two */
+    char session_hash[GATEWAY_HASH_BYTES];
+    int64_t expires_ms;
+};
+
+static inline const struct api_caller *api_caller(const struct cyx_http_request *request)
+{
+    return request->user;
+}
+
+/* Hooks of the HTTP server. */
+enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,
+                           struct cyx_http_request *request, struct cyx_http_response *response);
+void api_after(void *ctx, const struct cyx_http_route *route,
+               const struct cyx_http_request *request, struct cyx_http_response *response);
+
+/* Whether Origin is absent or one of the gateway's own. */
+bool api_origin_own(const struct app *app, const struct cyx_http_request *request);
+
+/* ---- bodies, calls, answers -------------------------------------------------------------------- */
+
+/* The request's JSON; broken JSON is answered 400 with line and column. The caller drops the reference. */
+enum cyx_status api_body(const struct cyx_http_request *request, struct cyx_http_response *response,
+                         json_t **ret_json);
+
+/* The same for an object that has the keys `allowed` (ends with NULL) and no others, 422 otherwise. */
+enum cyx_status api_body_object(const struct cyx_http_request *request,
+                                struct cyx_http_response *response, const char *const *allowed,
+                                json_t **ret_object);
+
+struct api_call {
+    const char *service; /* for the sentence that says who is away */
+    const char *subject;
+    json_t *body;   /* taken over; NULL: no memory */
+    int timeout_ms; /* 0: CYX_REQUEST_TIMEOUT_MS */
+};
+
+/* A request over the bus on the caller's behalf. A service that is away: 503 with Retry-After. */
+enum cyx_status api_call(struct app *app, const struct cyx_http_request *request,
+                         struct cyx_http_response *response, const struct api_call *call,
+                         json_t **ret_reply);
+
+/* scheduler.get of a job of the caller's account; the path's {id}. The caller drops the reference. */
+enum cyx_status api_own_job(struct app *app, const struct cyx_http_request *request,
+                            struct cyx_http_response *response, json_t **ret_job);
+
+/* The path's {id}; anything that is not a UUID is 404. */
+enum cyx_status api_path_id(const struct cyx_http_request *request,
+                            struct cyx_http_response *response, const char **ret_id);
+
+/* Answers with `json` and drops the reference; NULL is CYX_ERR_NO_MEMORY. */
+enum cyx_status api_respond(struct cyx_http_response *response, int http, json_t *json);
+
+/* Fails with `http` instead of the status's own code. */
+#define api_fail_as(response, http, status, pointer, ...)                                          \
+    ((response)->error_http = (http),                                                              \
+     cyx_error_set(&(response)->error, (status), (pointer), __VA_ARGS__))
+
+/* problem+json as text, from the arena. `http` 0: the status's own. */
+json_t *api_problem(const struct cyx_error *error, const char *instance, const char *request_id);
+
+/* An artifact's bytes with Range and ETag; CYX_ERR_NOT_FOUND when they are not here. */
+enum cyx_status api_send_blob(struct app *app, const struct cyx_http_request *request,
+                              struct cyx_http_response *response, const char *sha256,
+                              const char *download_name);
+
+/* "name" made fit for a file name, from the arena: letters, digits, ".", "_" and "-". */
+const char *api_file_name(const struct cyx_http_request *request, const char *name,
+                          const char *suffix);
+
+/* Whether the bytes are a file of the data-set catalogue. */
+bool api_is_dataset_file(const char *sha256);
+
+/* ---- handlers ---------------------------------------------------------------------------------- */
+
+cyx_http_handler api_session_create, api_session_get, api_session_delete; /* api_session.c */
+cyx_http_handler api_keys_create, api_keys_list, api_keys_delete;
+cyx_http_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_cancel; /* api_jobs.c */
+cyx_http_handler api_jobs_validate, api_jobs_model;
+cyx_http_handler api_nodes_list, api_nodes_get; /* api_catalog.c */
+cyx_http_handler api_models_list, api_models_get, api_models_download;
+cyx_http_handler api_datasets_list, api_examples_list, api_openapi_get;
+cyx_http_handler api_account_balance, api_account_statement;
+cyx_http_handler api_artifacts_get, api_artifacts_put; /* api_artifacts.c */
+extern const struct cyx_http_sink api_artifacts_sink;
+cyx_http_handler api_jobs_metrics, api_jobs_logs, api_jobs_events; /* api_live.c */
+extern const struct cyx_ws_handlers api_websocket;
+
+/* The account of CYXWIZ_ADMIN_EMAIL when it does not exist yet. */
+enum cyx_status api_first_account(struct app *app, struct cyx_error *err);
+
+/* Reads CYXWIZ_EXAMPLES_DIR into app->examples. A folder that is not there gives an empty list. */
+enum cyx_status api_load_examples(struct app *app, const char *folder, struct cyx_error *err);
+
+#endif

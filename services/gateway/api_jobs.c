@@ -1,0 +1,217 @@
+/* Jobs: judged here by contract and model, kept and run by the scheduler. */
+#include <string.h>
+
+#include "api.h"
+#include "contract/job_spec.h"
+#include "contract/message.h"
+#include "contract/subjects.h"
+#include "model/graph.h"
+
+#include "base/banned.h"
+
+enum { IMPORT_WAIT_MS = 10000, ESCROW_TIMEOUT_MS = 1500 };
+
+struct judged {
+    json_t *json; /* as it came */
+    struct cyx_job_spec *spec;
+    struct cyx_model_cost cost;
+};
+
+static void judged_finish(struct judged *judged)
+{
+    cyx_job_spec_destroy(judged->spec);
+    json_decref(judged->json);
+}
+#define CLEANUP_JUDGED __attribute__((cleanup(judged_finish)))
+
+/* Everything that can be said about a spec without its data: 400, 413 or 422 with the place. */
+static enum cyx_status judge(const struct cyx_http_request *request,
+                             struct cyx_http_response *response, struct judged *judged)
+{
+    struct cyx_error *err = &response->error;
+    enum cyx_status status = api_body(request, response, &judged->json);
+    if (status == CYX_OK)
+        status = cyx_job_spec_parse(request->body, request->body_length, &judged->spec, err);
+    if (status == CYX_OK)
+        status = cyx_model_cost(judged->spec, &judged->cost, err);
+    return status;
+}
+
+static enum cyx_status data_available(struct app *app, const struct cyx_job_spec *spec,
+                                      struct cyx_error *err)
+{
+    const struct cyx_dataset *set = cyx_dataset_find(spec->data.dataset);
+    if (set && importer_available(app->importer, set, IMPORT_WAIT_MS))
+        return CYX_OK;
+    char remedy[256] = "there is no such data set";
+    if (set)
+        importer_remedy(set, remedy, sizeof(remedy));
+    return cyx_error_set(err, CYX_ERR_INVALID, "/data/dataset", "%s: %s", spec->data.dataset,
+                         remedy);
+}
+
+enum cyx_status api_jobs_create(void *ctx, const struct cyx_http_request *request,
+                                struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    CLEANUP_JUDGED struct judged judged = {0};
+    struct cyx_error *err = &response->error;
+    const char *key = cyx_http_header(request, "Idempotency-Key");
+    enum cyx_status status;
+    if ((key && (status = gateway_idempotency_key_check(key, err)) != CYX_OK) ||
+        (status = judge(request, response, &judged)) != CYX_OK ||
+        (status = data_available(app, judged.spec, err)) != CYX_OK)
+        return status;
+    struct api_call call = {
+        .service = CYX_SVC_SCHEDULER,
+        .subject = CYX_SVC_SCHEDULER_SUBMIT,
+        .body = json_pack("{s:s,s:O,s:s*}", "account_id", api_caller(request)->account.id, "spec",
+                          judged.json, "idempotency_key", key),
+    };
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    if ((status = api_call(app, request, response, &call, &reply)) != CYX_OK)
+        return status;
+    json_t *job = json_object_get(reply, "job");
+    const char *id = json_string_value(json_object_get(job, "id"));
+    if (!id || !cyx_id_valid(id))
+        return cyx_error_set(err, CYX_ERR_INTERNAL, NULL, "the scheduler gave no job");
+    const char *location = cyx_arena_printf(request->arena, "/api/v1/jobs/%s", id);
+    if (location && (status = cyx_http_response_header(response, "Location", location)) != CYX_OK)
+        return status;
+    return api_respond(response, json_is_true(json_object_get(reply, "created")) ? 201 : 200,
+                       json_incref(job));
+}
+
+enum cyx_status api_jobs_get(void *ctx, const struct cyx_http_request *request,
+                             struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    CYX_CLEANUP_JSON json_t *job = NULL, *payment = NULL;
+    enum cyx_status status = api_own_job(app, request, response, &job);
+    if (status != CYX_OK)
+        return status;
+    struct api_call call = {
+        .service = CYX_SVC_PAYMENTS,
+        .subject = CYX_SVC_PAYMENTS_JOB,
+        .body = json_pack("{s:O}", "job_id", json_object_get(job, "id")),
+        .timeout_ms = ESCROW_TIMEOUT_MS,
+    };
+    /* A job can be shown without its escrow: payments may not have seen it yet, or be away. */
+    json_t *escrow = NULL;
+    if (api_call(app, request, response, &call, &payment) == CYX_OK)
+        escrow = json_object_get(payment, "escrow");
+    response->error = (struct cyx_error){0};
+    /* What the job cost is known where money is: once payments has settled it. */
+    json_t *cost = json_object_get(escrow, "released");
+    const char *state = json_string_value(json_object_get(escrow, "state"));
+    if (state && (strcmp(state, "settled") == 0 || strcmp(state, "refunded") == 0) &&
+        json_is_string(cost))
+        json_object_set(job, "cost", cost);
+    json_object_set_new(job, "escrow", json_is_object(escrow) ? json_incref(escrow) : json_null());
+    if (!json_is_array(json_object_get(job, "transitions")))
+        json_object_set_new(job, "transitions", json_array());
+    return api_respond(response, 200, json_incref(job));
+}
+
+enum cyx_status api_jobs_cancel(void *ctx, const struct cyx_http_request *request,
+                                struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    const char *id = NULL;
+    enum cyx_status status = api_path_id(request, response, &id);
+    if (status != CYX_OK)
+        return status;
+    struct api_call call = {
+        .service = CYX_SVC_SCHEDULER,
+        .subject = CYX_SVC_SCHEDULER_CANCEL,
+        .body = json_pack("{s:s,s:s}", "job_id", id, "account_id", api_caller(request)->account.id),
+    };
+    json_t *reply = NULL;
+    status = api_call(app, request, response, &call, &reply);
+    return status == CYX_OK ? api_respond(response, 200, reply) : status;
+}
+
+/* ---- validate ---------------------------------------------------------------------------------- */
+
+/* The value that a layer hands on: the first output of its last forward node. */
+static int32_t layer_output(const struct cyx_graph *graph, size_t layer)
+{
+    int32_t value = CYX_NO_VALUE;
+    for (size_t n = 0; n < graph->n_forward_nodes; n++)
+        if (graph->nodes[n].layer == (int32_t)layer && graph->nodes[n].n_out > 0)
+            value = graph->nodes[n].out[0];
+    return value;
+}
+
+static int64_t layer_parameters(const struct cyx_graph *graph, size_t layer)
+{
+    int64_t count = 0;
+    for (size_t n = 0; n < graph->n_forward_nodes; n++) {
+        const struct cyx_node *node = &graph->nodes[n];
+        for (int i = 0; node->layer == (int32_t)layer && i < node->n_in; i++) {
+            int32_t in = node->in[i];
+            if (in != CYX_NO_VALUE && graph->values[in].kind == CYX_VALUE_PARAM)
+                count += cyx_shape_count(&graph->values[in].shape);
+        }
+    }
+    return count;
+}
+
+static json_t *layer_json(const struct cyx_graph *graph, const struct cyx_job_spec *spec,
+                          size_t layer)
+{
+    json_t *shape = json_array();
+    int32_t output = layer_output(graph, layer);
+    const struct cyx_shape *of = output == CYX_NO_VALUE ? NULL : &graph->values[output].shape;
+    for (int d = 1; of && d < of->rank; d++) /* the batch's dimension is left out */
+        json_array_append_new(shape, json_integer(of->dim[d]));
+    return json_pack("{s:s,s:s,s:o,s:I}", "name", spec->layers[layer].name, "type",
+                     cyx_layer_type_name(spec->layers[layer].type), "output_shape", shape,
+                     "parameters", (json_int_t)layer_parameters(graph, layer));
+}
+
+enum cyx_status api_jobs_validate(void *ctx, const struct cyx_http_request *request,
+                                  struct cyx_http_response *response)
+{
+    (void)ctx;
+    CLEANUP_JUDGED struct judged judged = {0};
+    enum cyx_status status = judge(request, response, &judged);
+    if (status != CYX_OK)
+        return status;
+    struct cyx_graph *graph = NULL;
+    struct cyx_graph_options options = {.batch = 1, .training = true, .no_fusion = true};
+    status = cyx_graph_create(judged.spec, &options, &graph, &response->error);
+    if (status != CYX_OK)
+        return status;
+    json_t *layers = json_array();
+    for (size_t i = 0; i < judged.spec->n_layers; i++)
+        json_array_append_new(layers, layer_json(graph, judged.spec, i));
+    cyx_graph_destroy(graph);
+    return api_respond(
+        response, 200,
+        json_pack("{s:I,s:I,s:I,s:o}", "parameters", (json_int_t)judged.cost.parameters,
+                  "training_flops_per_sample", (json_int_t)judged.cost.training_flops_per_sample,
+                  "training_bytes", (json_int_t)judged.cost.training_bytes, "layers", layers));
+}
+
+/* ---- the model --------------------------------------------------------------------------------- */
+
+enum cyx_status api_jobs_model(void *ctx, const struct cyx_http_request *request,
+                               struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    CYX_CLEANUP_JSON json_t *job = NULL;
+    enum cyx_status status = api_own_job(app, request, response, &job);
+    if (status != CYX_OK)
+        return status;
+    const char *state = json_string_value(json_object_get(job, "state"));
+    const char *name = json_string_value(json_object_get(job, "name"));
+    const char *sha256 =
+        json_string_value(json_object_get(json_object_get(job, "model"), "sha256"));
+    if (!sha256 || !state || strcmp(state, "completed") != 0)
+        return cyx_error_set(&response->error, CYX_ERR_CONFLICT, NULL,
+                             "a job has a model once it is completed; this one is %s",
+                             state ? state : "in no known state");
+    return api_send_blob(app, request, response, sha256,
+                         api_file_name(request, name ? name : "model", ".safetensors"));
+}

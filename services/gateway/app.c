@@ -1,0 +1,166 @@
+/* Puts the gateway together and takes it apart: settings, store, artifacts, HTTP. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api.h"
+#include "base/log.h"
+
+#include "base/banned.h"
+
+enum { WORKERS = 16, CONNECTIONS = 8192, DRAIN_DEFAULT_MS = 5000 };
+
+static enum cyx_status no_dashboard(void *ctx, const struct cyx_http_request *request,
+                                    struct cyx_http_response *response)
+{
+    static const char page[] =
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>CyxWiz</title>"
+        "<h1>The dashboard is not built</h1>"
+        "<p>Run <code>make web</code> and start the gateway again, or let CYXWIZ_WEB_DIR name the "
+        "folder where it lies. The API is at <a "
+        "href=\"/api/v1/openapi.json\">/api/v1/openapi.json</a>.</p></html>\n";
+    (void)ctx;
+    (void)request;
+    return cyx_http_respond(response, 404, "text/html; charset=utf-8", page, sizeof(page) - 1);
+}
+
+static const struct cyx_http_route plain_routes[] = {
+    {.method = "GET", .path = "/", .handler = no_dashboard, .flags = CYX_ROUTE_NO_HOOK},
+};
+
+static enum cyx_status mount_dashboard(struct app *app, struct cyx_error *err)
+{
+    char index[4096];
+    int n = snprintf(index, sizeof(index), "%s/index.html", app->web_dir);
+    if (n > 0 && (size_t)n < sizeof(index) && access(index, R_OK) == 0) {
+        struct cyx_http_static mount = {
+            .prefix = "/", .folder = app->web_dir, .fallback = "index.html", .except = "/api/"};
+        return cyx_http_server_mount(app->http, &mount, err);
+    }
+    cyx_log(CYX_LOG_WARN, "the dashboard is not built", CYX_STR("folder", app->web_dir));
+    return cyx_http_server_add_routes(app->http, plain_routes, 1, app, err);
+}
+
+static double count_feeds(void *ctx)
+{
+    size_t feeds = 0, subscriptions = 0;
+    live_counts(((struct app *)ctx)->live, &feeds, &subscriptions);
+    return (double)feeds;
+}
+
+static double count_subscriptions(void *ctx)
+{
+    size_t feeds = 0, subscriptions = 0;
+    live_counts(((struct app *)ctx)->live, &feeds, &subscriptions);
+    return (double)subscriptions;
+}
+
+static double count_websockets(void *ctx)
+{
+    struct cyx_http_stats stats;
+    cyx_http_server_stats(((struct app *)ctx)->http, &stats);
+    return stats.websockets;
+}
+
+static void register_metrics(struct app *app)
+{
+    struct cyx_metrics *metrics = cyx_svc_metrics(app->svc);
+    app->requests =
+        cyx_metrics_counter(metrics, "cyx_http_requests_total", "HTTP requests.", "method,status");
+    app->seconds =
+        cyx_metrics_histogram(metrics, "cyx_http_request_seconds",
+                              "From the end of the headers to the answer.", "route", NULL, 0);
+    cyx_metrics_gauge_function(metrics, "cyx_live_jobs", "Jobs that somebody watches.", count_feeds,
+                               app);
+    cyx_metrics_gauge_function(metrics, "cyx_live_subscriptions", "Watchers of jobs.",
+                               count_subscriptions, app);
+    cyx_metrics_gauge_function(metrics, "cyx_websockets", "Open WebSockets.", count_websockets,
+                               app);
+}
+
+/* Written when it listens, so that others need not guess the port. */
+static enum cyx_status tell_port(struct app *app, const char *host, struct cyx_error *err)
+{
+    unsigned port = cyx_http_server_port(app->http);
+    const char *file = cyx_config_text(cyx_svc_config(app->svc), "CYXWIZ_HTTP_PORT_FILE", NULL);
+    char text[16];
+    int n = snprintf(text, sizeof(text), "%u\n", port);
+    cyx_log(CYX_LOG_INFO, "listening", CYX_STR("host", host), CYX_INT("port", port),
+            CYX_STR("url", app->public_url));
+    return file ? cyx_file_write_atomic(file, text, (size_t)n, 0644, err) : CYX_OK;
+}
+
+static void drain_http(void *ctx, int64_t deadline_ms)
+{
+    struct app *app = ctx;
+    int ms = deadline_ms < DRAIN_DEFAULT_MS ? (int)deadline_ms : DRAIN_DEFAULT_MS;
+    cyx_http_server_stop(app->http, ms);
+}
+
+static enum cyx_status open_http(struct app *app, const struct cyx_http_route *routes, size_t count,
+                                 struct cyx_error *err)
+{
+    struct cyx_config *config = cyx_svc_config(app->svc);
+    uint16_t port = 0;
+    const char *host = cyx_config_address(config, "CYXWIZ_HTTP_ADDRESS", "127.0.0.1:8080", &port);
+    char *fallback = cyx_arena_printf(&config->arena, "http://%s:%u", host, (unsigned)port);
+    app->public_url = cyx_config_text(config, "CYXWIZ_PUBLIC_URL", fallback);
+    app->web_dir = cyx_config_text(config, "CYXWIZ_WEB_DIR", "web/dist");
+    struct cyx_http_options options = {
+        .host = host,
+        .port = port,
+        .workers = WORKERS,
+        .max_connections = CONNECTIONS,
+        .before = api_before,
+        .after = api_after,
+        .hook_ctx = app,
+    };
+    enum cyx_status status;
+    if ((status = cyx_config_check(config, err)) != CYX_OK ||
+        (status = cyx_http_server_create(&options, &app->http, err)) != CYX_OK ||
+        (status = cyx_http_server_add_routes(app->http, routes, count, app, err)) != CYX_OK ||
+        (status = mount_dashboard(app, err)) != CYX_OK)
+        return status;
+    register_metrics(app);
+    if ((status = cyx_http_server_start(app->http, err)) != CYX_OK ||
+        (status = cyx_svc_on_drain(app->svc, drain_http, app, err)) != CYX_OK)
+        return status;
+    return tell_port(app, host, err);
+}
+
+enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, size_t count,
+                         struct cyx_error *err)
+{
+    struct cyx_config *config = cyx_svc_config(app->svc);
+    struct cyx_blob_options blobs = {
+        .root = cyx_config_require(config, "CYXWIZ_BLOB_DIR",
+                                   "set it to the folder where artifacts lie"),
+        .max_object_bytes = API_ARTIFACT_LIMIT_BYTES};
+    const char *data_dir = cyx_config_text(config, "CYXWIZ_DATA_DIR", NULL);
+    const char *examples = cyx_config_text(config, "CYXWIZ_EXAMPLES_DIR", "docs/examples");
+    cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
+    sem_init(&app->hashing, 0, API_HASHING_AT_ONCE);
+    enum cyx_status status;
+    if ((status = cyx_config_check(config, err)) != CYX_OK ||
+        (status = gateway_init(err)) != CYX_OK ||
+        (status = store_create(app->db, app->cache, app->outbox, &app->store, err)) != CYX_OK ||
+        (status = api_first_account(app, err)) != CYX_OK ||
+        (status = cyx_blob_store_create(&blobs, &app->blobs, err)) != CYX_OK ||
+        (status = importer_create(app->blobs, data_dir, &app->importer, err)) != CYX_OK ||
+        (status = api_load_examples(app, examples, err)) != CYX_OK ||
+        (status = cyx_bus_ensure_stream(app->bus, &cyx_bus_stream_jobs, err)) != CYX_OK ||
+        (status = live_create(app->bus, &app->live, err)) != CYX_OK)
+        return status;
+    return open_http(app, routes, count, err);
+}
+
+void api_close(struct app *app)
+{
+    cyx_http_server_destroy(app->http);
+    live_destroy(app->live);
+    importer_destroy(app->importer);
+    cyx_blob_store_destroy(app->blobs);
+    store_destroy(app->store);
+    free(app->examples);
+}

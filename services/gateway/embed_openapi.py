@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Turns the OpenAPI document from YAML into JSON and writes it as C.
+
+  embed_openapi.py openapi.yaml openapi.json openapi.c
+
+A schema that is a reference to a file beside the document is replaced by that file's schema, with its inner
+references pointing to where it now stands.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+
+def moved(node, base):
+    """The schema with "#/…" turned into BASE/…, without the keywords that only a document of its own may have."""
+    if isinstance(node, dict):
+        return {key: base + value[1:] if key == "$ref" and isinstance(value, str) and value.startswith("#")
+                else moved(value, base)
+                for key, value in node.items() if key not in ("$schema", "$id")}
+    if isinstance(node, list):
+        return [moved(item, base) for item in node]
+    return node
+
+
+def bundle(document, folder):
+    for name, schema in document["components"]["schemas"].items():
+        reference = schema.get("$ref", "")
+        if reference.startswith("./"):
+            text = (folder / reference).read_text(encoding="utf-8")
+            document["components"]["schemas"][name] = moved(json.loads(text), f"#/components/schemas/{name}")
+    return document
+
+
+def c_source(text):
+    lines = ['#include "openapi.h"', "", "const char gateway_openapi[] ="]
+    data = text.encode("ascii")
+    for start in range(0, len(data), 100):
+        part = data[start:start + 100].decode("ascii").replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
+        lines.append(f'    "{part}"')
+    lines[-1] += ";"
+    lines.append("const size_t gateway_openapi_length = sizeof(gateway_openapi) - 1;")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    source, json_path, c_path = (Path(argument) for argument in sys.argv[1:4])
+    document = bundle(yaml.safe_load(source.read_text(encoding="utf-8")), source.parent)
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=True)
+    json_path.write_text(text + "\n", encoding="utf-8")
+    c_path.write_text(c_source(text), encoding="utf-8")
+
+
+main()
