@@ -76,12 +76,13 @@ int64_t cyx_node_flops(const struct cyx_graph *self, const struct cyx_node *node
     return 0;
 }
 
-static int64_t sum_flops(const struct cyx_graph *graph, size_t n_nodes)
+/* A sample's share of the first `n_nodes` nodes. */
+static int64_t sample_flops(const struct cyx_graph *graph, size_t n_nodes)
 {
     int64_t sum = 0;
     for (size_t n = 0; n < n_nodes; n++)
         sum = plus(sum, cyx_node_flops(graph, &graph->nodes[n]));
-    return sum;
+    return sum == INT64_MAX ? sum : sum / graph->batch;
 }
 
 enum { COST_ALIGN_BYTES = 256 };
@@ -121,8 +122,8 @@ enum cyx_status cyx_model_cost(const struct cyx_job_spec *spec, struct cyx_model
         for (size_t v = 0; v < graph->n_values; v++)
             if (graph->values[v].kind == CYX_VALUE_PARAM)
                 cost.parameters += cyx_shape_count(&graph->values[v].shape);
-        cost.forward_flops_per_sample = sum_flops(graph, graph->n_forward_nodes) / graph->batch;
-        cost.training_flops_per_sample = sum_flops(graph, graph->n_nodes) / graph->batch;
+        cost.forward_flops_per_sample = sample_flops(graph, graph->n_forward_nodes);
+        cost.training_flops_per_sample = sample_flops(graph, graph->n_nodes);
         *ret_cost = cost;
     }
     cyx_graph_destroy(graph);
