@@ -111,7 +111,7 @@ enum cyx_status cyx_vk_lower_elementwise(struct cyx_vk_lowering *self, const str
     if (status != CYX_OK)
         return status;
     uint32_t binding = 0;
-    for (int i = 0; i < node->n_in; i++)
+    for (int i = 0; i < node->n_in && node->in[i] != CYX_NO_VALUE; i++)
         cyx_vk_read(command, binding++, cyx_vk_range_of(self, node->in[i]));
     cyx_vk_write(command, binding++, cyx_vk_range_of(self, node->out[0]));
     if (dropout)
