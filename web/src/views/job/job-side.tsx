@@ -1,0 +1,191 @@
+// What stands beside the curves: the history of states, money, the node and the settings, the model.
+import { useEffect } from 'preact/hooks';
+import { jobModelUrl } from '../../api/client';
+import type { Escrow, JobDetail, Json, Transition } from '../../api/types';
+import { nodes } from '../../state/lists';
+import { t } from '../../strings/en';
+import {
+  formatAmount,
+  formatBytes,
+  formatClock,
+  formatCount,
+  formatDateTime,
+  formatDuration,
+  formatFlops,
+  shortHash,
+  shortId,
+} from '../format';
+import { Icon } from '../ui/icons';
+import { Link } from '../ui/link';
+import { CopyButton } from '../ui/parts';
+
+function nodeName(id: string | null | undefined): string {
+  if (!id) return t.job.noNode;
+  return nodes.state.value.data?.find((node) => node.id === id)?.name ?? shortId(id);
+}
+
+function lasted(transitions: Transition[], index: number): string | null {
+  const next = transitions[index + 1];
+  const here = transitions[index];
+  return here && next ? formatDuration(Date.parse(next.at) - Date.parse(here.at)) : null;
+}
+
+export function HistoryCard({ job }: { job: JobDetail }) {
+  const transitions = job.transitions ?? [];
+  return (
+    <section class="card" aria-labelledby="history">
+      <header class="card-head">
+        <h2 id="history">{t.job.history}</h2>
+        {job.attempt !== null && job.attempt > 1 && <span class="tag">{t.job.attempt(job.attempt)}</span>}
+      </header>
+      <ol class="timeline">
+        {transitions.map((change, index) => (
+          <li key={`${change.at}/${change.to}`} class={change.to}>
+            <div>
+              <strong>{t.states[change.to]}</strong>
+              <time class="num muted" dateTime={change.at} title={formatDateTime(change.at)}>
+                {formatClock(change.at)}
+              </time>
+            </div>
+            <small class="muted">
+              {[
+                t.job.causes[change.cause] ?? change.cause,
+                change.node_id ? nodeName(change.node_id) : '',
+                lasted(transitions, index) ?? '',
+              ]
+                .filter(Boolean)
+                .join(' · ')}
+            </small>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+const escrowParts: (keyof Escrow & keyof typeof t.job.escrow)[] = [
+  'held',
+  'released',
+  'node_share',
+  'platform_fee',
+  'refunded',
+];
+
+export function MoneyCard({ job }: { job: JobDetail }) {
+  const escrow = job.escrow;
+  return (
+    <section class="card" aria-labelledby="money">
+      <header class="card-head">
+        <h2 id="money">{t.job.money}</h2>
+        {escrow && <span class="tag">{t.job.escrowStates[escrow.state] ?? escrow.state}</span>}
+      </header>
+      <dl class="facts card-body">
+        <div>
+          <dt>{t.job.budget}</dt>
+          <dd class="num">{formatAmount(job.budget)}</dd>
+        </div>
+        {escrow &&
+          escrowParts
+            .filter((part) => escrow[part] !== null && escrow[part] !== undefined)
+            .map((part) => (
+              <div key={part}>
+                <dt>{t.job.escrow[part]}</dt>
+                <dd class="num">{formatAmount(escrow[part])}</dd>
+              </div>
+            ))}
+      </dl>
+      {!escrow && <p class="card-note muted">{t.job.escrowUnknown}</p>}
+    </section>
+  );
+}
+
+function specAt(spec: Json, ...path: string[]): string | null {
+  let value: Json | undefined = spec;
+  for (const key of path) {
+    if (value === null || value === undefined || typeof value !== 'object' || Array.isArray(value))
+      return null;
+    value = value[key];
+  }
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : null;
+}
+
+function optimizerText(spec: Json): string | null {
+  const type = specAt(spec, 'optimizer', 'type');
+  const lr = specAt(spec, 'optimizer', 'lr');
+  return type && lr ? `${type}, lr ${lr}` : type;
+}
+
+export function DetailsCard({ job }: { job: JobDetail }) {
+  useEffect(() => {
+    if (!nodes.state.peek().data) void nodes.load();
+  }, []);
+  const rows: [string, string | null][] = [
+    [t.job.node, nodeName(job.node_id)],
+    [t.job.device, job.result?.device ?? null],
+    [t.job.backend, job.result?.backend ?? specAt(job.spec, 'resources', 'backend')],
+    [t.job.dataset, specAt(job.spec, 'data', 'dataset')],
+    [t.job.optimizer, optimizerText(job.spec)],
+    [t.job.batch, specAt(job.spec, 'data', 'batch_size')],
+    [t.job.parameters, job.parameters === null ? null : formatCount(job.parameters)],
+    [t.job.flops, job.training_flops_per_sample === null ? null : formatFlops(job.training_flops_per_sample)],
+    [t.job.seed, specAt(job.spec, 'seed')],
+    [t.job.priority, job.priority],
+    [t.job.submitted, formatDateTime(job.created_at)],
+    [t.job.ended, job.ended_at ? formatDateTime(job.ended_at) : null],
+  ];
+  return (
+    <section class="card" aria-labelledby="details">
+      <header class="card-head">
+        <h2 id="details">{t.job.details}</h2>
+      </header>
+      <dl class="facts card-body">
+        {rows
+          .filter((row): row is [string, string] => row[1] !== null)
+          .map(([label, value]) => (
+            <div key={label}>
+              <dt>{label}</dt>
+              <dd class="num">
+                {label === t.job.node && job.node_id ? <Link to="/nodes">{value}</Link> : value}
+              </dd>
+            </div>
+          ))}
+      </dl>
+    </section>
+  );
+}
+
+export function ModelCard({ job }: { job: JobDetail }) {
+  const model = job.model;
+  if (!model) return null;
+  return (
+    <section class="card" aria-labelledby="model">
+      <header class="card-head">
+        <h2 id="model">{t.job.model}</h2>
+        <span class="tag">{t.job.modelFormat}</span>
+      </header>
+      <dl class="facts card-body">
+        <div>
+          <dt>{t.job.size}</dt>
+          <dd class="num">{formatBytes(model.bytes)}</dd>
+        </div>
+        <div>
+          <dt>{t.job.sha256}</dt>
+          <dd>
+            <span class="copyable">
+              <span class="mono" title={model.sha256} data-sha256={model.sha256}>
+                {shortHash(model.sha256)}
+              </span>
+              <CopyButton text={model.sha256} label={t.job.copyHash} />
+            </span>
+          </dd>
+        </div>
+      </dl>
+      <div class="card-action">
+        <a class="button" href={jobModelUrl(job.id)} download>
+          <Icon name="download" size={16} />
+          {t.job.download}
+        </a>
+      </div>
+    </section>
+  );
+}
