@@ -2,8 +2,8 @@
 #include <math.h>
 
 #include "model/private.h"
-#include "model/reference.h"
 #include "model/test_specs.h"
+#include "reference.h"
 
 static void fill(struct reference *ref, uint64_t seed)
 {

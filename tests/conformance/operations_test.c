@@ -34,28 +34,31 @@ static void run_checks(struct op_graph *g, const char *what, const int32_t *targ
         const struct runner *runner = &runners.items[r];
         struct cyx_session *session = NULL;
         struct cyx_program *program = NULL;
-        struct reference *reference = reference_create(&g->graph);
+        struct reference reference;
         must_do(runner->name,
                 runner->backend->session_create(runner->device, &g->graph, &session, &error),
                 &error);
         must_do(runner->name, runner->backend->program_create(session, &g->graph, &program, &error),
                 &error);
-        fill_params(runner, session, &g->graph, reference, scale);
+        reference_init(&reference, &g->graph, true);
+        fill_params(runner, session, &g->graph, &reference, scale);
         for (int64_t i = 0; target && i < g->values[g->graph.target].shape.dim[0]; i++)
-            reference_value(reference, g->graph.target)[i] = target[i];
+            reference.data[g->graph.target][i] = target[i];
         for (int step = 1; step <= steps; step++) {
             struct cyx_feed feed = {input, target ? target : no_target, 0x123456789abcdefu,
                                     (uint64_t)step, 0.01};
-            struct reference_step wanted = {feed.seed, feed.step, feed.lr};
             run_step(runner, program, &feed);
-            reference_run(reference, &wanted);
+            reference.seed = feed.seed;
+            reference.step = step;
+            reference.lr = feed.lr;
+            reference_run(&reference, g->graph.n_nodes);
         }
         for (size_t i = 0; i < n_checks; i++)
             compare_value(runner, session, program, &g->graph, checks[i].value,
-                          reference_value(reference, checks[i].value), checks[i].tolerance, what);
+                          reference.data[checks[i].value], checks[i].tolerance, what);
         runner->backend->program_destroy(program);
         runner->backend->session_destroy(session);
-        reference_destroy(reference);
+        reference_finish(&reference);
     }
 }
 

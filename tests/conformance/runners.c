@@ -88,7 +88,7 @@ void fill_params(const struct runner *runner, struct cyx_session *session,
             continue;
         size_t count = (size_t)cyx_shape_count(&value->shape);
         float *data = calloc(count, sizeof *data);
-        double *wanted = reference_value(reference, (int32_t)v);
+        double *wanted = reference->data[v];
         assert_non_null(data);
         for (size_t i = 0; i < count; i++) {
             data[i] = (float)scale * test_uniform(v + 1, (int64_t)i);

@@ -1,399 +1,374 @@
 #include "reference.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#undef NDEBUG /* a test's checks stay, whatever the build type */
+#include <assert.h>
+
 #include "nn/tensor/philox.h"
 
-struct reference {
-    const struct cyx_graph *graph;
-    double **values;
-    struct reference_step step;
-};
-
-/* Letters: N batch, C and O channels in and out, H W and OH OW planes in and out, K kernel, G groups. */
-struct conv {
-    int64_t n, c, h, w, o, oh, ow, g;
-    const struct cyx_window *window;
-};
-
-static void *must(void *pointer)
+void reference_init(struct reference *self, const struct cyx_graph *graph, bool apart)
 {
-    if (!pointer) {
-        fprintf(stderr, "reference: out of memory\n");
-        abort();
+    *self = (struct reference){.graph = graph, .lr = 0.1, .step = 1};
+    int64_t *sizes = calloc(graph->n_values, sizeof(*sizes));
+    self->data = calloc(graph->n_values, sizeof(*self->data));
+    self->owned = calloc(graph->n_values, sizeof(*self->owned));
+    for (size_t v = 0; v < graph->n_values; v++)
+        sizes[v] = cyx_shape_count(&graph->values[v].shape) * (int64_t)sizeof(double);
+    enum cyx_status status = (apart ? cyx_plan_create_apart : cyx_plan_create)(
+        graph, sizes, NULL, 64, NULL, &self->plan, NULL);
+    assert(status == CYX_OK);
+    self->arena = malloc((size_t)self->plan->arena_bytes + 8);
+    for (size_t v = 0; v < graph->n_values; v++) {
+        size_t root = v;
+        while (graph->values[root].alias_of != CYX_NO_VALUE)
+            root = (size_t)graph->values[root].alias_of;
+        if (self->plan->offset_bytes[v] >= 0)
+            self->data[v] = self->arena + self->plan->offset_bytes[v] / 8;
+        else if (graph->values[root].kind != CYX_VALUE_TRANSIENT && root == v)
+            self->data[v] = self->owned[v] = calloc(1, (size_t)sizes[v]);
+        else
+            self->data[v] = self->data[root]; /* roots stand before their aliases */
     }
-    return pointer;
+    free(sizes);
 }
 
-static int64_t count_of(const struct reference *self, int32_t value)
+void reference_finish(struct reference *self)
 {
-    return cyx_shape_count(&self->graph->values[value].shape);
+    for (size_t v = 0; v < self->graph->n_values; v++)
+        free(self->owned[v]);
+    free(self->data);
+    free(self->owned);
+    free(self->arena);
+    cyx_plan_destroy(self->plan);
 }
 
-static int64_t dim(const struct reference *self, int32_t value, int i)
+double *reference_data(const struct reference *self, const char *name)
 {
-    return self->graph->values[value].shape.dim[i];
+    int32_t v = cyx_graph_find(self->graph, name);
+    assert(v != CYX_NO_VALUE);
+    return self->data[v];
 }
 
-struct reference *reference_create(const struct cyx_graph *graph)
+/* One node, with what its operation looks at. */
+struct step {
+    const struct reference *self;
+    const struct cyx_node *node;
+    double *in[CYX_NODE_INPUTS], *out[CYX_NODE_OUTPUTS];
+};
+
+static const int64_t *dims(const struct step *s, int32_t value)
 {
-    struct reference *self = must(calloc(1, sizeof *self));
-    self->graph = graph;
-    self->values = must(calloc(graph->n_values, sizeof *self->values));
-    for (size_t i = 0; i < graph->n_values; i++)
-        self->values[i] = must(calloc((size_t)count_of(self, (int32_t)i) + 1, sizeof(double)));
-    return self;
+    return s->self->graph->values[value].shape.dim;
 }
 
-void reference_destroy(struct reference *self)
+static int64_t count(const struct step *s, int32_t value)
 {
-    if (!self)
-        return;
-    for (size_t i = 0; i < self->graph->n_values; i++)
-        free(self->values[i]);
-    free(self->values);
-    free(self);
+    return cyx_shape_count(&s->self->graph->values[value].shape);
 }
 
-double *reference_value(struct reference *self, int32_t value)
+static double activate(const struct step *s, double x)
 {
-    return value == CYX_NO_VALUE ? NULL : self->values[value];
+    return s->node->fused_relu && x < 0 ? 0 : x;
 }
 
-static double *in(struct reference *self, const struct cyx_node *node, int i)
+static void linear(const struct step *s)
 {
-    return i < node->n_in ? reference_value(self, node->in[i]) : NULL;
-}
-
-static double *out(struct reference *self, const struct cyx_node *node, int i)
-{
-    return i < node->n_out ? reference_value(self, node->out[i]) : NULL;
-}
-
-static double activate(const struct cyx_node *node, double y)
-{
-    return node->fused_relu && y < 0 ? 0 : y;
-}
-
-static void linear(struct reference *self, const struct cyx_node *node)
-{
-    const double *x = in(self, node, 0), *w = in(self, node, 1), *b = in(self, node, 2);
-    double *y = out(self, node, 0);
-    int64_t rows = dim(self, node->in[0], 0), outs = dim(self, node->in[1], 0),
-            ins = dim(self, node->in[1], 1);
-    for (int64_t n = 0; n < rows; n++)
-        for (int64_t o = 0; o < outs; o++) {
-            double sum = b ? b[o] : 0;
-            for (int64_t i = 0; i < ins; i++)
-                sum += x[n * ins + i] * w[o * ins + i];
-            y[n * outs + o] = activate(node, sum);
+    const int64_t *w = dims(s, s->node->in[1]);
+    int64_t n = dims(s, s->node->in[0])[0];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t o = 0; o < w[0]; o++) {
+            double sum = s->in[2] ? s->in[2][o] : 0;
+            for (int64_t k = 0; k < w[1]; k++)
+                sum += s->in[0][i * w[1] + k] * s->in[1][o * w[1] + k];
+            s->out[0][i * w[0] + o] = activate(s, sum);
         }
 }
 
-static void linear_grad_input(struct reference *self, const struct cyx_node *node)
+static void linear_grad_input(const struct step *s)
 {
-    const double *dy = in(self, node, 0), *w = in(self, node, 1);
-    double *dx = out(self, node, 0);
-    int64_t rows = dim(self, node->in[0], 0), outs = dim(self, node->in[1], 0),
-            ins = dim(self, node->in[1], 1);
-    for (int64_t n = 0; n < rows; n++)
-        for (int64_t i = 0; i < ins; i++) {
+    const int64_t *w = dims(s, s->node->in[1]);
+    int64_t n = dims(s, s->node->in[0])[0];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < w[1]; k++) {
             double sum = 0;
-            for (int64_t o = 0; o < outs; o++)
-                sum += dy[n * outs + o] * w[o * ins + i];
-            dx[n * ins + i] = sum;
+            for (int64_t o = 0; o < w[0]; o++)
+                sum += s->in[0][i * w[0] + o] * s->in[1][o * w[1] + k];
+            s->out[0][i * w[1] + k] = sum;
         }
 }
 
-static void linear_grad_weight(struct reference *self, const struct cyx_node *node)
+static void linear_grad_weight(const struct step *s)
 {
-    const double *x = in(self, node, 0), *dy = in(self, node, 1);
-    double *dw = out(self, node, 0), *db = out(self, node, 1);
-    int64_t rows = dim(self, node->in[0], 0), ins = dim(self, node->in[0], 1),
-            outs = dim(self, node->in[1], 1);
-    for (int64_t o = 0; o < outs; o++) {
-        for (int64_t i = 0; i < ins; i++) {
+    const int64_t *w = dims(s, s->node->out[0]);
+    int64_t n = dims(s, s->node->in[0])[0];
+    for (int64_t o = 0; o < w[0]; o++) {
+        for (int64_t k = 0; k < w[1]; k++) {
             double sum = 0;
-            for (int64_t n = 0; n < rows; n++)
-                sum += dy[n * outs + o] * x[n * ins + i];
-            dw[o * ins + i] = sum;
+            for (int64_t i = 0; i < n; i++)
+                sum += s->in[1][i * w[0] + o] * s->in[0][i * w[1] + k];
+            s->out[0][o * w[1] + k] = sum;
         }
-        for (int64_t n = 0; db && n < rows; n++)
-            db[o] = (n ? db[o] : 0) + dy[n * outs + o];
+        for (int64_t i = 0; s->out[1] && i < n; i++)
+            s->out[1][o] = (i ? s->out[1][o] : 0) + s->in[1][i * w[0] + o];
     }
 }
 
-static struct conv conv_of(struct reference *self, const struct cyx_node *node, int32_t x,
-                           int32_t y)
+/* A convolution's geometry: one visit for each product of an element of x and of W. */
+typedef void visit_fn(const struct step *s, int64_t x, int64_t w, int64_t y);
+
+static void conv_plane(const struct step *s, const int64_t *xd, const int64_t *wd,
+                       const int64_t *yd, int64_t n, int64_t o, visit_fn *visit)
 {
-    return (struct conv){dim(self, x, 0), dim(self, x, 1),     dim(self, x, 2),
-                         dim(self, x, 3), dim(self, y, 1),     dim(self, y, 2),
-                         dim(self, y, 3), node->window.groups, &node->window};
+    const struct cyx_window *g = &s->node->window;
+    int64_t first = o / (yd[1] / g->groups) * wd[1];
+    for (int64_t oh = 0; oh < yd[2]; oh++)
+        for (int64_t ow = 0; ow < yd[3]; ow++)
+            for (int64_t c = 0; c < wd[1]; c++)
+                for (int64_t kh = 0; kh < wd[2]; kh++)
+                    for (int64_t kw = 0; kw < wd[3]; kw++) {
+                        int64_t h = oh * g->stride[0] - g->pad_begin[0] + kh * g->dilation[0];
+                        int64_t w = ow * g->stride[1] - g->pad_begin[1] + kw * g->dilation[1];
+                        if (h < 0 || w < 0 || h >= xd[2] || w >= xd[3])
+                            continue;
+                        visit(s, ((n * xd[1] + first + c) * xd[2] + h) * xd[3] + w,
+                              ((o * wd[1] + c) * wd[2] + kh) * wd[3] + kw,
+                              ((n * yd[1] + o) * yd[2] + oh) * yd[3] + ow);
+                    }
 }
 
-/*
- * Calls `visit` for every multiplication of the convolution: y[yi] += x[xi] * w[wi]. Forward and both
- * gradients are the same visits with another operand as the sum.
- */
-static void visit_conv(const struct conv *s,
-                       void (*visit)(void *context, int64_t yi, int64_t xi, int64_t wi),
-                       void *context)
+static void conv_visit(const struct step *s, int32_t x, int32_t w, int32_t y, visit_fn *visit)
 {
-    const struct cyx_window *k = s->window;
-    int64_t cg = s->c / s->g, og = s->o / s->g;
-    for (int64_t n = 0; n < s->n; n++)
-        for (int64_t o = 0; o < s->o; o++)
-            for (int64_t oh = 0; oh < s->oh; oh++)
-                for (int64_t ow = 0; ow < s->ow; ow++)
-                    for (int64_t c = 0; c < cg; c++)
-                        for (int64_t kh = 0; kh < k->kernel[0]; kh++)
-                            for (int64_t kw = 0; kw < k->kernel[1]; kw++) {
-                                int64_t ih =
-                                    oh * k->stride[0] - k->pad_begin[0] + kh * k->dilation[0];
-                                int64_t iw =
-                                    ow * k->stride[1] - k->pad_begin[1] + kw * k->dilation[1];
-                                if (ih < 0 || ih >= s->h || iw < 0 || iw >= s->w)
-                                    continue;
-                                visit(context, ((n * s->o + o) * s->oh + oh) * s->ow + ow,
-                                      ((n * s->c + o / og * cg + c) * s->h + ih) * s->w + iw,
-                                      ((o * cg + c) * k->kernel[0] + kh) * k->kernel[1] + kw);
-                            }
+    const int64_t *yd = dims(s, y);
+    for (int64_t n = 0; n < yd[0]; n++)
+        for (int64_t o = 0; o < yd[1]; o++)
+            conv_plane(s, dims(s, x), dims(s, w), yd, n, o, visit);
 }
 
-struct operands {
-    double *y, *x, *w;
-};
-
-static void add_y(void *context, int64_t yi, int64_t xi, int64_t wi)
+static void visit_forward(const struct step *s, int64_t x, int64_t w, int64_t y)
 {
-    struct operands *p = context;
-    p->y[yi] += p->x[xi] * p->w[wi];
+    s->out[0][y] += s->in[0][x] * s->in[1][w];
 }
 
-static void add_x(void *context, int64_t yi, int64_t xi, int64_t wi)
+static void visit_input(const struct step *s, int64_t x, int64_t w, int64_t y)
 {
-    struct operands *p = context;
-    p->x[xi] += p->y[yi] * p->w[wi];
+    s->out[0][x] += s->in[0][y] * s->in[1][w];
 }
 
-static void add_w(void *context, int64_t yi, int64_t xi, int64_t wi)
+static void visit_weight(const struct step *s, int64_t x, int64_t w, int64_t y)
 {
-    struct operands *p = context;
-    p->w[wi] += p->y[yi] * p->x[xi];
+    s->out[0][w] += s->in[0][x] * s->in[1][y];
 }
 
-static void clear(struct reference *self, int32_t value)
+static void zero(const struct step *s, int i)
 {
-    memset(self->values[value], 0, (size_t)count_of(self, value) * sizeof(double));
+    memset(s->out[i], 0, (size_t)count(s, s->node->out[i]) * sizeof(double));
 }
 
-static void conv2d(struct reference *self, const struct cyx_node *node)
+static void conv2d(const struct step *s)
 {
-    struct conv s = conv_of(self, node, node->in[0], node->out[0]);
-    struct operands p = {out(self, node, 0), in(self, node, 0), in(self, node, 1)};
-    const double *b = in(self, node, 2);
-    clear(self, node->out[0]);
-    visit_conv(&s, add_y, &p);
-    for (int64_t i = 0; i < count_of(self, node->out[0]); i++)
-        p.y[i] = activate(node, p.y[i] + (b ? b[i / (s.oh * s.ow) % s.o] : 0));
+    const int64_t *yd = dims(s, s->node->out[0]);
+    int64_t plane = yd[2] * yd[3];
+    zero(s, 0);
+    conv_visit(s, s->node->in[0], s->node->in[1], s->node->out[0], visit_forward);
+    for (int64_t i = 0; i < count(s, s->node->out[0]); i++)
+        s->out[0][i] = activate(s, s->out[0][i] + (s->in[2] ? s->in[2][i / plane % yd[1]] : 0));
 }
 
-static void conv2d_grad_input(struct reference *self, const struct cyx_node *node)
+static void conv2d_grad_input(const struct step *s)
 {
-    struct conv s = conv_of(self, node, node->out[0], node->in[0]);
-    struct operands p = {in(self, node, 0), out(self, node, 0), in(self, node, 1)};
-    clear(self, node->out[0]);
-    visit_conv(&s, add_x, &p);
+    zero(s, 0);
+    conv_visit(s, s->node->out[0], s->node->in[1], s->node->in[0], visit_input);
 }
 
-static void conv2d_grad_weight(struct reference *self, const struct cyx_node *node)
+static void conv2d_grad_weight(const struct step *s)
 {
-    struct conv s = conv_of(self, node, node->in[0], node->in[1]);
-    struct operands p = {in(self, node, 1), in(self, node, 0), out(self, node, 0)};
-    double *db = out(self, node, 1);
-    clear(self, node->out[0]);
-    visit_conv(&s, add_w, &p);
-    if (!db)
+    const int64_t *yd = dims(s, s->node->in[1]);
+    int64_t plane = yd[2] * yd[3];
+    zero(s, 0);
+    conv_visit(s, s->node->in[0], s->node->out[0], s->node->in[1], visit_weight);
+    if (!s->out[1])
         return;
-    clear(self, node->out[1]);
-    for (int64_t i = 0; i < count_of(self, node->in[1]); i++)
-        db[i / (s.oh * s.ow) % s.o] += p.y[i];
+    zero(s, 1);
+    for (int64_t i = 0; i < count(s, s->node->in[1]); i++)
+        s->out[1][i / plane % yd[1]] += s->in[1][i];
 }
 
-static void max_pool2d(struct reference *self, const struct cyx_node *node)
+static void pool_window(const struct step *s, const int64_t *xd, const double *x, int64_t oh,
+                        int64_t ow, double *ret_y, double *ret_index)
 {
-    struct conv s = conv_of(self, node, node->in[0], node->out[0]);
-    const double *x = in(self, node, 0);
-    double *y = out(self, node, 0), *index = out(self, node, 1);
-    for (int64_t i = 0; i < count_of(self, node->out[0]); i++) {
-        int64_t plane = i / (s.oh * s.ow), oh = i / s.ow % s.oh, ow = i % s.ow;
-        y[i] = -INFINITY;
-        for (int64_t kh = 0; kh < s.window->kernel[0]; kh++)
-            for (int64_t kw = 0; kw < s.window->kernel[1]; kw++) {
-                int64_t ih =
-                    oh * s.window->stride[0] - s.window->pad_begin[0] + kh * s.window->dilation[0];
-                int64_t iw =
-                    ow * s.window->stride[1] - s.window->pad_begin[1] + kw * s.window->dilation[1];
-                if (ih < 0 || ih >= s.h || iw < 0 || iw >= s.w)
-                    continue;
-                double value = x[(plane * s.h + ih) * s.w + iw];
-                if (value > y[i]) {
-                    y[i] = value;
-                    index[i] = (double)(ih * s.w + iw);
-                }
-            }
+    const struct cyx_window *g = &s->node->window;
+    *ret_y = -INFINITY;
+    for (int64_t kh = 0; kh < g->kernel[0]; kh++)
+        for (int64_t kw = 0; kw < g->kernel[1]; kw++) {
+            int64_t h = oh * g->stride[0] - g->pad_begin[0] + kh;
+            int64_t w = ow * g->stride[1] - g->pad_begin[1] + kw;
+            if (h < 0 || w < 0 || h >= xd[2] || w >= xd[3] || x[h * xd[3] + w] <= *ret_y)
+                continue;
+            *ret_y = x[h * xd[3] + w];
+            *ret_index = (double)(h * xd[3] + w);
+        }
+}
+
+static void max_pool2d(const struct step *s)
+{
+    const int64_t *xd = dims(s, s->node->in[0]), *yd = dims(s, s->node->out[0]);
+    for (int64_t i = 0; i < count(s, s->node->out[0]); i++) {
+        int64_t plane = i / (yd[2] * yd[3]), at = i % (yd[2] * yd[3]);
+        pool_window(s, xd, s->in[0] + plane * xd[2] * xd[3], at / yd[3], at % yd[3], &s->out[0][i],
+                    &s->out[1][i]);
     }
 }
 
-static void max_pool2d_grad(struct reference *self, const struct cyx_node *node)
+static void max_pool2d_grad(const struct step *s)
 {
-    struct conv s = conv_of(self, node, node->out[0], node->in[0]);
-    const double *dy = in(self, node, 0), *index = in(self, node, 1);
-    double *dx = out(self, node, 0);
-    clear(self, node->out[0]);
-    for (int64_t i = 0; i < count_of(self, node->in[0]); i++)
-        dx[i / (s.oh * s.ow) * s.h * s.w + (int64_t)index[i]] += dy[i];
+    const int64_t *yd = dims(s, s->node->in[0]), *xd = dims(s, s->node->out[0]);
+    zero(s, 0);
+    for (int64_t i = 0; i < count(s, s->node->in[0]); i++)
+        s->out[0][i / (yd[2] * yd[3]) * xd[2] * xd[3] + (int64_t)s->in[1][i]] += s->in[0][i];
 }
 
-static void elementwise(struct reference *self, const struct cyx_node *node)
+static double mask(const struct step *s, int64_t i)
 {
-    const double *a = in(self, node, 0), *b = in(self, node, 1);
-    double *y = out(self, node, 0);
-    struct cyx_philox philox = {self->step.seed, (uint32_t)self->step.step, node->rng_stream,
+    struct cyx_philox philox = {s->self->seed, (uint32_t)s->self->step, s->node->rng_stream,
                                 CYX_PHILOX_DROPOUT};
-    for (int64_t i = 0; i < count_of(self, node->out[0]); i++) {
-        switch (node->op) {
+    return cyx_philox_uniform(&philox, (uint32_t)i) < s->node->p ? 0 : 1 / (1 - s->node->p);
+}
+
+static void elementwise(const struct step *s)
+{
+    for (int64_t i = 0; i < count(s, s->node->out[0]); i++) {
+        double a = s->in[0][i];
+        switch (s->node->op) {
         case CYX_OP_RELU:
-            y[i] = a[i] > 0 ? a[i] : 0;
+            s->out[0][i] = a > 0 ? a : 0;
             break;
         case CYX_OP_RELU_GRAD:
-            y[i] = b[i] > 0 ? a[i] : 0;
+            s->out[0][i] = s->in[1][i] > 0 ? a : 0;
             break;
         case CYX_OP_ADD:
-            y[i] = a[i] + b[i];
+            s->out[0][i] = a + s->in[1][i];
             break;
-        case CYX_OP_RESHAPE:
-            y[i] = a[i];
+        case CYX_OP_DROPOUT:
+        case CYX_OP_DROPOUT_GRAD:
+            s->out[0][i] = a * mask(s, i);
             break;
-        default: /* dropout and its gradient */
-            y[i] = cyx_philox_uniform(&philox, (uint32_t)i) < node->p ? 0 : a[i] / (1 - node->p);
+        default: /* CYX_OP_RESHAPE */
+            s->out[0][i] = a;
             break;
         }
     }
 }
 
-/* log Σ exp(x) of a row of C */
-static double log_sum_exp(const double *x, int64_t c)
+/* log Σ exp x of one row. */
+static double log_sum_exp(const double *x, int64_t n)
 {
     double largest = x[0], sum = 0;
-    for (int64_t i = 1; i < c; i++)
-        largest = x[i] > largest ? x[i] : largest;
-    for (int64_t i = 0; i < c; i++)
+    for (int64_t i = 1; i < n; i++)
+        largest = fmax(largest, x[i]);
+    for (int64_t i = 0; i < n; i++)
         sum += exp(x[i] - largest);
     return largest + log(sum);
 }
 
-static double smoothed(const struct cyx_node *node, bool is_target, int64_t c)
+static void cross_entropy(const struct step *s)
 {
-    return (is_target ? 1 - node->label_smoothing : 0) + node->label_smoothing / (double)c;
-}
-
-static void cross_entropy(struct reference *self, const struct cyx_node *node)
-{
-    const double *x = in(self, node, 0), *target = in(self, node, 1);
-    double *result = out(self, node, 0), loss = 0, correct = 0, count = 0;
-    int64_t rows = dim(self, node->in[0], 0), c = dim(self, node->in[0], 1);
-    for (int64_t n = 0; n < rows; n++, x += c) {
-        int64_t t = (int64_t)target[n], best = 0;
-        if (t < 0)
+    const int64_t *d = dims(s, s->node->in[0]);
+    double loss = 0, rows = 0, correct = 0, e = s->node->label_smoothing;
+    for (int64_t n = 0; n < d[0]; n++) {
+        const double *x = s->in[0] + n * d[1];
+        int64_t target = (int64_t)s->in[1][n], best = 0;
+        if (target == -100)
             continue;
-        double log_sum = log_sum_exp(x, c);
-        for (int64_t i = 0; i < c; i++) {
-            loss -= smoothed(node, i == t, c) * (x[i] - log_sum);
-            best = x[i] > x[best] ? i : best;
+        double all = 0, norm = log_sum_exp(x, d[1]);
+        for (int64_t c = 0; c < d[1]; c++) {
+            all += norm - x[c];
+            best = x[c] > x[best] ? c : best;
         }
-        correct += best == t;
-        count++;
+        loss += (1 - e) * (norm - x[target]) + e * all / (double)d[1];
+        correct += best == target;
+        rows++;
     }
-    result[CYX_RESULT_LOSS] = loss / count;
-    result[CYX_RESULT_CORRECT] = correct;
-    result[CYX_RESULT_COUNT] = count;
+    s->out[0][CYX_RESULT_LOSS] = loss / rows;
+    s->out[0][CYX_RESULT_CORRECT] = correct;
+    s->out[0][CYX_RESULT_COUNT] = rows;
 }
 
-static void cross_entropy_grad(struct reference *self, const struct cyx_node *node)
+static void cross_entropy_grad(const struct step *s)
 {
-    const double *x = in(self, node, 0), *target = in(self, node, 1), *result = in(self, node, 2);
-    double *dx = out(self, node, 0);
-    int64_t rows = dim(self, node->in[0], 0), c = dim(self, node->in[0], 1);
-    for (int64_t n = 0; n < rows; n++, x += c, dx += c) {
-        int64_t t = (int64_t)target[n];
-        double log_sum = log_sum_exp(x, c);
-        for (int64_t i = 0; i < c; i++)
-            dx[i] = t < 0 ? 0
-                          : (exp(x[i] - log_sum) - smoothed(node, i == t, c)) /
-                                result[CYX_RESULT_COUNT];
-    }
-}
-
-static void sgd(struct reference *self, const struct cyx_node *node)
-{
-    const struct cyx_optimizer_spec *o = node->optimizer;
-    double *w = in(self, node, 0), *buffer = in(self, node, 2);
-    const double *dw = in(self, node, 1);
-    for (int64_t i = 0; i < count_of(self, node->in[0]); i++) {
-        double g = dw[i] + o->weight_decay * w[i];
-        if (buffer) {
-            buffer[i] = self->step.step == 1 ? g : o->momentum * buffer[i] + (1 - o->dampening) * g;
-            g = o->nesterov ? g + o->momentum * buffer[i] : buffer[i];
+    const int64_t *d = dims(s, s->node->in[0]);
+    double e = s->node->label_smoothing, rows = s->in[2][CYX_RESULT_COUNT];
+    for (int64_t n = 0; n < d[0]; n++) {
+        const double *x = s->in[0] + n * d[1];
+        double norm = log_sum_exp(x, d[1]), target = s->in[1][n];
+        for (int64_t c = 0; c < d[1]; c++) {
+            double q = ((double)c == target ? 1 - e : 0) + e / (double)d[1];
+            s->out[0][n * d[1] + c] = target == -100 ? 0 : (exp(x[c] - norm) - q) / rows;
         }
-        w[i] -= self->step.lr * g;
     }
 }
 
-static void adamw(struct reference *self, const struct cyx_node *node)
+static void adamw(const struct step *s)
 {
-    const struct cyx_optimizer_spec *o = node->optimizer;
-    double *w = in(self, node, 0), *m = in(self, node, 2), *v = in(self, node, 3);
-    const double *dw = in(self, node, 1);
-    double t = (double)self->step.step, lr = self->step.lr;
-    double c1 = 1 - pow(o->betas[0], t), c2 = 1 - pow(o->betas[1], t);
-    for (int64_t i = 0; i < count_of(self, node->in[0]); i++) {
-        w[i] -= lr * o->weight_decay * w[i];
-        m[i] = o->betas[0] * m[i] + (1 - o->betas[0]) * dw[i];
-        v[i] = o->betas[1] * v[i] + (1 - o->betas[1]) * dw[i] * dw[i];
-        w[i] -= lr / c1 * m[i] / (sqrt(v[i]) / sqrt(c2) + o->eps);
+    const struct cyx_optimizer_spec *o = s->node->optimizer;
+    double lr = s->self->lr, step = s->self->step;
+    for (int64_t i = 0; i < count(s, s->node->in[0]); i++) {
+        double g = s->in[1][i], *m = &s->in[2][i], *v = &s->in[3][i];
+        *m = o->betas[0] * *m + (1 - o->betas[0]) * g;
+        *v = o->betas[1] * *v + (1 - o->betas[1]) * g * g;
+        double root = sqrt(*v) / sqrt(1 - pow(o->betas[1], step)) + o->eps;
+        s->in[0][i] -= lr * o->weight_decay * s->in[0][i];
+        s->in[0][i] -= lr / (1 - pow(o->betas[0], step)) * *m / root;
     }
 }
 
-typedef void run_function(struct reference *self, const struct cyx_node *node);
-
-static run_function *const RUN[CYX_OP_COUNT] = {
-    [CYX_OP_LINEAR] = linear,
-    [CYX_OP_LINEAR_GRAD_INPUT] = linear_grad_input,
-    [CYX_OP_LINEAR_GRAD_WEIGHT] = linear_grad_weight,
-    [CYX_OP_CONV2D] = conv2d,
-    [CYX_OP_CONV2D_GRAD_INPUT] = conv2d_grad_input,
-    [CYX_OP_CONV2D_GRAD_WEIGHT] = conv2d_grad_weight,
-    [CYX_OP_MAX_POOL2D] = max_pool2d,
-    [CYX_OP_MAX_POOL2D_GRAD] = max_pool2d_grad,
-    [CYX_OP_RELU] = elementwise,
-    [CYX_OP_RELU_GRAD] = elementwise,
-    [CYX_OP_DROPOUT] = elementwise,
-    [CYX_OP_DROPOUT_GRAD] = elementwise,
-    [CYX_OP_RESHAPE] = elementwise,
-    [CYX_OP_ADD] = elementwise,
-    [CYX_OP_CROSS_ENTROPY] = cross_entropy,
-    [CYX_OP_CROSS_ENTROPY_GRAD] = cross_entropy_grad,
-    [CYX_OP_SGD] = sgd,
-    [CYX_OP_ADAMW] = adamw,
-};
-
-void reference_run(struct reference *self, const struct reference_step *step)
+static void sgd(const struct step *s)
 {
-    self->step = *step;
-    for (size_t i = 0; i < self->graph->n_nodes; i++)
-        RUN[self->graph->nodes[i].op](self, &self->graph->nodes[i]);
+    const struct cyx_optimizer_spec *o = s->node->optimizer;
+    for (int64_t i = 0; i < count(s, s->node->in[0]); i++) {
+        double g = s->in[1][i] + o->weight_decay * s->in[0][i];
+        if (s->in[2]) {
+            double *b = &s->in[2][i];
+            *b = s->self->step == 1 ? g : o->momentum * *b + (1 - o->dampening) * g;
+            g = o->nesterov ? g + o->momentum * *b : *b;
+        }
+        s->in[0][i] -= s->self->lr * g;
+    }
+}
+
+void reference_run(struct reference *self, size_t n_nodes)
+{
+    static void (*const run[CYX_OP_COUNT])(const struct step *) = {
+        [CYX_OP_LINEAR] = linear,
+        [CYX_OP_LINEAR_GRAD_INPUT] = linear_grad_input,
+        [CYX_OP_LINEAR_GRAD_WEIGHT] = linear_grad_weight,
+        [CYX_OP_CONV2D] = conv2d,
+        [CYX_OP_CONV2D_GRAD_INPUT] = conv2d_grad_input,
+        [CYX_OP_CONV2D_GRAD_WEIGHT] = conv2d_grad_weight,
+        [CYX_OP_MAX_POOL2D] = max_pool2d,
+        [CYX_OP_MAX_POOL2D_GRAD] = max_pool2d_grad,
+        [CYX_OP_RELU] = elementwise,
+        [CYX_OP_RELU_GRAD] = elementwise,
+        [CYX_OP_DROPOUT] = elementwise,
+        [CYX_OP_DROPOUT_GRAD] = elementwise,
+        [CYX_OP_RESHAPE] = elementwise,
+        [CYX_OP_ADD] = elementwise,
+        [CYX_OP_CROSS_ENTROPY] = cross_entropy,
+        [CYX_OP_CROSS_ENTROPY_GRAD] = cross_entropy_grad,
+        [CYX_OP_SGD] = sgd,
+        [CYX_OP_ADAMW] = adamw,
+    };
+    for (int64_t i = 0; i < self->plan->arena_bytes / 8; i++)
+        self->arena[i] = NAN;
+    for (size_t n = 0; n < n_nodes; n++) {
+        const struct cyx_node *node = &self->graph->nodes[n];
+        struct step s = {.self = self, .node = node};
+        for (int i = 0; i < node->n_in; i++)
+            s.in[i] = node->in[i] == CYX_NO_VALUE ? NULL : self->data[node->in[i]];
+        for (int i = 0; i < node->n_out; i++)
+            s.out[i] = node->out[i] == CYX_NO_VALUE ? NULL : self->data[node->out[i]];
+        run[node->op](&s);
+    }
 }

@@ -1,34 +1,34 @@
 /*
- * A graph run in double precision by naive loops: what the backends are measured against. Slow and plain on
- * purpose; shares no code with them but Philox.
+ * Test support: runs a graph by the plainest loops in double precision, in an arena laid out by a buffer plan.
+ * It judges the graph and the plan (a value that the plan lets another overwrite too early gives wrong numbers),
+ * and is no engine: those are libs/nn's backends.
  *
- * Ownership: values belong to the reference. One thread at a time. Running out of memory aborts the test.
- *
- *     struct reference *reference = reference_create(graph);
- *     memcpy(reference_value(reference, w), …);        // parameters, state and input, as doubles
- *     reference_run(reference, &feed);
- *     double loss = reference_value(reference, graph->result)[CYX_RESULT_LOSS];
- *     reference_destroy(reference);
+ * Every value takes 8 bytes an element; the arena is filled with NaN first. Integers (targets, pooling's index)
+ * are doubles too. Shares no code with the backends but Philox.
  */
 #ifndef CYX_TESTS_SUPPORT_REFERENCE_H
 #define CYX_TESTS_SUPPORT_REFERENCE_H
 
-#include "model/graph.h"
+#include "model/plan.h"
 
-struct reference;
-
-struct reference_step {
-    uint64_t seed, step;
-    double lr;
+struct reference {
+    const struct cyx_graph *graph;
+    struct cyx_plan *plan;
+    double **data;  /* per value */
+    double **owned; /* per value that is not in the arena, NULL else */
+    double *arena;
+    double lr, step; /* for the optimizer */
+    uint64_t seed;   /* for Dropout */
 };
 
-struct reference *reference_create(const struct cyx_graph *graph);
-void reference_destroy(struct reference *self);
+/* Plans (apart: without sharing) and allocates; persistent values, input and target are zero. */
+void reference_init(struct reference *self, const struct cyx_graph *graph, bool apart);
+void reference_finish(struct reference *self);
 
-/* The value's elements, row-major; int32 values (targets, pooling's index) as doubles too. */
-double *reference_value(struct reference *self, int32_t value);
+/* Where value `name` lies; the test fails when there is none. */
+double *reference_data(const struct reference *self, const char *name);
 
-/* All nodes in order, optimizer included. */
-void reference_run(struct reference *self, const struct reference_step *step);
+/* Runs the first `n_nodes` nodes. */
+void reference_run(struct reference *self, size_t n_nodes);
 
 #endif
