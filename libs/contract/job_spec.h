@@ -72,9 +72,11 @@ struct cyx_dropout_spec {
 
 struct cyx_layer_spec {
     enum cyx_layer_type type;
-    const char *name;    /* unique; the layer's index in decimal when none was given */
-    const char **inputs; /* names of layers, or "input"; the layer before (or "input") when not given */
-    const int32_t *input_index; /* the same as indices of layers, always before this one; -1: "input" */
+    const char *name; /* unique; the layer's index in decimal when none was given */
+    const char *
+        *inputs; /* names of layers, or "input"; the layer before (or "input") when not given */
+    const int32_t
+        *input_index; /* the same as indices of layers, always before this one; -1: "input" */
     size_t n_inputs;
     union {
         struct cyx_linear_spec linear;
@@ -101,9 +103,10 @@ struct cyx_data_spec {
     int64_t batch_size;
     const struct cyx_transform_spec *transforms; /* default: ToTensor */
     size_t n_transforms;
-    bool shuffle;           /* default true */
-    bool drop_last;         /* default false */
-    double validation_part; /* "split": {"validation": 0.1}; in [0, 0.5], default 0: the test set judges */
+    bool shuffle;   /* default true */
+    bool drop_last; /* default false */
+    double
+        validation_part; /* "split": {"validation": 0.1}; in [0, 0.5], default 0: the test set judges */
 };
 
 enum cyx_loss_type { CYX_LOSS_CROSS_ENTROPY };
@@ -149,9 +152,10 @@ enum cyx_priority {
 };
 
 struct cyx_resources_spec {
-    const char *backend;         /* "auto" (default), "cpu" or "vulkan" */
-    int64_t device_memory_bytes; /* least device memory wanted besides the plan's own need; default 0 */
-    int64_t threads;             /* CPU threads; 0 (default): what the node offers */
+    const char *backend; /* "auto" (default), "cpu" or "vulkan" */
+    int64_t
+        device_memory_bytes; /* least device memory wanted besides the plan's own need; default 0 */
+    int64_t threads;         /* CPU threads; 0 (default): what the node offers */
 };
 
 struct cyx_job_spec {
@@ -169,8 +173,8 @@ struct cyx_job_spec {
     enum cyx_priority priority;
     int64_t budget_base_units; /* "budget": "2.5 CYX"; most that the job may cost; default 10 CYX */
     int64_t checkpoint_steps;  /* "checkpoint": {"every_steps": 200}; default 200 */
-    const char *canonical;     /* the whole spec as compact JSON, keys in order, defaults left out */
-    const char *dataset_hash;  /* cyx_dataset's fingerprint, hexadecimal SHA-256 */
+    const char *canonical;    /* the whole spec as compact JSON, keys in order, defaults left out */
+    const char *dataset_hash; /* cyx_dataset's fingerprint, hexadecimal SHA-256 */
 };
 
 /*

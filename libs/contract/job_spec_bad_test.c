@@ -142,10 +142,10 @@ static const struct {
 /* The member's name behind the pointer's last slash, unescaped in place. */
 static char *last_step(char *pointer)
 {
-    char *step = strrchr(pointer, '/'), *out = step;
+    char *step = strrchr(pointer, '/');
     *step++ = '\0';
-    char *name = step;
-    for (out = step; *step; step++) {
+    char *name = step, *out = step;
+    for (; *step; step++) {
         char c = *step;
         if (c == '~')
             c = *++step == '1' ? '/' : '~';

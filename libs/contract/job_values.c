@@ -421,8 +421,10 @@ enum cyx_status spec_read_layers(struct spec_reader *reader, const struct spec_f
         return status;
     spec->layers = cyx_arena_calloc(reader->arena, spec->n_layers, sizeof(*spec->layers));
     json_t *names = json_object(), *later = collect_names(value);
-    if (!spec->layers || !names || !later)
-        status = spec_no_memory(reader);
+    if (!spec->layers || !names || !later) {
+        spec_no_memory(reader);
+        status = CYX_ERR_NO_MEMORY;
+    }
     for (size_t i = 0; i < spec->n_layers && status == CYX_OK; i++) {
         spec_enter_index(reader, i);
         status =

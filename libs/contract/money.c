@@ -71,14 +71,14 @@ enum cyx_status cyx_money_parse(const char *text, int64_t *ret_base_units,
 void cyx_money_format(int64_t base_units, char ret_text[CYX_MONEY_TEXT_BYTES])
 {
     uint64_t amount = base_units < 0 ? -(uint64_t)base_units : (uint64_t)base_units;
-    uint64_t whole = amount / CYX_MONEY_ONE, fraction = amount % CYX_MONEY_ONE;
-    int digits = CYX_MONEY_DECIMALS;
-    for (; digits > 0 && fraction % 10 == 0; digits--)
-        fraction /= 10;
-    const char *sign = base_units < 0 ? "-" : "";
-    if (digits == 0)
-        snprintf(ret_text, CYX_MONEY_TEXT_BYTES, "%s%" PRIu64 " " CYX_MONEY_UNIT, sign, whole);
-    else
-        snprintf(ret_text, CYX_MONEY_TEXT_BYTES, "%s%" PRIu64 ".%0*" PRIu64 " " CYX_MONEY_UNIT,
-                 sign, whole, digits, fraction);
+    char digits
+        [48]; /* a sign, 10 digits, the point and 9 digits; the compiler reckons with 20 and 20 */
+    int length =
+        snprintf(digits, sizeof(digits), "%s%" PRIu64 ".%09" PRIu64, base_units < 0 ? "-" : "",
+                 amount / CYX_MONEY_ONE, amount % CYX_MONEY_ONE);
+    while (digits[length - 1] == '0')
+        length--;
+    if (digits[length - 1] == '.')
+        length--;
+    snprintf(ret_text, CYX_MONEY_TEXT_BYTES, "%.*s " CYX_MONEY_UNIT, length, digits);
 }

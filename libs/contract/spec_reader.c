@@ -433,7 +433,7 @@ enum cyx_status spec_read_object(struct spec_reader *reader, json_t *json,
 static enum cyx_status choose(struct spec_reader *reader, json_t *json,
                               const struct spec_union *set, size_t *ret_variant)
 {
-    const char *names[KEYS_LIMIT];
+    const char *names[KEYS_LIMIT] = {0};
     size_t n = 0;
     for (; n < set->n_variants && n < KEYS_LIMIT; n++)
         names[n] = set->variants[n].what;

@@ -67,9 +67,9 @@ typedef enum cyx_status spec_read_fn(struct spec_reader *reader, const struct sp
 struct spec_field {
     const char *key;
     enum spec_kind kind;
-    size_t offset;
     bool required;
-    bool above_min, below_max;  /* the bound itself is not allowed */
+    bool above_min, below_max; /* the bound itself is not allowed */
+    size_t offset;
     double min, max;            /* INTEGER, NUMBER, PAIR */
     double fallback;            /* default; index for choices, 0 or 1 for BOOLEAN */
     const char *const *choices; /* ends with NULL */

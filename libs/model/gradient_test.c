@@ -166,7 +166,7 @@ static double sum_of_losses(struct reference *ref, int branches)
 {
     double sum = 0;
     for (int i = 0; i < branches; i++) {
-        reference_run(ref, (size_t)(3 + 2 * i));
+        reference_run(ref, 3 + 2 * (size_t)i);
         sum += reference_data(ref, "result")[CYX_RESULT_LOSS];
     }
     return sum;

@@ -102,7 +102,7 @@ enum cyx_op {
     CYX_OP_DROPOUT_GRAD, /* in: dy   out: dx */
 
     CYX_OP_RESHAPE, /* same elements in the same row-major order (Flatten and its gradient). in: x out: y */
-    CYX_OP_ADD,     /* y = a + b: sums gradients where a value is read twice. in: a b   out: y */
+    CYX_OP_ADD, /* y = a + b: sums gradients where a value is read twice. in: a b   out: y */
 
     /* Mean of -Σ q log softmax(x) over the rows that count, q smoothed as PyTorch's label_smoothing.
      * in: x(N,C) target(N)   out: result */
@@ -125,9 +125,9 @@ struct cyx_window { /* Conv2d and MaxPool2d; (height, width); "same" is resolved
 struct cyx_node {
     enum cyx_op op;
     int32_t in[CYX_NODE_INPUTS], out[CYX_NODE_OUTPUTS];
-    int n_in, n_out;  /* places in use; an optional one counts, and holds CYX_NO_VALUE */
-    int32_t layer;    /* index in the spec's layers, -1 for loss and optimizer */
-    bool fused_relu;  /* LINEAR, CONV2D: the activation is applied before y is written */
+    int n_in, n_out; /* places in use; an optional one counts, and holds CYX_NO_VALUE */
+    int32_t layer;   /* index in the spec's layers, -1 for loss and optimizer */
+    bool fused_relu; /* LINEAR, CONV2D: the activation is applied before y is written */
     struct cyx_window window;
     double p;            /* DROPOUT */
     uint32_t rng_stream; /* DROPOUT: one a layer */
@@ -137,7 +137,7 @@ struct cyx_node {
 
 struct cyx_graph_options {
     int64_t batch;
-    bool training; /* with Dropout active */
+    bool training;  /* with Dropout active */
     bool no_fusion; /* keep ReLU as a node of its own: for tests */
 };
 
@@ -179,7 +179,7 @@ struct cyx_model_cost {
     int64_t parameters;
     int64_t forward_flops_per_sample;
     int64_t training_flops_per_sample; /* forward, backward and optimizer */
-    int64_t training_bytes;            /* device memory of a training step at the spec's batch size */
+    int64_t training_bytes; /* device memory of a training step at the spec's batch size */
 };
 enum cyx_status cyx_model_cost(const struct cyx_job_spec *spec, struct cyx_model_cost *ret_cost,
                                struct cyx_error *ret_error);

@@ -128,7 +128,7 @@ static bool collect(struct planner *p)
     for (size_t i = 0; i < n; i++)
         if (__builtin_add_overflow(p->unshared_bytes, p->order[i]->bytes, &p->unshared_bytes))
             return false;
-    qsort(p->order, n, sizeof(*p->order), by_size);
+    qsort(p->order, n, sizeof(struct item *), by_size);
     return true;
 }
 
