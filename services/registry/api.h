@@ -1,0 +1,52 @@
+/*
+ * The registry's door: NATS messages to rules and store, and back; and the watch that judges who is online.
+ *
+ * Ownership: `struct cyx_registry_app` is main's and outlives the bus's callbacks; what it points to belongs to
+ * the service, but for the presence table and the watch, which cyx_registry_finish() frees once the bus is closed.
+ * Handlers run on the bus's threads, several at once.
+ */
+#ifndef CYX_REGISTRY_API_H
+#define CYX_REGISTRY_API_H
+
+#include "store.h"
+#include "svc/svc.h"
+
+struct cyx_registry_watch;
+
+struct cyx_registry_app {
+    struct cyx_bus *bus;
+    struct cyx_registry_store store;
+    struct cyx_presence *presence;
+    struct cyx_registry_watch *watch;
+    const char *enrol_token;
+    int64_t heartbeat_ms, lost_ms;
+    struct cyx_metric *heartbeats; /* by result: taken, ignored, broken */
+    struct cyx_metric *nodes;      /* by status */
+    struct cyx_metric *changes;    /* by event: enrolled, returned, lost */
+};
+
+/* Reads the settings, registers the metrics, makes the presence table. */
+enum cyx_status cyx_registry_configure(struct cyx_registry_app *app, struct cyx_svc *svc,
+                                       struct cyx_error *err);
+
+/* Listens for heartbeats and starts the watch, which ends when the service drains. Comes last in main. */
+enum cyx_status cyx_registry_start(struct cyx_registry_app *app, struct cyx_svc *svc,
+                                   struct cyx_error *err);
+void cyx_registry_finish(struct cyx_registry_app *app);
+
+/* cyx.svc.registry.{enrol,list,get}; ctx is the app. */
+enum cyx_status cyx_registry_api_enrol(void *ctx, const struct cyx_bus_message *request,
+                                       struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_list(void *ctx, const struct cyx_bus_message *request,
+                                      struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_get(void *ctx, const struct cyx_bus_message *request,
+                                     struct cyx_buf *reply, struct cyx_error *err);
+
+/* cyx.node.*.heartbeat */
+void cyx_registry_api_heartbeat(void *ctx, const struct cyx_bus_message *message);
+
+/* The watch's thread (watch.c). */
+enum cyx_status cyx_registry_watch_start(struct cyx_registry_app *app, struct cyx_error *err);
+void cyx_registry_watch_stop(struct cyx_registry_watch *watch); /* NULL is fine */
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * The registry: which nodes there are and which of them are online.
+ * Owns: schema registry (nodes), Redis registry:node:<id> (their newest load).
+ * Listens: cyx.svc.registry.{enrol,list,get}, cyx.node.*.heartbeat.
+ * Publishes: cyx.evt.node.online, cyx.evt.node.offline (outbox).
+ */
+#include "api.h"
+#include "contract/subjects.h"
+
+#include "base/banned.h"
+
+static const struct cyx_bus_route routes[] = {
+    {CYX_SVC_REGISTRY_ENROL, cyx_registry_api_enrol},
+    {CYX_SVC_REGISTRY_LIST, cyx_registry_api_list},
+    {CYX_SVC_REGISTRY_GET, cyx_registry_api_get},
+};
+
+int main(void)
+{
+    struct cyx_registry_app app = {0};
+    struct cyx_error err = {0};
+    struct cyx_svc *svc = NULL;
+    if (cyx_svc_create(CYX_SVC_REGISTRY, &svc, &err) != CYX_OK ||
+        cyx_registry_configure(&app, svc, &err) != CYX_OK ||
+        cyx_svc_open_database(svc, &app.store.db, &err) != CYX_OK ||
+        cyx_svc_open_cache(svc, &app.store.cache, &err) != CYX_OK ||
+        cyx_svc_open_bus(svc, &app.bus, &err) != CYX_OK ||
+        cyx_svc_open_outbox(svc, &app.store.outbox, &err) != CYX_OK ||
+        cyx_bus_serve_table(app.bus, routes, CYX_COUNT_OF(routes), CYX_SVC_REGISTRY, &app, &err) !=
+            CYX_OK ||
+        cyx_registry_start(&app, svc, &err) != CYX_OK) {
+        int failed = cyx_svc_fail(svc, &err);
+        cyx_registry_finish(&app);
+        return failed;
+    }
+    int code = cyx_svc_run(svc);
+    cyx_registry_finish(&app);
+    cyx_svc_destroy(svc);
+    return code;
+}

@@ -1,0 +1,42 @@
+/*
+ * The registry's messages as JSON: nodes, enrolments, heartbeats, events. docs/contracts/platform.md 2.1 names
+ * the fields. Ownership: returned JSON is the caller's. Pure: any thread.
+ *
+ *     json_t *json = cyx_registry_node_json(&node);
+ */
+#ifndef CYX_REGISTRY_WIRE_H
+#define CYX_REGISTRY_WIRE_H
+
+#include <jansson.h>
+
+#include "registry.h"
+
+/* {node_id, name, enrol_token, …} into a node and the secret, both checked but for the secret's value. */
+enum cyx_status cyx_registry_enrolment_parse(const json_t *message,
+                                             struct cyx_registry_node *ret_node,
+                                             const char **ret_secret, struct cyx_error *err);
+
+/* {boot_id, seq, jobs, cpu_percent, memory_used_bytes, images_per_second}. */
+enum cyx_status cyx_registry_heartbeat_parse(const json_t *message, const char **ret_boot_id,
+                                             struct cyx_registry_load *ret_load,
+                                             struct cyx_error *err);
+
+/* The array of devices both ways; reading gives CYX_ERR_INVALID with the pointer to what is wrong. */
+json_t *cyx_registry_devices_json(const struct cyx_registry_node *node);
+enum cyx_status cyx_registry_devices_parse(const json_t *array, struct cyx_registry_node *node,
+                                           struct cyx_error *err);
+
+/* A node as replies and events tell of it; NULL when memory ran out. */
+json_t *cyx_registry_node_json(const struct cyx_registry_node *node);
+
+/* Payloads of cyx.evt.node.{online,offline}. */
+json_t *cyx_registry_online_json(const char *event_id, const struct cyx_registry_node *node);
+json_t *cyx_registry_offline_json(const char *event_id, const struct cyx_registry_node *node,
+                                  const char *reason);
+
+/* A load as text for the cache, and back; false for a text that is none. */
+json_t *cyx_registry_load_json(const char *boot_id, const struct cyx_registry_load *load);
+bool cyx_registry_load_parse(const json_t *json, const char *boot_id,
+                             struct cyx_registry_load *ret_load);
+
+#endif
