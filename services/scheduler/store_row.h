@@ -1,0 +1,54 @@
+/*
+ * Private to store*.c: a job's row and the one way in which its state changes.
+ */
+#ifndef CYX_SCHEDULER_STORE_ROW_H
+#define CYX_SCHEDULER_STORE_ROW_H
+
+#include "store.h"
+
+/* Columns that cyx_sched_row_read() reads, of `job j left join assignment a` on the last token. */
+#define CYX_SCHED_JOB_COLUMNS                                                                      \
+    "j.id, j.account_id, j.name, j.spec, j.state, j.funded, j.cancel_requested, j.requeues, "      \
+    "j.failures, j.backend, j.memory_bytes, j.threads, j.budget, j.priority, j.attempt, j.token, " \
+    "j.node_id, j.price_per_hour, j.cost, j.device_ms, j.parameters, j.flops_per_sample, "         \
+    "j.training_bytes, "                                                                           \
+    "greatest(0, (extract(epoch from j.not_before - clock_timestamp()) * 1000))::bigint, "         \
+    "j.created_at, j.assigned_at, j.started_at, j.ended_at, a.progress, j.result, j.error, "       \
+    "j.model_sha256, j.model_bytes, j.checkpoint_sha256, j.checkpoint_bytes, j.checkpoint_step"
+#define CYX_SCHED_JOB_FROM                                                                         \
+    " from job j left join assignment a on a.job_id = j.id and a.token = j.token "
+
+enum cyx_status cyx_sched_row_read(const struct cyx_db_result *rows, size_t row,
+                                   struct cyx_arena *arena, struct cyx_sched_job *ret_job,
+                                   struct cyx_error *err);
+
+/* The job's row, locked until the transaction ends. With `skip_locked`, one that another holds is NOT_FOUND. */
+enum cyx_status cyx_sched_row_lock(struct cyx_db_conn *conn, const char *job_id, bool skip_locked,
+                                   struct cyx_arena *arena, struct cyx_sched_job *ret_job,
+                                   struct cyx_error *err);
+
+/* What goes with an event besides what the rules decide; all optional. */
+struct cyx_sched_details {
+    const char *error, *result; /* JSON */
+    const char *outcome;        /* of finish, kept with the assignment */
+    const struct cyx_sched_artifact *model;
+    const struct cyx_sched_node *node; /* ASSIGN */
+    bool counts_device_time;           /* the assignment's work was of use to the user */
+    const struct cyx_trace *trace;
+};
+
+/*
+ * Applies `event` to a job that is locked: rules, row, assignment, history, events. `job` becomes what it then
+ * is. CYX_ERR_CONFLICT when the rules forbid it.
+ */
+enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_sched_policy *policy,
+                                    struct cyx_arena *arena, struct cyx_sched_job *job,
+                                    enum cyx_sched_event event,
+                                    const struct cyx_sched_details *details,
+                                    struct cyx_sched_change *ret_change, struct cyx_error *err);
+
+/* The first transition of a job just written, and its events. */
+enum cyx_status cyx_sched_row_born(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
+                                   const struct cyx_trace *trace, struct cyx_error *err);
+
+#endif
