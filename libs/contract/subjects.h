@@ -61,6 +61,7 @@ enum {
 
 /* Domain events (stream CYX_EVT) */
 #define CYX_EVT_ACCOUNT_CREATED "cyx.evt.account.created"
+#define CYX_EVT_NODE_ALL "cyx.evt.node.*"
 #define CYX_EVT_NODE_ONLINE "cyx.evt.node.online"
 #define CYX_EVT_NODE_OFFLINE "cyx.evt.node.offline"
 #define CYX_EVT_JOB_ALL "cyx.evt.job.*"

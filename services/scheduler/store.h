@@ -140,6 +140,11 @@ typedef void (*cyx_sched_offered)(void *ctx, const struct cyx_sched_offer *offer
 enum cyx_status cyx_sched_store_match(struct cyx_sched_store *self, cyx_sched_offered offered,
                                       void *ctx, size_t *ret_assigned, struct cyx_error *err);
 
+/* Calls back for each offer older than `older_ms` that nobody has answered; counts the younger too. */
+enum cyx_status cyx_sched_store_standing(struct cyx_sched_store *self, int64_t older_ms,
+                                         cyx_sched_offered offered, void *ctx, size_t *ret_count,
+                                         struct cyx_error *err);
+
 /* One pass of taking back what is lost: offers and leases that ran out, nodes gone or started anew. */
 enum cyx_status cyx_sched_store_reap(struct cyx_sched_store *self, size_t *ret_freed,
                                      struct cyx_error *err);
@@ -161,9 +166,12 @@ enum cyx_status cyx_sched_store_progress(struct cyx_sched_store *self,
                                          const struct cyx_sched_artifact *checkpoint,
                                          bool *ret_cancel, struct cyx_error *err);
 
-/* A heartbeat names the claim: renews its lease. `ret_held` false: the node does not hold it (any more). */
+/*
+ * A heartbeat names the claim: renews its lease. `ret_gone`: the node holds it no more and should stop; an offer
+ * that it has not accepted yet is neither renewed nor gone.
+ */
 enum cyx_status cyx_sched_store_renew(struct cyx_sched_store *self,
-                                      const struct cyx_sched_claim *claim, bool *ret_held,
+                                      const struct cyx_sched_claim *claim, bool *ret_gone,
                                       struct cyx_error *err);
 
 struct cyx_sched_report {

@@ -573,7 +573,7 @@ enum cyx_status cyx_sched_store_progress(struct cyx_sched_store *self,
 }
 
 enum cyx_status cyx_sched_store_renew(struct cyx_sched_store *self,
-                                      const struct cyx_sched_claim *claim, bool *ret_held,
+                                      const struct cyx_sched_claim *claim, bool *ret_gone,
                                       struct cyx_error *err)
 {
     struct cyx_db_conn *conn = NULL;
@@ -581,17 +581,47 @@ enum cyx_status cyx_sched_store_renew(struct cyx_sched_store *self,
     enum cyx_status status = cyx_db_take(self->db, &conn, err);
     if (status != CYX_OK)
         return status;
-    status = cyx_db_query(conn,
-                          "update assignment set lease_until = greatest(lease_until, "
-                          "clock_timestamp() + $5 * interval '1 millisecond') "
-                          "where job_id = $1 and token = $2 and node_id = $3 and boot_id = $4 "
-                          "and accepted_at is not null and ended_at is null",
-                          &rows, err, CYX_DB_TEXT(claim->job_id), CYX_DB_INT(claim->token),
-                          CYX_DB_TEXT(claim->node_id), CYX_DB_TEXT(claim->boot_id),
-                          CYX_DB_INT(self->policy.lease_ms));
+    status = cyx_db_query_one(
+        conn,
+        "with renewed as (update assignment set lease_until = greatest(lease_until, "
+        "clock_timestamp() + $5 * interval '1 millisecond') where job_id = $1 and token = $2 "
+        "and node_id = $3 and boot_id = $4 and accepted_at is not null and ended_at is null) "
+        "select not exists (select from assignment where job_id = $1 and token = $2 "
+        "and node_id = $3 and ended_at is null)",
+        &rows, err, CYX_DB_TEXT(claim->job_id), CYX_DB_INT(claim->token),
+        CYX_DB_TEXT(claim->node_id), CYX_DB_TEXT(claim->boot_id),
+        CYX_DB_INT(self->policy.lease_ms));
     if (status == CYX_OK)
-        *ret_held = cyx_db_affected(rows) == 1;
+        *ret_gone = cyx_db_bool(rows, 0, 0);
     cyx_db_result_free(rows);
     cyx_db_give(conn);
+    return status;
+}
+
+enum cyx_status cyx_sched_store_standing(struct cyx_sched_store *self, int64_t older_ms,
+                                         cyx_sched_offered offered, void *ctx, size_t *ret_count,
+                                         struct cyx_error *err)
+{
+    struct cyx_db_conn *conn = NULL;
+    struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_take(self->db, &conn, err);
+    if (status != CYX_OK)
+        return status;
+    status = cyx_db_query(conn,
+                          "select job_id, node_id, token, "
+                          "offered_at < clock_timestamp() - $1 * interval '1 millisecond' "
+                          "from assignment where ended_at is null and accepted_at is null limit $2",
+                          &rows, err, CYX_DB_INT(older_ms), CYX_DB_INT(BATCH));
+    size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct cyx_sched_offer offer = {.token = cyx_db_int(rows, i, 2)};
+        copy_id(offer.job_id, cyx_db_text(rows, i, 0));
+        copy_id(offer.node_id, cyx_db_text(rows, i, 1));
+        if (cyx_db_bool(rows, i, 3))
+            offered(ctx, &offer);
+    }
+    cyx_db_result_free(rows);
+    cyx_db_give(conn);
+    *ret_count = count;
     return status;
 }

@@ -1,0 +1,80 @@
+/* The life of the scheduler's parts: settings and metrics, what starts, what stops. */
+#include <stdlib.h>
+
+#include "api.h"
+#include "contract/subjects.h"
+
+#include "base/banned.h"
+
+static const struct cyx_bus_consumer consumers[] = {
+    {.stream = CYX_STREAM_EVENTS,
+     .durable = "scheduler-payments",
+     .subject = CYX_EVT_PAYMENT_ALL,
+     .handler = cyx_sched_on_payment},
+    {.stream = CYX_STREAM_EVENTS,
+     .durable = "scheduler-nodes",
+     .subject = CYX_EVT_NODE_ALL,
+     .handler = cyx_sched_on_node},
+};
+
+static void register_metrics(struct cyx_sched_app *app, struct cyx_metrics *metrics)
+{
+    app->jobs = cyx_metrics_gauge(metrics, "cyx_scheduler_jobs",
+                                  "Jobs that have not ended, by state.", "state");
+    app->assigned = cyx_metrics_counter(metrics, "cyx_scheduler_assigned_total",
+                                        "Jobs offered to nodes by this replica.", NULL);
+    app->freed = cyx_metrics_counter(metrics, "cyx_scheduler_freed_total",
+                                     "Leases and offers taken back by this replica.", NULL);
+    app->match_time =
+        cyx_metrics_histogram(metrics, "cyx_scheduler_match_seconds",
+                              "Time of a pass of reaping and matching.", NULL, NULL, 0);
+}
+
+enum cyx_status cyx_sched_configure(struct cyx_sched_app *app, struct cyx_svc *svc,
+                                    struct cyx_error *err)
+{
+    struct cyx_config *config = cyx_svc_config(svc);
+    int64_t heartbeat_ms =
+        cyx_config_int(config, "CYXWIZ_HEARTBEAT_MS", CYX_HEARTBEAT_DEFAULT_MS, 50, 60000);
+    app->store.policy = cyx_sched_policy_default(heartbeat_ms);
+    cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
+    register_metrics(app, cyx_svc_metrics(svc));
+    pthread_mutex_init(&app->nodes.lock, NULL);
+    app->matcher = cyx_sched_matcher_create(app);
+    if (!app->matcher)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the matcher");
+    return cyx_config_check(config, err);
+}
+
+static void drain_matcher(void *ctx, int64_t deadline_ms)
+{
+    (void)deadline_ms;
+    struct cyx_sched_app *app = ctx;
+    cyx_sched_matcher_stop(app->matcher);
+}
+
+enum cyx_status cyx_sched_start(struct cyx_sched_app *app, struct cyx_svc *svc,
+                                struct cyx_error *err)
+{
+    enum cyx_status status = cyx_bus_subscribe(app->bus, CYX_NODE_HEARTBEAT_ALL, CYX_SVC_SCHEDULER,
+                                               cyx_sched_api_heartbeat, app, err);
+    for (size_t i = 0; status == CYX_OK && i < CYX_COUNT_OF(consumers); i++) {
+        struct cyx_bus_consumer consumer = consumers[i];
+        consumer.ctx = app;
+        consumer.max_deliver = 1000000; /* money and leases hang on each: none is given up */
+        status = cyx_bus_consume(app->bus, &consumer, err);
+    }
+    if (status == CYX_OK)
+        status = cyx_svc_on_drain(svc, drain_matcher, app, err);
+    if (status == CYX_OK) /* last: where starting fails, no thread is left that uses the service */
+        status = cyx_sched_matcher_start(app->matcher, err);
+    return status;
+}
+
+void cyx_sched_finish(struct cyx_sched_app *app)
+{
+    cyx_sched_matcher_destroy(app->matcher);
+    app->matcher = NULL;
+    free(app->nodes.nodes);
+    app->nodes.nodes = NULL;
+}

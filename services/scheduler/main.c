@@ -1,0 +1,45 @@
+/*
+ * The scheduler: which job runs where. Any number of replicas.
+ * Owns: schema scheduler (jobs, assignments, transitions, its own picture of the nodes).
+ * Listens: cyx.svc.scheduler.{submit,get,list,cancel,accept,progress,finish}, cyx.node.*.heartbeat,
+ *          cyx.evt.payment.*, cyx.evt.node.*.
+ * Publishes: cyx.evt.job.*, cyx.job.<id>.state (outbox); cyx.node.<id>.{offer,cancel}.
+ */
+#include "api.h"
+#include "contract/subjects.h"
+
+#include "base/banned.h"
+
+static const struct cyx_bus_route routes[] = {
+    {CYX_SVC_SCHEDULER_SUBMIT, cyx_sched_api_submit},
+    {CYX_SVC_SCHEDULER_GET, cyx_sched_api_get},
+    {CYX_SVC_SCHEDULER_LIST, cyx_sched_api_list},
+    {CYX_SVC_SCHEDULER_CANCEL, cyx_sched_api_cancel},
+    {CYX_SVC_SCHEDULER_ACCEPT, cyx_sched_api_accept},
+    {CYX_SVC_SCHEDULER_PROGRESS, cyx_sched_api_progress},
+    {CYX_SVC_SCHEDULER_FINISH, cyx_sched_api_finish},
+};
+
+int main(void)
+{
+    struct cyx_sched_app app = {0};
+    struct cyx_error err = {0};
+    struct cyx_svc *svc = NULL;
+    if (cyx_svc_create(CYX_SVC_SCHEDULER, &svc, &err) != CYX_OK ||
+        cyx_sched_configure(&app, svc, &err) != CYX_OK ||
+        cyx_svc_open_database(svc, &app.store.db, &err) != CYX_OK ||
+        cyx_svc_open_bus(svc, &app.bus, &err) != CYX_OK ||
+        cyx_bus_ensure_stream(app.bus, &cyx_bus_stream_jobs, &err) != CYX_OK ||
+        cyx_svc_open_outbox(svc, &app.store.outbox, &err) != CYX_OK ||
+        cyx_bus_serve_table(app.bus, routes, CYX_COUNT_OF(routes), CYX_SVC_SCHEDULER, &app, &err) !=
+            CYX_OK ||
+        cyx_sched_start(&app, svc, &err) != CYX_OK) {
+        int failed = cyx_svc_fail(svc, &err);
+        cyx_sched_finish(&app);
+        return failed;
+    }
+    int code = cyx_svc_run(svc);
+    cyx_sched_finish(&app);
+    cyx_svc_destroy(svc);
+    return code;
+}
