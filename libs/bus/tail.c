@@ -15,7 +15,7 @@
 
 #define SECOND_NS INT64_C(1000000000)
 
-enum { FETCH_MS = 1000, RETRY_MS = 250, BATCH = 256, CHECK_EVERY = 5, KEEP_S = 30 };
+enum { FETCH_MS = 1000, RETRY_MS = 250, BATCH = 256, CHECK_EVERY = 5, KEEP_S = 30, READ_MS = 5000 };
 
 /* One ephemeral consumer and how far it has come. */
 struct cursor {
@@ -25,6 +25,7 @@ struct cursor {
     char consumer[64];
     uint64_t next;       /* stream sequence wanted next; 0: not known yet, from now on */
     uint64_t delivered;  /* consumer sequence seen last */
+    uint64_t pending;    /* messages behind the last one seen */
     unsigned reconnects; /* of the bus when the consumer was made */
     bool gap;            /* to be told with the next message */
 };
@@ -92,6 +93,7 @@ static enum cyx_status cursor_open(struct cursor *self, struct cyx_error *err)
     natsStatus code = js_AddConsumer(&info, self->bus->js, self->stream, &config, NULL, &js_code);
     if (code == NATS_OK) {
         snprintf(self->consumer, sizeof(self->consumer), "%s", info->Name);
+        self->pending = info->NumPending;
         jsConsumerInfo_Destroy(info);
         jsSubOptions bind;
         jsSubOptions_Init(&bind);
@@ -109,8 +111,7 @@ static enum cyx_status cursor_open(struct cursor *self, struct cyx_error *err)
 
 /* Shows one message. false: a message before it was lost on the way, the consumer must be made
  * anew. */
-static bool show(struct cursor *self, natsMsg *msg, cyx_bus_callback callback, void *ctx,
-                 uint64_t *ret_pending)
+static bool show(struct cursor *self, natsMsg *msg, cyx_bus_callback callback, void *ctx)
 {
     struct cyx_bus_message message;
     uint64_t consumer_sequence = 0;
@@ -122,7 +123,7 @@ static bool show(struct cursor *self, natsMsg *msg, cyx_bus_callback callback, v
     self->next = message.sequence + 1;
     message.gap = self->gap;
     self->gap = false;
-    *ret_pending = message.pending;
+    self->pending = message.pending;
     callback(ctx, &message);
     return true;
 }
@@ -160,10 +161,9 @@ static void follow(struct cyx_bus_tail *self)
         whole = cursor->reconnects == atomic_load(&cursor->bus->reconnects) &&
                 cyx_bus_connected(cursor->bus);
         if (code == NATS_OK) {
-            uint64_t pending;
             idle = 0;
             for (int i = 0; whole && i < batch.Count && !cyx_bus_puller_stopped(&self->puller); i++)
-                whole = show(cursor, batch.Msgs[i], self->callback, self->ctx, &pending);
+                whole = show(cursor, batch.Msgs[i], self->callback, self->ctx);
             natsMsgList_Destroy(&batch);
         } else if (code != NATS_TIMEOUT) {
             whole = false;
@@ -264,24 +264,19 @@ enum cyx_status cyx_bus_read(struct cyx_bus *bus, const char *stream, const char
                             .subject = subject,
                             .next = start_sequence ? start_sequence : 1};
     enum cyx_status status = cursor_open(&cursor, err);
-    uint64_t pending = 1;
     size_t shown = 0;
-    while (status == CYX_OK && pending > 0 && shown < limit) {
-        jsFetchRequest request;
-        jsFetchRequest_Init(&request);
-        request.Batch = limit - shown < BATCH ? (int)(limit - shown) : BATCH;
-        request.NoWait = true;
+    while (status == CYX_OK && cursor.pending > 0 && shown < limit) {
         natsMsgList batch = {0};
-        natsStatus code = natsSubscription_FetchRequest(&batch, cursor.sub, &request);
-        if (code == NATS_TIMEOUT) /* nothing there */
-            break;
+        jsErrCode js_code = 0;
+        int wanted = limit - shown < BATCH ? (int)(limit - shown) : BATCH;
+        natsStatus code = natsSubscription_Fetch(&batch, cursor.sub, wanted, READ_MS, &js_code);
         if (code != NATS_OK) {
             status = cyx_bus_fail(code, subject, err);
             break;
         }
         bool whole = true;
         for (int i = 0; whole && i < batch.Count; i++, shown += whole)
-            whole = show(&cursor, batch.Msgs[i], callback, ctx, &pending);
+            whole = show(&cursor, batch.Msgs[i], callback, ctx);
         natsMsgList_Destroy(&batch);
         if (!whole) {
             cursor_close(&cursor);
