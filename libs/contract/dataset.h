@@ -21,8 +21,8 @@ struct cyx_dataset_file {
     const char *name;   /* file name below CYXWIZ_DATA_DIR/<data set>/, uncompressed IDX */
     const char *sha256; /* of the uncompressed file, lower-case hexadecimal */
     int64_t bytes;      /* of the uncompressed file */
-    const char
-        *origin_path; /* Debian: absolute path, may end in .gz; npm: path within the package */
+    /* Debian: absolute path, may end in .gz; npm: path within the package. */
+    const char *origin_path;
 };
 
 struct cyx_dataset {

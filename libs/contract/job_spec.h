@@ -73,10 +73,10 @@ struct cyx_dropout_spec {
 struct cyx_layer_spec {
     enum cyx_layer_type type;
     const char *name; /* unique; the layer's index in decimal when none was given */
-    const char *
-        *inputs; /* names of layers, or "input"; the layer before (or "input") when not given */
-    const int32_t
-        *input_index; /* the same as indices of layers, always before this one; -1: "input" */
+    /* Names of layers, or "input"; the layer before (or "input") when not given. */
+    const char **inputs;
+    /* The same as indices of layers, always before this one; -1: "input". */
+    const int32_t *input_index;
     size_t n_inputs;
     union {
         struct cyx_linear_spec linear;
@@ -105,8 +105,8 @@ struct cyx_data_spec {
     size_t n_transforms;
     bool shuffle;   /* default true */
     bool drop_last; /* default false */
-    double
-        validation_part; /* "split": {"validation": 0.1}; in [0, 0.5], default 0: the test set judges */
+    /* "split": {"validation": 0.1}; in [0, 0.5], default 0: the test set judges. */
+    double validation_part;
 };
 
 enum cyx_loss_type { CYX_LOSS_CROSS_ENTROPY };
@@ -153,9 +153,9 @@ enum cyx_priority {
 
 struct cyx_resources_spec {
     const char *backend; /* "auto" (default), "cpu" or "vulkan" */
-    int64_t
-        device_memory_bytes; /* least device memory wanted besides the plan's own need; default 0 */
-    int64_t threads;         /* CPU threads; 0 (default): what the node offers */
+    /* Least device memory wanted besides the plan's own need; default 0. */
+    int64_t device_memory_bytes;
+    int64_t threads; /* CPU threads; 0 (default): what the node offers */
 };
 
 struct cyx_job_spec {

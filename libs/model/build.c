@@ -188,8 +188,11 @@ static enum cyx_status build(struct builder *b)
     const struct cyx_job_spec *spec = b->spec;
     add_ends(b);
     enum cyx_status status = CYX_OK;
-    for (size_t i = 0; i < spec->n_layers && status == CYX_OK; i++)
+    for (size_t i = 0; i < spec->n_layers && status == CYX_OK; i++) {
         status = add_layer(b, i);
+        if (status == CYX_OK)
+            status = graph_ok(b->graph, b->error);
+    }
     if (status == CYX_OK)
         status = check_used(b);
     if (status != CYX_OK)
