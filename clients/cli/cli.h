@@ -1,0 +1,144 @@
+/*
+ * The `cyxwiz` command: what its parts share. A command is a row of the table in commands.c: its words, options, help
+ * and function; parsing, --help and shell completion are made from that one table.
+ *
+ * Exit codes: 0 done; 1 it was done and failed (a job that failed, say); 2 wrong usage; 3 no such thing; 4 not signed in or
+ * not allowed; 5 a server or device is away; 6 the input is not valid; 130 interrupted.
+ *
+ * One thread. Functions that fail fill the error and leave printing to main.
+ */
+#ifndef CYX_CLI_CLI_H
+#define CYX_CLI_CLI_H
+
+#include <jansson.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/status.h"
+#include "http/client.h"
+
+enum cli_exit {
+    CLI_OK = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2,
+    CLI_NOT_FOUND = 3,
+    CLI_DENIED = 4,
+    CLI_AWAY = 5,
+    CLI_INVALID = 6,
+    CLI_INTERRUPTED = 130
+};
+
+enum { CLI_OPTIONS_LIMIT = 12, CLI_ARGUMENTS_LIMIT = 2 };
+
+struct cli_option {
+    const char *name;    /* "data-dir" */
+    char letter;         /* 0: none */
+    const char *metavar; /* NULL: a switch */
+    const char *help;
+    const char *choices; /* words with spaces between, for checking and completion; NULL: any */
+};
+
+struct cli;
+
+struct cli_command {
+    const char *words;     /* "job submit" */
+    const char *arguments; /* "SPEC"; "[ID]" is optional; "" none */
+    const char *summary;
+    const char *example;
+    const struct cli_option *options; /* up to one without a name; may be NULL */
+    enum cyx_status (*run)(struct cli *cli, struct cyx_error *err);
+};
+
+struct cli {
+    const struct cli_command *command;
+    const char
+        *values[CLI_OPTIONS_LIMIT]; /* of command->options by row; "" for a switch that is set */
+    const char *arguments[CLI_ARGUMENTS_LIMIT];
+    bool json;
+    bool failed; /* the call worked and what it asked about had failed: exit code 1 */
+    const char *url_option, *token_option;
+    char *url, *token; /* found on the first call of cli_http() */
+    struct cyx_http_client *http;
+};
+
+extern const struct cli_command cli_commands[];
+extern const size_t cli_commands_count;
+
+/* The option's value, NULL when it was not given. The name must be one of the command's. */
+const char *cli_value(const struct cli *cli, const char *name);
+
+/* Set by SIGINT and SIGTERM. */
+extern volatile sig_atomic_t cli_interrupted;
+extern atomic_bool cli_cancel;
+
+/* args.c: fills `cli`; CYX_ERR_INVALID with what is wrong; `ret_help` when help was asked for. */
+enum cyx_status cli_parse(struct cli *cli, int argc, char **argv, bool *ret_help,
+                          struct cyx_error *err);
+void cli_print_help(const struct cli_command *command);
+enum cyx_status cli_print_completion(const char *shell, struct cyx_error *err);
+
+/* remote.c: the gateway. */
+enum cyx_status cli_open_http(struct cli *cli, struct cyx_error *err);
+/* One call; `body` (taken, may be NULL) as JSON; the answer's JSON is the caller's. A status of 400 and up is a failure. */
+enum cyx_status cli_call(struct cli *cli, const char *method, const char *path, json_t *body,
+                         json_t **ret_json, struct cyx_error *err);
+void cli_close(struct cli *cli);
+/* Percent-encodes one part of a path. */
+void cli_append_part(struct cyx_buf *path, const char *part);
+enum cyx_status cli_save_client(const char *url, const char *token, char *ret_path, size_t size,
+                                struct cyx_error *err);
+
+/* output.c */
+bool cli_is_terminal(FILE *stream);
+void cli_print_json(const json_t *json);
+const char *cli_text(const json_t *object, const char *key); /* "" where there is none */
+double cli_number(const json_t *object, const char *key);
+
+struct cli_column {
+    const char *title;
+    int width;
+};
+/* Cells are cut to their width; the last column is not. */
+void cli_print_row(const struct cli_column *columns, const char *const *cells, size_t count);
+void cli_print_titles(const struct cli_column *columns, size_t count);
+
+struct cli_bar {
+    bool live;       /* a terminal: redrawn in place */
+    int64_t last_ms; /* when it was last drawn */
+    bool drawn;
+};
+struct cli_bar_state {
+    int64_t epoch, epochs, step, total_steps;
+    double loss, accuracy, images_per_second;
+    double seconds_left; /* negative: not known */
+};
+void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *state, bool force);
+/* Leaves the line, so that other text can be printed. */
+void cli_bar_clear(struct cli_bar *bar);
+
+/* data.c: where data sets lie: --data-dir, CYXWIZ_DATA_DIR, or the user's data folder. */
+enum cyx_status cli_data_dir(const struct cli *cli, struct cyx_buf *ret_path,
+                             struct cyx_error *err);
+enum cyx_status cli_make_folders(const char *path, struct cyx_error *err);
+
+/* Commands */
+enum cyx_status cli_train(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_job_show(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_job_watch(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_job_cancel(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_job_logs(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_node_list(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_model_list(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_model_pull(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_data_list(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_data_fetch(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_login(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_stack(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_completion(struct cli *cli, struct cyx_error *err);
+
+#endif

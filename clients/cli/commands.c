@@ -1,0 +1,75 @@
+/* The table of commands: the one place that says what there is. */
+#include "cli.h"
+
+#include "base/banned.h"
+
+#define DATA_DIR                                                                                   \
+    {                                                                                              \
+        "data-dir", 0, "DIR",                                                                      \
+            "where data sets lie (default: CYXWIZ_DATA_DIR, else your data folder)", NULL          \
+    }
+#define END                                                                                        \
+    {                                                                                              \
+        0                                                                                          \
+    }
+
+static const struct cli_option train_options[] = {
+    {"backend", 'b', "NAME", "auto, cpu or vulkan (default: what the spec says)",
+     "auto cpu vulkan"},
+    {"output", 'o', "DIR", "where model and checkpoint are written (default: runs/<name>)", NULL},
+    DATA_DIR,
+    {"resume", 'r', NULL, "go on from the checkpoint in the output folder", NULL},
+    {"threads", 't', "N", "CPU threads (default: all)", NULL},
+    {"device", 'd', "N", "which GPU, from 0", NULL},
+    {"max-steps", 0, "N", "stop after so many steps", NULL},
+    END};
+static const struct cli_option submit_options[] = {
+    {"watch", 'w', NULL, "stay and watch it, as `job watch` does", NULL},
+    {"key", 'k', "KEY", "idempotency key: the same key gives the same job", NULL},
+    END};
+static const struct cli_option list_options[] = {
+    {"state", 's', "STATE", "only jobs in this state",
+     "queued assigned running completed failed cancelled"},
+    {"limit", 'n', "N", "how many, newest first (default 20)", NULL},
+    END};
+static const struct cli_option logs_options[] = {
+    {"follow", 'f', NULL, "stay for new lines until the job ends", NULL}, END};
+static const struct cli_option pull_options[] = {
+    {"output", 'o', "FILE", "where to (default: <name>.safetensors)", NULL},
+    {"job", 'j', "JOB", "the model of this job, instead of a model's id", NULL},
+    END};
+static const struct cli_option fetch_options[] = {DATA_DIR, END};
+static const struct cli_option login_options[] = {
+    {"email", 'e', "EMAIL", "sign in with e-mail and password (asked for, or from CYXWIZ_PASSWORD)",
+     NULL},
+    END};
+
+const struct cli_command cli_commands[] = {
+    {"train", "SPEC", "train on this machine, with no service running",
+     "cyxwiz train docs/examples/fashion-cnn.json --backend cpu", train_options, cli_train},
+    {"job submit", "SPEC", "submit a job",
+     "cyxwiz job submit docs/examples/fashion-cnn.json --watch", submit_options, cli_job_submit},
+    {"job list", "", "your jobs, newest first", "cyxwiz job list --state running", list_options,
+     cli_job_list},
+    {"job show", "ID", "everything about a job", "cyxwiz job show ID --json", NULL, cli_job_show},
+    {"job watch", "ID", "follow a job until it ends", "cyxwiz job watch ID", NULL, cli_job_watch},
+    {"job cancel", "ID", "cancel a job", "cyxwiz job cancel ID", NULL, cli_job_cancel},
+    {"job logs", "ID", "what the worker said", "cyxwiz job logs ID --follow", logs_options,
+     cli_job_logs},
+    {"node list", "", "nodes and what they do", "cyxwiz node list", NULL, cli_node_list},
+    {"model list", "", "your models", "cyxwiz model list", NULL, cli_model_list},
+    {"model pull", "[ID]", "download a model, resumed and verified",
+     "cyxwiz model pull --job ID -o model.safetensors", pull_options, cli_model_pull},
+    {"data list", "", "data sets, and which of them are on this machine", "cyxwiz data list",
+     fetch_options, cli_data_list},
+    {"data fetch", "NAME", "put a data set on this machine, verified",
+     "cyxwiz data fetch fashion-mnist", fetch_options, cli_data_fetch},
+    {"login", "", "keep the address and a key for later calls",
+     "cyxwiz login --url http://127.0.0.1:8080 --email you@example.org", login_options, cli_login},
+    {"up", "", "start the local stack of this checkout", "cyxwiz up", NULL, cli_stack},
+    {"down", "", "stop it", "cyxwiz down", NULL, cli_stack},
+    {"status", "", "what of it runs", "cyxwiz status", NULL, cli_stack},
+    {"completion", "SHELL", "print the completion for bash, zsh or fish",
+     "source <(cyxwiz completion bash)", NULL, cli_completion},
+};
+const size_t cli_commands_count = sizeof(cli_commands) / sizeof(cli_commands[0]);

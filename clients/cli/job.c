@@ -1,0 +1,390 @@
+/* cyxwiz job: submit, list, show, watch, cancel, logs. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "cli.h"
+#include "contract/job_spec.h"
+#include "contract/message.h"
+#include "http/sse.h"
+
+#include "base/banned.h"
+
+static void job_path(struct cyx_buf *path, const char *id, const char *behind)
+{
+    cyx_buf_puts(path, "/api/v1/jobs/");
+    cli_append_part(path, id);
+    cyx_buf_puts(path, behind);
+}
+
+static bool has_ended(const char *state)
+{
+    return strcmp(state, "completed") == 0 || strcmp(state, "failed") == 0 ||
+           strcmp(state, "cancelled") == 0;
+}
+
+static enum cyx_status get_job(struct cli *cli, const char *id, json_t **ret_job,
+                               struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf path = {0};
+    job_path(&path, id, "");
+    return cli_call(cli, "GET", path.data, NULL, ret_job, err);
+}
+
+/* ---- show ---- */
+
+static void print_job(const json_t *job)
+{
+    const json_t *progress = json_object_get(job, "progress"),
+                 *result = json_object_get(job, "result"), *error = json_object_get(job, "error"),
+                 *pending = json_object_get(job, "pending"),
+                 *escrow = json_object_get(job, "escrow"), *step;
+    size_t i;
+    printf("Job        %s\nName       %s\nState      %s\n", cli_text(job, "id"),
+           cli_text(job, "name"), cli_text(job, "state"));
+    if (json_is_object(pending))
+        printf("Waiting    %s\n", cli_text(pending, "message"));
+    if (*cli_text(job, "node_id"))
+        printf("Node       %s\n", cli_text(job, "node_id"));
+    if (json_is_object(progress) && cli_number(progress, "step") > 0)
+        printf(
+            "Progress   epoch %.0f of %.0f, step %.0f of %.0f, loss %.4f, %.0f images a second\n",
+            cli_number(progress, "epoch"), cli_number(progress, "epochs"),
+            cli_number(progress, "step"), cli_number(progress, "total_steps"),
+            cli_number(progress, "loss"), cli_number(progress, "images_per_second"));
+    if (json_is_object(result))
+        printf("Result     test accuracy %.2f %%, test loss %.4f\n",
+               100 * cli_number(result, "test_accuracy"), cli_number(result, "test_loss"));
+    if (json_is_object(error))
+        printf("Error      %s%s%s\n", cli_text(error, "pointer"),
+               *cli_text(error, "pointer") ? ": " : "", cli_text(error, "message"));
+    if (json_is_object(escrow))
+        printf("Escrow     %s: held %s, released %s, refunded %s\n", cli_text(escrow, "state"),
+               cli_text(escrow, "held"), cli_text(escrow, "released"),
+               cli_text(escrow, "refunded"));
+    const json_t *transitions = json_object_get(job, "transitions");
+    json_array_foreach(transitions, i, step)
+    {
+        printf("%s %s  %-10s %s\n", i == 0 ? "History   " : "          ", cli_text(step, "at"),
+               cli_text(step, "to"), cli_text(step, "cause"));
+    }
+}
+
+enum cyx_status cli_job_show(struct cli *cli, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *job = NULL;
+    enum cyx_status status = get_job(cli, cli->arguments[0], &job, err);
+    if (status != CYX_OK)
+        return status;
+    if (cli->json)
+        cli_print_json(job);
+    else
+        print_job(job);
+    return CYX_OK;
+}
+
+/* ---- list ---- */
+
+enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err)
+{
+    static const struct cli_column columns[] = {{"ID", 36},      {"STATE", 9},    {"PROGRESS", 8},
+                                                {"ACCURACY", 8}, {"CREATED", 24}, {"NAME", 0}};
+    CYX_CLEANUP_JSON json_t *body = NULL;
+    CYX_CLEANUP_BUF struct cyx_buf path = {0};
+    const json_t *job;
+    size_t i;
+    cyx_buf_puts(&path, "/api/v1/jobs?limit=");
+    cli_append_part(&path, cli_value(cli, "limit") ? cli_value(cli, "limit") : "20");
+    if (cli_value(cli, "state")) {
+        cyx_buf_puts(&path, "&state=");
+        cli_append_part(&path, cli_value(cli, "state"));
+    }
+    enum cyx_status status = cli_call(cli, "GET", path.data, NULL, &body, err);
+    if (status != CYX_OK)
+        return status;
+    const json_t *jobs = json_object_get(body, "jobs");
+    if (cli->json) {
+        cli_print_json(jobs);
+        return CYX_OK;
+    }
+    if (json_array_size(jobs) == 0) {
+        printf("No jobs yet. Submit one: cyxwiz job submit docs/examples/fashion-cnn.json\n");
+        return CYX_OK;
+    }
+    cli_print_titles(columns, 6);
+    json_array_foreach(jobs, i, job)
+    {
+        char progress[16] = "", accuracy[16] = "";
+        const json_t *p = json_object_get(job, "progress"), *r = json_object_get(job, "result");
+        if (cli_number(p, "total_steps") > 0)
+            snprintf(progress, sizeof(progress), "%.0f %%",
+                     100 * cli_number(p, "step") / cli_number(p, "total_steps"));
+        if (json_is_object(r))
+            snprintf(accuracy, sizeof(accuracy), "%.2f %%", 100 * cli_number(r, "test_accuracy"));
+        cli_print_row(columns,
+                      (const char *const[]){cli_text(job, "id"), cli_text(job, "state"), progress,
+                                            accuracy, cli_text(job, "created_at"),
+                                            cli_text(job, "name")},
+                      6);
+    }
+    return CYX_OK;
+}
+
+/* ---- watch and follow: Server-Sent Events, resumed by their id ---- */
+
+struct follow {
+    struct cli *cli;
+    const char *job_id;
+    bool logs; /* print log lines alone */
+    struct cli_bar bar;
+    int64_t first_step, first_ns;
+    char last_id[64];
+    bool ended;
+};
+
+static void draw_step(struct follow *f, const json_t *data)
+{
+    int64_t step = (int64_t)cli_number(data, "step"),
+            total = (int64_t)cli_number(data, "total_steps");
+    int64_t now_ns = cyx_clock_monotonic_ns();
+    if (f->first_ns == 0 || step < f->first_step) {
+        f->first_ns = now_ns;
+        f->first_step = step;
+    }
+    double elapsed = (double)(now_ns - f->first_ns) / 1e9;
+    const struct cli_bar_state state = {.epoch = (int64_t)cli_number(data, "epoch"),
+                                        .epochs = (int64_t)cli_number(data, "epochs"),
+                                        .step = step,
+                                        .total_steps = total,
+                                        .loss = cli_number(data, "loss"),
+                                        .accuracy = cli_number(data, "accuracy"),
+                                        .images_per_second = cli_number(data, "images_per_second"),
+                                        .seconds_left = step > f->first_step
+                                                            ? (double)(total - step) * elapsed /
+                                                                  (double)(step - f->first_step)
+                                                            : -1};
+    cli_bar_draw(&f->bar, &state, false);
+}
+
+static void print_event(struct follow *f, const char *event, const json_t *data)
+{
+    if (strcmp(event, "metrics") == 0 && strcmp(cli_text(data, "kind"), "step") == 0) {
+        if (!f->logs)
+            draw_step(f, data);
+        return;
+    }
+    cli_bar_clear(&f->bar);
+    if (strcmp(event, "log") == 0)
+        printf("%s  %s%s\n", cli_text(data, "at"),
+               strcmp(cli_text(data, "level"), "info") == 0 ? "" : "! ", cli_text(data, "message"));
+    else if (strcmp(event, "state") == 0 && !f->logs)
+        printf("%s  %s%s%s\n", cli_text(data, "at"), cli_text(data, "to"),
+               *cli_text(data, "cause") ? ": " : "", cli_text(data, "cause"));
+    fflush(stdout);
+}
+
+static enum cyx_status on_event(void *user, const struct cyx_sse_event *event)
+{
+    struct follow *f = user;
+    CYX_CLEANUP_JSON json_t *data = json_loads(event->data, 0, NULL);
+    snprintf(f->last_id, sizeof(f->last_id), "%s", event->id);
+    if (!data)
+        return CYX_OK;
+    if (f->cli->json && !(f->logs && strcmp(event->event, "log") != 0)) {
+        json_t *line = json_pack("{s:s, s:O}", "event", event->event, "data", data);
+        json_dumpf(line, stdout, JSON_COMPACT);
+        putchar('\n');
+        fflush(stdout);
+        json_decref(line);
+    } else if (!f->cli->json) {
+        print_event(f, event->event, data);
+    }
+    if (strcmp(event->event, "state") == 0 && has_ended(cli_text(data, "to")))
+        f->ended = true;
+    return f->ended ? CYX_ERR_CANCELLED : CYX_OK; /* our own reason to end the stream */
+}
+
+/* One connection's worth of events. CYX_OK when the job ended or the connection did. */
+static enum cyx_status stream_once(struct follow *f, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf path = {0};
+    CYX_CLEANUP_HTTP_RESULT struct cyx_http_result result = {0};
+    char resume[96];
+    const char *headers[] = {"Accept: text/event-stream", NULL, NULL};
+    struct cyx_sse sse = {.on_event = on_event, .user = f};
+    job_path(&path, f->job_id, "/events");
+    if (*f->last_id) {
+        snprintf(resume, sizeof(resume), "Last-Event-ID: %s", f->last_id);
+        headers[1] = resume;
+    }
+    const struct cyx_http_call call = {.method = "GET", .url = path.data, .headers = headers};
+    enum cyx_status status =
+        cyx_http_client_stream(f->cli->http, &call, cyx_sse_feed, &sse, &result, err);
+    cyx_sse_finish(&sse);
+    if (f->ended)
+        return CYX_OK;
+    if (status == CYX_OK)
+        status = cyx_http_result_check(&result, err);
+    return status;
+}
+
+/* Follows until the job has ended, over any number of connections. */
+static enum cyx_status follow_job(struct follow *f, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *job = NULL;
+    enum cyx_status status = cli_open_http(f->cli, err);
+    int64_t pause_ms = 250;
+    while (status == CYX_OK && !f->ended) {
+        status = stream_once(f, err);
+        bool away =
+            status == CYX_ERR_UNAVAILABLE || status == CYX_ERR_TIMEOUT || status == CYX_ERR_IO;
+        if (cli_interrupted)
+            status = CYX_ERR_CANCELLED;
+        else if (away)
+            status = CYX_OK;
+        if (status == CYX_OK && !f->ended) {
+            nanosleep(
+                &(struct timespec){.tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000},
+                NULL);
+            pause_ms = away && pause_ms < 4000 ? pause_ms * 2 : pause_ms;
+            /* The stream may have forgotten a job that ended long ago; the job itself says. */
+            json_decref(job);
+            job = NULL;
+            if (get_job(f->cli, f->job_id, &job, err) == CYX_OK &&
+                has_ended(cli_text(job, "state")))
+                f->ended = true;
+        }
+    }
+    cli_bar_clear(&f->bar);
+    if (status == CYX_ERR_CANCELLED)
+        cyx_error_set(err, status, NULL, "stopped watching; the job goes on");
+    return status;
+}
+
+static enum cyx_status watch(struct cli *cli, const char *id, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *job = NULL;
+    struct follow f = {.cli = cli, .job_id = id, .bar.live = cli_is_terminal(stderr) && !cli->json};
+    enum cyx_status status = follow_job(&f, err);
+    if (status == CYX_OK)
+        status = get_job(cli, id, &job, err);
+    if (status != CYX_OK)
+        return status;
+    if (cli->json) {
+        json_dumpf(job, stdout, JSON_COMPACT);
+        putchar('\n');
+    } else {
+        print_job(job);
+    }
+    cli->failed = strcmp(cli_text(job, "state"), "completed") != 0;
+    return CYX_OK;
+}
+
+enum cyx_status cli_job_watch(struct cli *cli, struct cyx_error *err)
+{
+    return watch(cli, cli->arguments[0], err);
+}
+
+/* ---- submit ---- */
+
+static enum cyx_status post_spec(struct cli *cli, const struct cyx_buf *text, json_t **ret_job,
+                                 struct cyx_error *err)
+{
+    CYX_CLEANUP_HTTP_RESULT struct cyx_http_result result = {0};
+    char key[256];
+    const char *headers[] = {NULL, NULL};
+    if (cli_value(cli, "key")) {
+        snprintf(key, sizeof(key), "Idempotency-Key: %s", cli_value(cli, "key"));
+        headers[0] = key;
+    }
+    enum cyx_status status = cli_open_http(cli, err);
+    if (status != CYX_OK)
+        return status;
+    const struct cyx_http_call call = {.method = "POST",
+                                       .url = "/api/v1/jobs",
+                                       .headers = headers,
+                                       .body = text->data,
+                                       .body_length = text->length,
+                                       .idempotent = headers[0] != NULL};
+    status = cyx_http_client_call(cli->http, &call, &result, err);
+    if (status == CYX_OK)
+        status = cyx_http_result_check(&result, err);
+    if (status == CYX_ERR_UNAUTHENTICATED && !cli->token)
+        return cyx_error_set(err, status, NULL, "not signed in at %s: run `cyxwiz login`",
+                             cli->url);
+    if (status == CYX_OK)
+        status = cyx_message_parse(result.body.data, result.body.length, ret_job, err);
+    return status;
+}
+
+enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    CYX_CLEANUP_JSON json_t *job = NULL;
+    struct cyx_job_spec *spec = NULL;
+    enum cyx_status status =
+        cyx_buf_read_file(&text, cli->arguments[0], CYX_JOB_SPEC_LIMIT_BYTES, err);
+    /* Read here as well: a mistake shows without a round trip, by the very same code. */
+    if (status == CYX_OK)
+        status = cyx_job_spec_parse(text.data ? text.data : "", text.length, &spec, err);
+    cyx_job_spec_destroy(spec);
+    if (status == CYX_OK)
+        status = post_spec(cli, &text, &job, err);
+    if (status != CYX_OK)
+        return status;
+    if (cli->json)
+        cli_print_json(job);
+    else
+        printf("Job %s is %s: %s/jobs/%s\n", cli_text(job, "id"), cli_text(job, "state"), cli->url,
+               cli_text(job, "id"));
+    return cli_value(cli, "watch") ? watch(cli, cli_text(job, "id"), err) : CYX_OK;
+}
+
+enum cyx_status cli_job_cancel(struct cli *cli, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf path = {0};
+    CYX_CLEANUP_JSON json_t *body = NULL;
+    job_path(&path, cli->arguments[0], "/cancel");
+    enum cyx_status status = cli_call(cli, "POST", path.data, json_object(), &body, err);
+    if (status != CYX_OK)
+        return status;
+    const char *outcome = cli_text(body, "outcome");
+    if (cli->json)
+        cli_print_json(body);
+    else if (strcmp(outcome, "cancelling") == 0)
+        printf("The worker was told to stop.\n");
+    else if (strcmp(outcome, "already-ended") == 0)
+        printf("It had ended before: %s.\n", cli_text(json_object_get(body, "job"), "state"));
+    else
+        printf("Cancelled.\n");
+    return CYX_OK;
+}
+
+enum cyx_status cli_job_logs(struct cli *cli, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf path = {0};
+    CYX_CLEANUP_JSON json_t *body = NULL;
+    const json_t *line;
+    size_t i;
+    if (cli_value(cli, "follow")) {
+        struct follow f = {.cli = cli, .job_id = cli->arguments[0], .logs = true};
+        return follow_job(&f, err);
+    }
+    job_path(&path, cli->arguments[0], "/logs");
+    enum cyx_status status = cli_call(cli, "GET", path.data, NULL, &body, err);
+    if (status != CYX_OK)
+        return status;
+    const json_t *lines = json_object_get(body, "lines");
+    if (cli->json) {
+        cli_print_json(lines);
+        return CYX_OK;
+    }
+    json_array_foreach(lines, i, line)
+    {
+        printf("%s  %-5s %s\n", cli_text(line, "at"), cli_text(line, "level"),
+               cli_text(line, "message"));
+    }
+    return CYX_OK;
+}
