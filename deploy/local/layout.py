@@ -283,4 +283,5 @@ def postgres_prefix(layout: Layout) -> str:
         return ""
     if postgres_user(layout):
         return "/usr/bin/setpriv --reuid=postgres --regid=postgres --clear-groups "
-    return "/usr/bin/unshare --user --map-user=70 --map-group=70 "
+    user = pwd.getpwnam("postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody")
+    return f"/usr/bin/unshare --user --map-user={user.pw_uid} --map-group={user.pw_gid} "
