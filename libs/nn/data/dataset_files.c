@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
-#include "nn/format/hash.h"
+#include "blob/sha256.h"
 
 #include "base/banned.h"
 
@@ -64,8 +64,8 @@ static enum cyx_status verify(const struct cyx_dataset *dataset,
     if (stamp_has(stamp, &line))
         return CYX_OK;
     *ret_hashed = true;
-    char hex[CYX_SHA256_TEXT_BYTES];
-    enum cyx_status status = cyx_sha256_file(path, hex, ret_error);
+    char hex[CYX_SHA256_HEX];
+    enum cyx_status status = cyx_sha256_file(path, hex, NULL, ret_error);
     if (status == CYX_OK && strcmp(hex, file->sha256) != 0)
         status = cyx_error_set(ret_error, CYX_ERR_CORRUPT, "/data/dataset",
                                "%s is not the catalogue's file (SHA-256 %.12s…, expected %.12s…): "
