@@ -1,5 +1,6 @@
 #include "runners.h"
 
+#include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,22 @@
 #include "nn/tensor/philox.h"
 
 #include "reference.h"
+
+/*
+ * The validation layer leaks some of each pipeline. The leak checker can only be told so while the layer is loaded,
+ * and the loader unloads it with the instance, so keep_layer() holds it.
+ */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libVkLayer_khronos_validation.so\n";
+}
+
+static void keep_layer(void)
+{
+    dlopen("libVkLayer_khronos_validation.so", RTLD_NOW | RTLD_LOCAL);
+}
 
 static void open_one(struct runners *self, const char *name, const char *backend,
                      const char *tiling)
@@ -45,6 +62,7 @@ void runners_open(struct runners *self)
 {
     *self = (struct runners){0};
     setenv("CYXWIZ_KEEP_VALUES", "1", 1);
+    keep_layer();
     open_one(self, "cpu", "cpu", NULL);
     open_one(self, "vulkan/registers", "vulkan", "registers");
     open_one(self, "vulkan/shared", "vulkan", "shared");

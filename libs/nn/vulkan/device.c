@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "nn/vulkan/tiles.h"
 
 #include "base/banned.h"
@@ -232,6 +233,8 @@ void cyx_vk_device_close(struct cyx_device *self)
         self->vk.DestroySemaphore(self->device, self->timeline, NULL);
         self->vk.DestroyDevice(self->device, NULL);
     }
+    if (self->validation_text[0]) /* objects that outlived the device: nobody is left to fail */
+        cyx_log(CYX_LOG_DEBUG, "Vulkan validation", CYX_STR("text", self->validation_text));
     if (self->messenger)
         self->vk.DestroyDebugUtilsMessengerEXT(self->instance, self->messenger, NULL);
     if (self->instance && self->vk.DestroyInstance)

@@ -80,25 +80,23 @@ const struct cyx_vk_persistent *cyx_vk_session_find(const struct cyx_session *se
     return NULL;
 }
 
-static enum cyx_status find(const struct cyx_session *self, const char *name, size_t count,
-                            const struct cyx_vk_persistent **ret_value, struct cyx_error *ret_error)
+static enum cyx_status check(const struct cyx_vk_persistent *value, const char *name, size_t count,
+                             struct cyx_error *ret_error)
 {
-    const struct cyx_vk_persistent *value = cyx_vk_session_find(self, name);
     if (!value)
         return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, NULL, "the model has no value %s", name);
     if ((size_t)value->count != count)
         return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL, "%s has %lld elements, got %zu",
                              name, (long long)value->count, count);
-    *ret_value = value;
     return CYX_OK;
 }
 
 enum cyx_status cyx_vk_value_write(struct cyx_session *self, const char *name, const float *data,
                                    size_t count, struct cyx_error *ret_error)
 {
-    const struct cyx_vk_persistent *value;
-    enum cyx_status status = find(self, name, count, &value, ret_error);
-    if (status == CYX_OK)
+    const struct cyx_vk_persistent *value = cyx_vk_session_find(self, name);
+    enum cyx_status status = check(value, name, count, ret_error);
+    if (status == CYX_OK && value)
         status = cyx_vk_upload(self->device, &self->buffer, value->offset_bytes, data,
                                (int64_t)(count * sizeof *data), ret_error);
     return cyx_vk_checked(self->device, status, ret_error);
@@ -107,9 +105,9 @@ enum cyx_status cyx_vk_value_write(struct cyx_session *self, const char *name, c
 enum cyx_status cyx_vk_value_read(struct cyx_session *self, const char *name, float *ret_data,
                                   size_t count, struct cyx_error *ret_error)
 {
-    const struct cyx_vk_persistent *value;
-    enum cyx_status status = find(self, name, count, &value, ret_error);
-    if (status == CYX_OK)
+    const struct cyx_vk_persistent *value = cyx_vk_session_find(self, name);
+    enum cyx_status status = check(value, name, count, ret_error);
+    if (status == CYX_OK && value)
         status = cyx_vk_download(self->device, &self->buffer, value->offset_bytes, ret_data,
                                  (int64_t)(count * sizeof *ret_data), ret_error);
     return cyx_vk_checked(self->device, status, ret_error);
