@@ -128,30 +128,35 @@ static int train(char **arguments)
     return status == CYX_OK ? 0 : status == CYX_ERR_CANCELLED ? TRAINER_EXIT_STOPPED : 1;
 }
 
+/* Opens the backend and adds what it found, unless that one is listed already. */
 static void probe_one(json_t *devices, const char *backend)
 {
     const struct cyx_backend *found = NULL;
     struct cyx_device *device = NULL;
     struct cyx_device_info info = {0};
     struct cyx_error err = {0};
+    const json_t *first = json_array_get(devices, 0);
     if (cyx_backend_open(backend, &(struct cyx_device_options){0}, &found, &device, &err) != CYX_OK)
         return;
     found->device_info(device, &info);
     found->device_close(device);
+    const char *listed = json_string_value(json_object_get(first, "backend"));
+    if (listed && strcmp(listed, info.backend) == 0)
+        return;
     json_array_append_new(
         devices, json_pack("{s:i, s:s, s:s, s:I, s:b, s:i}", "index", 0, "backend", info.backend,
                            "name", info.name, "memory_bytes", (json_int_t)info.memory_bytes,
                            "is_software", info.is_software, "threads", info.threads));
 }
 
+/* What training would choose comes first. */
 static int probe(const char *backend)
 {
     json_t *devices = json_array();
+    probe_one(devices, backend);
     if (strcmp(backend, "auto") == 0) {
         probe_one(devices, "vulkan");
         probe_one(devices, "cpu");
-    } else {
-        probe_one(devices, backend);
     }
     say(devices);
     return 0;
