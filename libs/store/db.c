@@ -32,6 +32,12 @@ static void conn_drop(struct cyx_db_conn *conn)
 {
     PQfinish(conn->pg);
     conn->pg = NULL;
+    conn->broken = false;
+}
+
+bool cyx_db_usable(const struct cyx_db_conn *conn)
+{
+    return conn->pg && !conn->broken && PQstatus(conn->pg) == CONNECTION_OK;
 }
 
 /* The settings of a session that every query here relies on. */
@@ -217,7 +223,7 @@ static struct cyx_db_conn *slot_wait(struct cyx_db *self)
  * read. */
 static bool conn_alive(struct cyx_db_conn *conn)
 {
-    if (!conn->pg || PQstatus(conn->pg) != CONNECTION_OK)
+    if (!cyx_db_usable(conn))
         return false;
     struct pollfd socket = {.fd = PQsocket(conn->pg), .events = POLLIN};
     for (int i = 0; i < 8 && poll(&socket, 1, 0) > 0; i++)
@@ -255,12 +261,12 @@ static void conn_settle(struct cyx_db_conn *conn)
 {
     if (!conn->pg)
         return;
-    PGTransactionStatusType state = PQtransactionStatus(conn->pg);
+    PGTransactionStatusType state = conn->broken ? PQTRANS_UNKNOWN : PQtransactionStatus(conn->pg);
     if (state == PQTRANS_INTRANS || state == PQTRANS_INERROR) {
         PQclear(PQexec(conn->pg, "rollback"));
         state = PQtransactionStatus(conn->pg);
     }
-    if (state != PQTRANS_IDLE || PQstatus(conn->pg) != CONNECTION_OK)
+    if (state != PQTRANS_IDLE || !cyx_db_usable(conn))
         conn_drop(conn);
 }
 

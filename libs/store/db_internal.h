@@ -13,6 +13,7 @@ struct cyx_db_conn {
     struct cyx_db *db;
     PGconn *pg; /* NULL until first used and after it broke */
     bool busy;
+    bool broken; /* an error came from the client library, not from the server: replace it */
     bool wake_after_commit; /* an event was put into the outbox */
     int64_t given_back_ns;
     char sqlstate[6];
@@ -35,6 +36,9 @@ struct cyx_db {
 /* Fills `err` (may be NULL) from a failed result, or from the connection when there is none. */
 enum cyx_status cyx_db_fail(struct cyx_db_conn *conn, const PGresult *result,
                             struct cyx_error *err);
+
+/* Whether the connection can still be used. */
+bool cyx_db_usable(const struct cyx_db_conn *conn);
 
 /* Calls the relay if this connection's transaction, now committed, added to the outbox. */
 void cyx_db_committed(struct cyx_db_conn *conn);

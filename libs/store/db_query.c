@@ -51,11 +51,11 @@ enum cyx_status cyx_db_fail(struct cyx_db_conn *conn, const PGresult *result, st
     const char *primary = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
     snprintf(conn->sqlstate, sizeof(conn->sqlstate), "%s", sqlstate ? sqlstate : "");
     snprintf(conn->constraint, sizeof(conn->constraint), "%s", constraint ? constraint : "");
-    if (!sqlstate) {
+    if (!sqlstate) { /* libpq's own: the connection broke, at times before PQstatus() knows */
         const char *why = PQerrorMessage(conn->pg);
-        bool lost = PQstatus(conn->pg) != CONNECTION_OK;
-        return cyx_error_set(err, lost ? CYX_ERR_UNAVAILABLE : CYX_ERR_INTERNAL, NULL,
-                             "database: %.*s", (int)strcspn(why, "\n"), why);
+        conn->broken = true;
+        return cyx_error_set(err, CYX_ERR_UNAVAILABLE, NULL, "database: %.*s",
+                             (int)strcspn(why, "\n"), why);
     }
     if (!primary)
         primary = "failed";

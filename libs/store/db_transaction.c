@@ -74,7 +74,7 @@ static enum cyx_status transaction(struct cyx_db *self, const char *begin, cyx_d
             cyx_db_committed(conn);
         /* A connection that broke before commit took all with it; once is enough to find a new one.
          */
-        bool lost = PQstatus(conn->pg) != CONNECTION_OK && progress == BEFORE_COMMIT && i == 0;
+        bool lost = !cyx_db_usable(conn) && progress == BEFORE_COMMIT && i == 0;
         bool again = status != CYX_OK && (lost || asked_to_repeat(conn));
         cyx_db_give(conn);
         if (!again)
