@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/id.h"
-#include "base/buf.h"
 #include "store/migrate.h"
 
 /* A folder of migrations of a test's own, and a schema of the same name. */
