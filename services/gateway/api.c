@@ -207,6 +207,11 @@ static enum cyx_status call_failed(const struct cyx_http_request *request,
                                    enum cyx_status status)
 {
     struct cyx_error *error = &response->error;
+    /* The pointer is into our message; outside only what lies in the spec means something. */
+    if (strncmp(error->pointer, "/spec", 5) == 0)
+        memmove(error->pointer, error->pointer + 5, strlen(error->pointer + 5) + 1);
+    else
+        error->pointer[0] = '\0';
     if (cyx_status_http(status) < 500)
         return status;
     cyx_log(CYX_LOG_ERROR, "call failed", CYX_STR("subject", call->subject),

@@ -84,8 +84,9 @@ static enum cyx_status watch_event(void *ctx, const struct live_event *event)
     struct watch *watch = ctx;
     struct cyx_ws *ws = watch->connection->ws;
     size_t queued = 0;
+    uint64_t dropped = 0;
     if (event->replayed) {
-        cyx_ws_queue(ws, &queued, NULL);
+        cyx_ws_queue(ws, &queued, &dropped);
         if (queued > WS_REPLAY_BYTES)
             return CYX_ERR_TOO_LARGE;
     }
