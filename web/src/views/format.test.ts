@@ -73,6 +73,16 @@ test('test_format__amounts_never_pass_through_a_float', () => {
   expect(f.baseUnits('x')).toBeNull();
 });
 
+test('test_format__short_amounts_round_to_four_decimals', () => {
+  expect(f.formatAmountShort('0.020833333 CYX')).toBe('0.0208 CYX');
+  expect(f.formatAmountShort('992.958373334 CYX')).toBe('992.9584 CYX');
+  expect(f.formatAmountShort('2.5 CYX')).toBe('2.50 CYX');
+  expect(f.formatAmountShort('-0.99996 CYX')).toBe('−1.00 CYX');
+  expect(f.formatAmountShort('0.000000001 CYX')).toBe('<0.0001 CYX');
+  expect(f.formatAmountShort('0 CYX')).toBe('0.00 CYX');
+  expect(f.formatAmountShort(null)).toBe('–');
+});
+
 test('test_format__short_ids_keep_what_tells_them_apart', () => {
   expect(f.shortId('01990000-0000-7000-8000-0000deadbeef')).toBe('deadbeef');
   expect(f.shortHash('a'.repeat(58) + 'b'.repeat(6))).toBe('aaaaaaaa…bbbbbb');

@@ -148,6 +148,20 @@ export function formatAmount(amount: string | null | undefined): string {
   return parts ? `${parts.whole}.${parts.fraction} ${parts.unit}` : dash;
 }
 
+const shownUnits = 100_000n; // four decimals of 10^9 base units
+
+/** As formatAmount, but rounded to four decimals where the exact sum only distracts. */
+export function formatAmountShort(amount: string | null | undefined): string {
+  const units = baseUnits(amount);
+  const unit = splitAmount(amount)?.unit;
+  if (units === null || unit === undefined) return dash;
+  const size = units < 0n ? -units : units;
+  if (size > 0n && size < shownUnits) return `${units < 0n ? '−' : ''}<0.0001 ${unit}`;
+  const rounded = ((size + shownUnits / 2n) / shownUnits) * shownUnits;
+  const text = `${rounded / 1_000_000_000n}.${String(rounded % 1_000_000_000n).padStart(9, '0')} ${unit}`;
+  return (units < 0n ? '−' : '') + formatAmount(text);
+}
+
 /** Base units of an amount (1 CYX = 10^9), to compare and add exactly. */
 export function baseUnits(amount: string | null | undefined): bigint | null {
   const match = /^(-?)(\d+)(?:\.(\d{1,9}))? ?\w*$/.exec(amount ?? '');

@@ -19,6 +19,7 @@ import { t } from '../strings/en';
 import {
   formatAgo,
   formatAmount,
+  formatAmountShort,
   formatDateTime,
   formatDuration,
   formatLoss,
@@ -81,8 +82,13 @@ function AccuracyCell({ job }: { job: Job }) {
 }
 
 function CostCell({ job }: { job: Job }) {
-  if (job.cost !== null && isTerminal(job.state)) return <span class="num">{formatAmount(job.cost)}</span>;
-  return <span class="num muted">{job.budget ? t.jobs.maxCost(formatAmount(job.budget)) : '–'}</span>;
+  if (job.cost !== null && isTerminal(job.state))
+    return (
+      <span class="num" title={formatAmount(job.cost)}>
+        {formatAmountShort(job.cost)}
+      </span>
+    );
+  return <span class="num muted">{job.budget ? t.jobs.maxCost(formatAmountShort(job.budget)) : '–'}</span>;
 }
 
 function JobRow({ job, now }: { job: Job; now: number }) {

@@ -7,7 +7,7 @@ import { isTerminal } from '../../state/jobs';
 import { Run } from '../../state/run';
 import { t } from '../../strings/en';
 import {
-  formatAmount,
+  formatAmountShort,
   formatDuration,
   formatInteger,
   formatLoss,
@@ -228,8 +228,8 @@ function Stats({ job, run }: { job: JobDetail; run: Run }) {
       />
       <Stat
         label={t.job.stats.cost}
-        value={formatAmount(cost)}
-        note={job.budget ? t.job.ofBudget(formatAmount(job.budget)) : null}
+        value={formatAmountShort(cost)}
+        note={job.budget ? t.job.ofBudget(formatAmountShort(job.budget)) : null}
       />
     </dl>
   );

@@ -105,7 +105,6 @@ const look = EditorView.theme({
   '.cm-selectionMatch': { backgroundColor: 'var(--running-bg)' },
   '.cm-fault-line': { backgroundColor: 'var(--failed-bg)' },
   '.cm-fault-note': {
-    margin: '0 0 4px 0',
     padding: '5px 16px 6px 8px',
     color: 'var(--failed)',
     backgroundColor: 'var(--failed-bg)',

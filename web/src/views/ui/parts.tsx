@@ -5,7 +5,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import type { Problem } from '../../api/http';
 import type { JobState } from '../../api/types';
 import { t } from '../../strings/en';
-import { splitAmount } from '../format';
+import { formatAmount, formatAmountShort } from '../format';
 import { Icon, type IconName } from './icons';
 
 export function StateBadge({ state }: { state: JobState }) {
@@ -29,12 +29,12 @@ export function Meter({ part, label, tone = '' }: { part: number; label: string;
   );
 }
 
+/** Rounded to be read; the exact sum is its title. */
 export function Money({ amount }: { amount: string | null | undefined }) {
-  const parts = splitAmount(amount);
-  if (!parts) return <span class="num">–</span>;
+  const [size, unit] = formatAmountShort(amount).split(' ');
   return (
-    <span class="num money">
-      {parts.whole}.{parts.fraction} <span class="unit">{parts.unit}</span>
+    <span class="num money" title={formatAmount(amount)}>
+      {size} {unit && <span class="unit">{unit}</span>}
     </span>
   );
 }
