@@ -9,7 +9,7 @@ export interface Zoom {
 const key = 'cyxwiz.charts';
 
 function remembered(): { smoothing: number; log: boolean } {
-  const usual = { smoothing: 0.9, log: false };
+  const usual = { smoothing: 0.8, log: false };
   try {
     const kept = JSON.parse(localStorage.getItem(key) ?? '{}') as Partial<typeof usual>;
     const smoothing =

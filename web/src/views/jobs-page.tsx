@@ -114,13 +114,13 @@ function JobRow({ job, now }: { job: Job; now: number }) {
       <td class="right num" data-label={columns.loss}>
         {formatLoss(job.result?.test_loss ?? job.progress?.loss)}
       </td>
-      <td class="right num wide" data-label={columns.speed}>
+      <td class="right num wide spare" data-label={columns.speed}>
         {formatRate(job.result?.images_per_second ?? job.progress?.images_per_second)}
       </td>
       <td class="right num" data-label={columns.duration}>
         {elapsed === null ? '–' : formatDuration(elapsed)}
       </td>
-      <td class="right wide" data-label={columns.cost}>
+      <td class="right wide spare" data-label={columns.cost}>
         <CostCell job={job} />
       </td>
       <td class="right cell-created" data-label={columns.created}>

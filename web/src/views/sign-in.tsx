@@ -15,11 +15,11 @@ function words(problem: Problem): string {
 /** A field of falling curves: what the product is for, drawn by a formula. */
 function Curves() {
   const curves = Array.from({ length: 15 }, (_, n) => {
-    const rate = 0.5 + n * 0.34;
+    const rate = 0.45 + n * 0.4;
     const points = Array.from({ length: 81 }, (__, i) => {
       const x = i / 80;
-      const wave = Math.sin(x * (19 + n * 3.3) + n * 1.7) * 9 * (1 - x) ** 1.6;
-      const y = 90 + 560 * (1 - Math.exp(-rate * x * 2.6)) * (0.62 + n * 0.024) + wave;
+      const wave = Math.sin(x * (23 + n * 4.1) + n * 1.7) * 7 * (1 - x) ** 2;
+      const y = 40 + 640 * (1 - Math.exp(-rate * (x + 0.02) * 3.4)) * (0.5 + n * 0.033) + wave;
       return `${(x * 1000).toFixed(1)} ${y.toFixed(1)}`;
     });
     return `M${points.join('L')}`;
@@ -35,9 +35,9 @@ function Curves() {
           key={d}
           d={d}
           fill="none"
-          stroke={n === 11 ? '#7aa5ff' : n === 6 ? '#ff9f57' : '#3a424a'}
-          stroke-width={n === 11 || n === 6 ? 2.5 : 1.2}
-          stroke-opacity={n === 11 || n === 6 ? 1 : 0.75}
+          stroke={n === 12 ? '#7aa5ff' : n === 7 ? '#ff9f57' : '#3a424a'}
+          stroke-width={n === 12 || n === 7 ? 2.5 : 1.2}
+          stroke-opacity={n === 12 || n === 7 ? 1 : 0.8}
         />
       ))}
     </svg>

@@ -22,6 +22,8 @@ import {
   highlightActiveLineGutter,
   keymap,
   lineNumbers,
+  ViewPlugin,
+  type ViewUpdate,
   WidgetType,
 } from '@codemirror/view';
 import { tags } from '@lezer/highlight';
@@ -81,6 +83,34 @@ const faultNotes = StateField.define<DecorationSet>({
   },
   provide: (field) => EditorView.decorations.from(field),
 });
+
+/** A long line that wraps goes on below its own start, not at the margin. */
+const hangingIndent = ViewPlugin.fromClass(
+  class {
+    decorations: DecorationSet;
+    constructor(view: EditorView) {
+      this.decorations = indented(view);
+    }
+    update(update: ViewUpdate): void {
+      if (update.docChanged || update.viewportChanged) this.decorations = indented(update.view);
+    }
+  },
+  { decorations: (plugin) => plugin.decorations },
+);
+
+function indented(view: EditorView): DecorationSet {
+  const lines = [];
+  for (const { from, to } of view.visibleRanges) {
+    for (let at = from; at <= to; ) {
+      const line = view.state.doc.lineAt(at);
+      const columns = (/^ */.exec(line.text)?.[0].length ?? 0) + 4;
+      const style = `text-indent: -${columns}ch; padding-left: calc(8px + ${columns}ch)`;
+      lines.push(Decoration.line({ attributes: { style } }).range(line.from));
+      at = line.to + 1;
+    }
+  }
+  return Decoration.set(lines);
+}
 
 const look = EditorView.theme({
   '&': { height: '100%', fontSize: '13px', color: 'var(--ink)', backgroundColor: 'transparent' },
@@ -191,6 +221,7 @@ export class JsonEditor {
           look,
           EditorState.tabSize.of(2),
           EditorView.lineWrapping,
+          hangingIndent,
           keymap.of([
             submit,
             indentWithTab,
