@@ -93,10 +93,20 @@ enum cyx_status cyx_http_response_cookie(struct cyx_http_response *self, const c
     return cyx_http_response_header(self, "Set-Cookie", text);
 }
 
-/* Replaces a body of before; headers that the handler had added stay. */
+static void drop_header(struct cyx_http_response *self, const char *name)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < self->header_count; i++)
+        if (strcasecmp(self->headers[i].name, name) != 0)
+            self->headers[kept++] = self->headers[i];
+    self->header_count = kept;
+}
+
+/* Replaces a body of before; other headers that the handler had added stay. */
 static enum cyx_status begin(struct cyx_http_response *self, int status, const char *type)
 {
     drop_body(self);
+    drop_header(self, "Content-Type");
     self->status = status;
     return type ? cyx_http_response_header(self, "Content-Type", type) : CYX_OK;
 }
@@ -147,9 +157,14 @@ enum cyx_status cyx_http_respond_problem(struct cyx_http_response *self, int sta
 void cyx_response_problem(struct cyx_http_response *self, int status, const struct cyx_error *error,
                           const char *instance, const char *request_id)
 {
+    static const char *const of_a_body[] = {
+        "Content-Type", "Content-Encoding", "Content-Disposition", "Cache-Control",
+        "ETag",         "Last-Modified"};
     struct cyx_buf text = {0};
     cyx_problem_format(&text, status, error, instance, request_id);
     drop_body(self);
+    for (size_t i = 0; i < sizeof(of_a_body) / sizeof(of_a_body[0]); i++)
+        drop_header(self, of_a_body[i]);
     self->status = status;
     cyx_http_response_header(self, "Content-Type", "application/problem+json");
     cyx_http_response_header(self, "Cache-Control", "no-store");

@@ -93,7 +93,7 @@ static enum cyx_status walk_pattern(struct cyx_router *self, const struct cyx_ht
 {
     struct cyx_router_node *node = self->root;
     size_t depth = 0;
-    for (const char *at = route->path; *at;) {
+    for (const char *at = strcmp(route->path, "/") == 0 ? "" : route->path; *at;) {
         const char *segment = at + 1, *end = strchrnul(segment, '/'), *text = NULL;
         size_t length = 0;
         enum kind kind = LITERAL;
