@@ -161,7 +161,7 @@ static enum cyx_status find_model(struct cli *cli, struct cyx_buf *ret_url, char
 
 enum cyx_status cli_model_pull(struct cli *cli, struct cyx_error *err)
 {
-    char name[256], sha256[CYX_SHA256_HEX], path[512];
+    char name[256] = "", sha256[CYX_SHA256_HEX] = "", path[512];
     CYX_CLEANUP_BUF struct cyx_buf url = {0};
     const char *output = cli_value(cli, "output");
     enum cyx_status status = find_model(cli, &url, name, sizeof(name), sha256, err);

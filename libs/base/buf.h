@@ -42,13 +42,13 @@ void cyx_buf_finish(struct cyx_buf *self);
 
 /* Reads a whole file, at most `limit_bytes` of it: CYX_ERR_TOO_LARGE over that. */
 enum cyx_status cyx_buf_read_file(struct cyx_buf *self, const char *path, size_t limit_bytes,
-                      struct cyx_error *ret_error);
+                                  struct cyx_error *ret_error);
 
 /*
  * Writes a file whole or not at all: a temporary beside it, fsync, rename, fsync of the folder.
  * `mode` is the new file's permission bits, for example 0600.
  */
-enum cyx_status cyx_file_write_atomic(const char *path, const void *bytes, size_t length, unsigned mode,
-                          struct cyx_error *ret_error);
+enum cyx_status cyx_file_write_atomic(const char *path, const void *bytes, size_t length,
+                                      unsigned mode, struct cyx_error *ret_error);
 
 #endif

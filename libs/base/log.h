@@ -24,9 +24,18 @@ struct cyx_log_field {
     double number;
 };
 
-#define CYX_STR(k, v) {.kind = CYX_LOG_STRING, .key = (k), .string = (v)}
-#define CYX_INT(k, v) {.kind = CYX_LOG_INTEGER, .key = (k), .integer = (int64_t)(v)}
-#define CYX_NUM(k, v) {.kind = CYX_LOG_NUMBER, .key = (k), .number = (double)(v)}
+#define CYX_STR(k, v)                                                                              \
+    {                                                                                              \
+        .kind = CYX_LOG_STRING, .key = (k), .string = (v)                                          \
+    }
+#define CYX_INT(k, v)                                                                              \
+    {                                                                                              \
+        .kind = CYX_LOG_INTEGER, .key = (k), .integer = (int64_t)(v)                               \
+    }
+#define CYX_NUM(k, v)                                                                              \
+    {                                                                                              \
+        .kind = CYX_LOG_NUMBER, .key = (k), .number = (double)(v)                                  \
+    }
 
 #define cyx_log(level, message, ...)                                                               \
     cyx_log_write((level), (message),                                                              \

@@ -16,7 +16,7 @@
 
 enum cyx_status {
     CYX_OK = 0,
-    CYX_ERR_INVALID,         /* the input is wrong; the caller can mend it          (HTTP 400/422) */
+    CYX_ERR_INVALID, /* the input is wrong; the caller can mend it          (HTTP 400/422) */
     CYX_ERR_UNAUTHENTICATED, /* nobody, or a wrong credential                       (401) */
     CYX_ERR_DENIED,          /* somebody, but not allowed                           (403) */
     CYX_ERR_NOT_FOUND,       /* no such thing                                       (404) */
@@ -36,8 +36,8 @@ enum cyx_status {
 
 struct cyx_error {
     enum cyx_status status;
-    char pointer[160];  /* RFC 6901 JSON Pointer, or "" */
-    char message[512];  /* one sentence, UTF-8, without a full stop's worth of secrets */
+    char pointer[160]; /* RFC 6901 JSON Pointer, or "" */
+    char message[512]; /* one sentence, UTF-8, without a full stop's worth of secrets */
 };
 
 /* A short stable name such as "invalid" or "not-found"; also the last part of a problem's type URI. */

@@ -209,7 +209,7 @@ enum cyx_status trainer_spawn(const char *const *arguments, struct trainer_proce
 
 enum cyx_status trainer_probe(const char *backend, struct cyx_buf *ret_json, struct cyx_error *err)
 {
-    struct trainer_process process;
+    struct trainer_process process = {.output = -1};
     enum cyx_status status =
         trainer_spawn((const char *const[]){"--probe", backend, NULL}, &process, err);
     if (status != CYX_OK)
