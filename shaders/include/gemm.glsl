@@ -8,7 +8,7 @@
 //     Column                                                       what B needs to know of a column n
 //     Column b_column(uint n), float b_at(uint k, Column c)        B(k,n) = b_at(k, b_column(n))
 //     void store(uint m, uint n, float value)
-//     void store_row_sum(uint m, float value)                      only called with FLAG_ROW_SUMS
+//     void store_row_sum(uint m, float value)                      the sum of A's row, only called with ROW_SUMS
 // Both loads are only asked for indices inside the matrix. Accumulation is fp32.
 //
 // Two tilings, chosen by nn/vulkan/tiles.c:
@@ -26,10 +26,11 @@ layout(constant_id = 4) const uint BLOCK_N = 64;
 layout(constant_id = 5) const uint BLOCK_K = 16;
 layout(constant_id = 6) const bool A_K_MAJOR = true;
 layout(constant_id = 7) const bool B_K_MAJOR = false;
+layout(constant_id = 8) const bool ROW_SUMS = false; // the bias gradient: db is the row sums of dyᵀ
 
-const uint FLAG_BIAS = 1u, FLAG_RELU = 2u, FLAG_ROW_SUMS = 4u;
+const uint FLAG_BIAS = 1u, FLAG_RELU = 2u;
 
-// struct cyx_vk_gemm_push in nn/vulkan/lower_gemm.c
+// struct gemm_push in nn/vulkan/lower_gemm.c
 layout(push_constant) uniform Push {
     uint m, n, k; // of one group
     uint k_chunk; // how much of k one split takes

@@ -61,7 +61,8 @@ void main()
             for (uint j = 0; j < TILE_N; j++)
                 b[j] = shared_b[k * B_PITCH + column + j * THREADS_N];
             for (uint i = 0; i < TILE_M; i++) {
-                row_sum[i] += a[i];
+                if (ROW_SUMS)
+                    row_sum[i] += a[i];
                 for (uint j = 0; j < TILE_N; j++)
                     sum[i * TILE_N + j] += a[i] * b[j];
             }
@@ -78,7 +79,7 @@ void main()
             if (n < pc.n)
                 store(m, n, sum[i * TILE_N + j]);
         }
-        if ((pc.flags & FLAG_ROW_SUMS) != 0u && n0 == 0u && column == 0u)
+        if (ROW_SUMS && n0 == 0u && column == 0u)
             store_row_sum(m, row_sum[i]);
     }
 }
@@ -94,42 +95,43 @@ void main()
     float row_sum[TILE_M];
     Column columns[TILE_N];
     uint rows[TILE_M];
-    for (uint i = 0; i < TILE_M * TILE_N; i++)
+    [[unroll]] for (uint i = 0; i < TILE_M * TILE_N; i++)
         sum[i] = 0.0;
-    for (uint i = 0; i < TILE_M; i++) {
+    [[unroll]] for (uint i = 0; i < TILE_M; i++) {
         row_sum[i] = 0.0;
         rows[i] = a_row(min(m0 + i, pc.m - 1)); // rows past the edge are computed from the last and not stored
     }
-    for (uint j = 0; j < TILE_N; j++)
+    [[unroll]] for (uint j = 0; j < TILE_N; j++)
         columns[j] = b_column(min(n0 + j * width, pc.n - 1));
 
     for (uint k0 = k_begin; k0 < k_end; k0 += width) {
         float a[TILE_M];
         uint a_k = a_col(min(k0 + lane, k_end - 1));
-        for (uint i = 0; i < TILE_M; i++)
+        [[unroll]] for (uint i = 0; i < TILE_M; i++)
             a[i] = a_at(rows[i] + a_k);
         uint count = min(width, k_end - k0);
         for (uint k = 0; k < count; k++) {
             float b[TILE_N];
-            for (uint j = 0; j < TILE_N; j++)
+            [[unroll]] for (uint j = 0; j < TILE_N; j++)
                 b[j] = b_at(k0 + k, columns[j]);
-            for (uint i = 0; i < TILE_M; i++) {
+            [[unroll]] for (uint i = 0; i < TILE_M; i++) {
                 float a_k_i = subgroupBroadcast(a[i], k);
-                row_sum[i] += a_k_i;
-                for (uint j = 0; j < TILE_N; j++)
+                if (ROW_SUMS)
+                    row_sum[i] += a_k_i;
+                [[unroll]] for (uint j = 0; j < TILE_N; j++)
                     sum[i * TILE_N + j] += a_k_i * b[j];
             }
         }
     }
 
-    for (uint i = 0; i < TILE_M; i++) {
+    [[unroll]] for (uint i = 0; i < TILE_M; i++) {
         if (m0 + i >= pc.m)
             break;
-        for (uint j = 0; j < TILE_N; j++) {
+        [[unroll]] for (uint j = 0; j < TILE_N; j++) {
             if (n0 + j * width < pc.n)
                 store(m0 + i, n0 + j * width, sum[i * TILE_N + j]);
         }
-        if ((pc.flags & FLAG_ROW_SUMS) != 0u && n0 == 0u)
+        if (ROW_SUMS && n0 == 0u)
             store_row_sum(m0 + i, row_sum[i]);
     }
 }

@@ -1,4 +1,4 @@
-// What MaxPool2d and its gradient know of the window; struct cyx_vk_pool_push in nn/vulkan/lower_simple.c.
+// What MaxPool2d and its gradient know of the window; struct pool_push in nn/vulkan/lower_simple.c.
 layout(push_constant) uniform Push {
     uint count; // invocations: elements of y, or of dx
     int h, w, oh, ow;

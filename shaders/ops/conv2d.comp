@@ -2,6 +2,7 @@
 // k (c,kh,kw). A = W, B(k,n) = x under the kernel's tap, 0 in the padding.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_ballot : require
 #include "common.glsl"

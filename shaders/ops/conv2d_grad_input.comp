@@ -3,6 +3,7 @@
 // input pixel, 0 where there is none (between strides, outside the plane). A gather: no atomics.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_ballot : require
 #include "common.glsl"

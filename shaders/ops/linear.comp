@@ -4,6 +4,7 @@
 //   dW = dyᵀ x:    A(m,k) = dy[k,m], B = x; db = row sums of A
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_ballot : require
 #include "common.glsl"

@@ -7,7 +7,7 @@
 
 #include "base/banned.h"
 
-enum { FLAG_BIAS = 1, FLAG_RELU = 2, FLAG_ROW_SUMS = 4 };
+enum { FLAG_BIAS = 1, FLAG_RELU = 2 };
 
 /* `Push` of shaders/include/gemm.glsl */
 struct gemm_push {
@@ -23,7 +23,7 @@ struct gemm {
     struct cyx_vk_product product;
     int64_t a_m, a_k, b_k, b_n; /* Linear */
     bool a_k_major, b_k_major;
-    uint32_t geometry[15]; /* Conv2d: constants 8 to 22 of conv.glsl */
+    uint32_t geometry[15]; /* Conv2d: constants 9 to 23 of conv.glsl */
     size_t n_geometry;
 };
 
@@ -173,7 +173,7 @@ int64_t cyx_vk_gemm_scratch_bytes(const struct cyx_device *device, const struct 
 }
 
 static enum cyx_status dispatch_gemm(struct cyx_vk_lowering *self, const struct gemm *gemm,
-                                     const struct cyx_vk_cut *cut, uint32_t flags,
+                                     const struct cyx_vk_cut *cut, uint32_t flags, bool row_sums,
                                      struct cyx_vk_command **ret_command,
                                      struct cyx_error *ret_error)
 {
@@ -195,14 +195,15 @@ static enum cyx_status dispatch_gemm(struct cyx_vk_lowering *self, const struct 
         .b_n = (uint32_t)gemm->b_n,
     };
     if (cut->splits > 1) {
-        push.split_stride = (uint32_t)split_elements(gemm, flags & FLAG_ROW_SUMS);
+        push.split_stride = (uint32_t)split_elements(gemm, row_sums);
         push.sum_offset = (uint32_t)(rows * product->n);
     }
     struct cyx_vk_dispatch dispatch = {
         .shader = gemm->shader + (shared ? 1 : 0),
         .constants = {cut->tile.threads, cut->tile.tile_m, cut->tile.tile_n, cut->tile.block_m,
-                      cut->tile.block_n, cut->tile.block_k, gemm->a_k_major, gemm->b_k_major},
-        .n_constants = 8 + gemm->n_geometry,
+                      cut->tile.block_n, cut->tile.block_k, gemm->a_k_major, gemm->b_k_major,
+                      row_sums},
+        .n_constants = 9 + gemm->n_geometry,
         .push = &push,
         .push_bytes = sizeof push,
         .groups = cut->tiles_m * cut->tiles_n,
@@ -210,7 +211,7 @@ static enum cyx_status dispatch_gemm(struct cyx_vk_lowering *self, const struct 
     };
     if (!shared) /* the registers tiling reads neither blocks nor majors: fewer pipelines */
         memset(&dispatch.constants[3], 0, 5 * sizeof dispatch.constants[0]);
-    memcpy(&dispatch.constants[8], gemm->geometry, sizeof gemm->geometry);
+    memcpy(&dispatch.constants[9], gemm->geometry, sizeof gemm->geometry);
     return cyx_vk_dispatch(self, &dispatch, ret_command, ret_error);
 }
 
@@ -225,7 +226,7 @@ static enum cyx_status lower_whole(struct cyx_vk_lowering *self, const struct cy
     bool bias = forward && node->n_in > 2 && node->in[2] != CYX_NO_VALUE;
     uint32_t flags = (bias ? FLAG_BIAS : 0) | (forward && node->fused_relu ? FLAG_RELU : 0);
     cyx_vk_cut(self->device, &gemm->product, &cut);
-    enum cyx_status status = dispatch_gemm(self, gemm, &cut, flags, &command, ret_error);
+    enum cyx_status status = dispatch_gemm(self, gemm, &cut, flags, false, &command, ret_error);
     if (status != CYX_OK)
         return status;
     cyx_vk_read(command, 0, cyx_vk_range_of(self, a));
@@ -249,8 +250,7 @@ static enum cyx_status lower_weight(struct cyx_vk_lowering *self, const struct c
     struct cyx_vk_range db = sums ? cyx_vk_range_of(self, node->out[1]) : dw;
     cyx_vk_cut(self->device, &gemm->product, &cut);
     bool split = cut.splits > 1;
-    enum cyx_status status =
-        dispatch_gemm(self, gemm, &cut, sums ? FLAG_ROW_SUMS : 0, &command, ret_error);
+    enum cyx_status status = dispatch_gemm(self, gemm, &cut, 0, sums, &command, ret_error);
     if (status != CYX_OK)
         return status;
     cyx_vk_read(command, 0, cyx_vk_range_of(self, dy));
