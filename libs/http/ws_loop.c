@@ -131,9 +131,10 @@ static unsigned final_code(struct cyx_ws *ws)
         return 1006;
     if (wslay_event_get_close_received(ws->context))
         return wslay_event_get_status_code_received(ws->context);
-    if (wslay_event_get_close_sent(ws->context) && !ws->peer_gone)
-        return wslay_event_get_status_code_sent(ws->context);
-    return 1006;
+    if (!wslay_event_get_close_sent(ws->context) || ws->peer_gone)
+        return 1006;
+    unsigned sent = wslay_event_get_status_code_sent(ws->context);
+    return sent == WSLAY_CODE_NO_STATUS_RCVD ? 1002 : sent; /* wslay's close for a broken frame */
 }
 
 static void finish(struct cyx_ws_loop *self, struct cyx_ws *ws)
