@@ -141,7 +141,7 @@ static void test_subject__holds_an_id_or_nothing(void **state)
     assert_string_equal(id, ID);
     assert_int_equal(cyx_subject_job(subject, "0192F0C1-2345-7ABC-8DEF-0123456789AB", "*"), CYX_OK);
     assert_string_equal(subject, "cyx.job." ID ".*");
-    static const char *const ids[] = {"", "*", ">", "a.b", ID "x", NULL};
+    static const char *const ids[] = {"", "*", ">", "a.b", (ID "x"), NULL};
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         assert_int_equal(cyx_subject_job(subject, ids[i], "log"), CYX_ERR_INVALID);
         assert_string_equal(subject, "");
