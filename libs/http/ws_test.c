@@ -553,9 +553,10 @@ static void test_ws__hundreds_at_once_leave_rest_answering(void **state)
     for (int i = 0; i < COUNT; i++)
         fds[i] = open_ws(f, HANDSHAKE("/ws"));
     await_count(&seen.opened, COUNT);
-    cyx_http_server_stats(f->server, &stats);
+    do
+        cyx_http_server_stats(f->server, &stats);
+    while (stats.in_flight > 0); /* the last handshake may be ending still */
     assert_int_equal(stats.websockets, COUNT);
-    assert_int_equal(stats.in_flight, 0);
     for (int i = 0; i < COUNT; i++)
         send_frame(fds[i], FIN | TEXT, "hello", 5);
     for (int i = 0; i < COUNT; i++)
