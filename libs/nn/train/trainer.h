@@ -30,27 +30,29 @@ enum cyx_train_event_kind {
 
 struct cyx_train_event {
     enum cyx_train_event_kind kind;
-    int64_t epoch, epochs;          /* 1-based epoch in progress or just done */
-    int64_t step, total_steps;      /* optimizer steps done, of all epochs */
-    int64_t samples;                /* training samples seen, of all epochs */
-    double loss;                    /* STEP: this step's; EPOCH: mean over the epoch */
-    double accuracy;                /* STEP: of the batch; EPOCH: over the training epoch */
+    int64_t epoch, epochs;           /* 1-based epoch in progress or just done */
+    int64_t step, total_steps;       /* optimizer steps done, of all epochs */
+    int64_t samples;                 /* training samples seen, of all epochs */
+    double loss;                     /* STEP: this step's; EPOCH: mean over the epoch */
+    double accuracy;                 /* STEP: of the batch; EPOCH: over the training epoch */
     double eval_loss, eval_accuracy; /* EPOCH */
     double lr;
     double images_per_second; /* training only, since the start (or resume) */
     double elapsed_seconds;
-    const char *path;                      /* CHECKPOINT */
-    const struct cyx_device_info *device;  /* STARTED */
+    const char *path;                     /* CHECKPOINT */
+    const struct cyx_device_info *device; /* STARTED */
 };
 
 struct cyx_train_options {
     const struct cyx_job_spec *spec;
     const char *data_dir;
-    const char *output_dir;  /* model.safetensors and checkpoint.safetensors are written here; created */
-    const char *backend;     /* overrides spec->resources.backend unless NULL */
-    const char *resume_from; /* a checkpoint file; NULL: start anew. CYX_ERR_INVALID if it is of another spec */
+    const char
+        *output_dir; /* model.safetensors and checkpoint.safetensors are written here; created */
+    const char *backend; /* overrides spec->resources.backend unless NULL */
+    const char *
+        resume_from; /* a checkpoint file; NULL: start anew. CYX_ERR_INVALID if it is of another spec */
     struct cyx_device_options device;
-    int64_t max_steps;   /* 0: as the spec says; else stop after so many: for tests */
+    int64_t max_steps; /* 0: as the spec says; else stop after so many: for tests */
     void (*on_event)(void *context, const struct cyx_train_event *event);
     void *context;
     const atomic_bool *cancel; /* may be NULL; true: checkpoint, then CYX_ERR_CANCELLED */

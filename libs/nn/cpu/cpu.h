@@ -1,0 +1,216 @@
+/*
+ * Private to nn/cpu: how a graph becomes a list of prepared calls.
+ *
+ *   lower.c    copies the graph and rewrites what this backend does better as one operation
+ *   choose*.c  walks the nodes: picks oneDNN's implementation, and with it the layout of every value
+ *   program.c  plans the arena from those layouts, creates memories and primitives: the calls
+ *   step.c     replays the calls; nothing is created or allocated there
+ *   kernels_*  own loops for what oneDNN lacks
+ *
+ * Layouts: a value's descriptor (md) is what its producer chose; its dims may be another view of the same
+ * row-major elements (a Flatten's output keeps the blocked (N,C,H,W) of its input). A reader that wants
+ * another layout gets a reorder into its node's scratch. Aliases share their root's descriptor and bytes.
+ * A blocked layout pads C; the padding is zero, always, also in parameters and optimizer state.
+ */
+#ifndef CYX_NN_CPU_CPU_H
+#define CYX_NN_CPU_CPU_H
+
+#include <dnnl.h>
+#include <pthread.h>
+
+#include "base/arena.h"
+#include "model/plan.h"
+#include "nn/backend.h"
+
+enum { CPU_ALIGN_BYTES = 64, CPU_BINDINGS = 6, CPU_REORDERS = 6 };
+
+struct cyx_device {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    int threads;
+    bool prepared; /* denormals are off in the worker threads of `owner` */
+    pthread_t owner;
+};
+
+/* A persistent value. */
+struct cpu_store {
+    const char *name;
+    enum cyx_value_kind kind;
+    int64_t count;
+    dnnl_memory_desc_t md;
+    float *data;
+    int64_t bytes;
+};
+
+struct cyx_session {
+    struct cyx_device *device;
+    struct cpu_store *stores;
+    size_t n_stores;
+    int64_t bytes;
+    struct cyx_arena arena; /* names */
+};
+
+/* What is known of a value (of a root; aliases look at theirs). */
+struct cpu_value {
+    dnnl_memory_desc_t md;
+    bool has_md;
+    int64_t bytes;
+    void *data; /* fed values: set by each submit */
+};
+
+/* A memory of a node: value `value` seen through `md`, or a copy of it in scratch when its layout differs. */
+struct cpu_binding {
+    int arg; /* DNNL_ARG_*, or the kernel's own number */
+    int32_t value;
+    dnnl_memory_desc_t md;
+    bool output, copied;
+    int64_t copy_offset; /* within the node's scratch */
+    void *copy;
+};
+
+/* Own kernels address (outer, rows of pixels, lanes): see kernels.h. */
+struct cpu_planes {
+    int64_t outer, lanes; /* outer * lanes >= N * C; lanes lie beside each other */
+    int64_t channels;     /* C */
+    int64_t height, width;
+};
+
+struct cyx_program;
+struct cpu_step;
+typedef void (*cpu_kernel)(struct cyx_program *program, const struct cpu_step *step);
+
+/* A node, lowered. */
+struct cpu_step {
+    struct cyx_node node; /* a copy: rewriting changes it */
+    bool dropped;         /* a rewrite took it over */
+    bool
+        relu_mask; /* MAX_POOL2D: marks windows whose largest is not positive, for the fused gradient */
+    dnnl_primitive_desc_t pd;
+    cpu_kernel kernel; /* instead of pd */
+    struct cpu_binding bindings[CPU_BINDINGS];
+    int n_bindings;
+    int64_t count;            /* elements, padding included: element-wise kernels */
+    struct cpu_planes planes; /* pooling: of x; dropout */
+    struct cpu_planes out_planes;
+    int64_t scratchpad_bytes, scratchpad_offset, scratch_bytes;
+    const struct cpu_step *forward; /* of a gradient */
+    int joined;                     /* optimizer: this many steps from here on run as one call */
+};
+
+/* One prepared call of the replay. */
+struct cpu_call {
+    dnnl_primitive_t primitive; /* NULL: a kernel */
+    int n_args;
+    dnnl_exec_arg_t args[CPU_BINDINGS + 1];
+    const struct cpu_step *step; /* of a kernel */
+};
+
+/* A memory object whose bytes are fed. */
+struct cpu_fed_memory {
+    dnnl_memory_t memory;
+    int32_t value;
+};
+
+struct cyx_program {
+    struct cyx_device *device;
+    struct cyx_session *session; /* NULL while a session finds its layouts */
+    const struct cyx_graph *graph;
+    struct cyx_graph planned; /* the rewritten graph, for the plan; owns values and nodes */
+    struct cpu_step *steps;   /* as many as graph nodes */
+    size_t n_steps;
+    struct cpu_value *values;
+    bool keep; /* CYXWIZ_KEEP_VALUES: nothing shares bytes, nothing is rewritten */
+
+    int64_t *scratch_offset; /* per step */
+    unsigned char *arena;
+    int64_t arena_bytes;
+    struct cpu_call *calls;
+    size_t n_calls, calls_capacity;
+    dnnl_memory_t *memories;
+    size_t n_memories, memories_capacity;
+    struct cpu_fed_memory *fed;
+    size_t n_fed, fed_capacity;
+
+    float result[CYX_RESULT_ELEMENTS];
+    struct cyx_step_result results[CYX_STEPS_IN_FLIGHT];
+    uint64_t submitted, waited;
+    const struct cyx_feed *feed; /* within submit */
+};
+
+/* Threads and floating-point mode of the calling thread while it works for a device. */
+struct cpu_scope {
+    int threads;
+    unsigned float_mode;
+};
+void cpu_enter(struct cyx_device *device, struct cpu_scope *ret_scope);
+void cpu_leave(const struct cpu_scope *scope);
+
+/* ---- lower.c ---- */
+
+int32_t cpu_root(const struct cyx_graph *graph, int32_t value);
+enum cyx_status cpu_lower(struct cyx_program *self, struct cyx_error *error);
+/* After layouts are chosen: element-wise steps whose input dies write over it. */
+void cpu_share_in_place(struct cyx_program *self);
+
+/* ---- choose.c ---- */
+
+enum cyx_status cpu_choose(struct cyx_program *self, struct cyx_error *error);
+enum cyx_status cpu_choose_conv(struct cyx_program *self, struct cpu_step *step,
+                                struct cyx_error *error);
+enum cyx_status cpu_choose_linear(struct cyx_program *self, struct cpu_step *step,
+                                  struct cyx_error *error);
+
+struct cpu_value *cpu_value(struct cyx_program *self, int32_t value);
+void cpu_set_md(struct cyx_program *self, int32_t value, const dnnl_memory_desc_t *md);
+/* The value's layout seen with these dims; plain row-major where that cannot be. */
+void cpu_view_or_plain(struct cyx_program *self, int32_t value, int n_dims, const int64_t *dims,
+                       dnnl_memory_desc_t *ret_md);
+/* The step reads or writes `value` in layout `md`; an output without a layout takes this one. */
+void cpu_bind(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
+              const dnnl_memory_desc_t *md, bool output);
+enum cyx_status cpu_refuse(const struct cpu_step *step, const char *why, struct cyx_error *error);
+
+/*
+ * A primitive descriptor with the best of oneDNN's implementations for `op_desc`; rank 0 for a reference
+ * loop (or none), 1 for GEMM with copies, 2 for a direct kernel. Keeps the better of *pd and the new one:
+ * the earlier on a tie.
+ */
+void cpu_try(struct cyx_program *self, const void *op_desc, bool relu, dnnl_primitive_desc_t hint,
+             dnnl_primitive_desc_t *pd, int *rank);
+int cpu_rank(const_dnnl_primitive_desc_t pd);
+const dnnl_memory_desc_t *cpu_query(const_dnnl_primitive_desc_t pd, dnnl_query_t what, int index);
+
+/* ---- program.c ---- */
+
+void cpu_program_free(struct cyx_program *self);
+enum cyx_status cpu_program_layouts(struct cyx_device *device, struct cyx_session *session,
+                                    const struct cyx_graph *graph, struct cyx_program **ret_program,
+                                    struct cyx_error *error);
+
+/* ---- session.c ---- */
+
+struct cpu_store *cpu_session_find(const struct cyx_session *self, const char *name);
+/* Copies between two layouts of the same elements. */
+enum cyx_status cpu_copy(struct cyx_device *device, const dnnl_memory_desc_t *from_md,
+                         const void *from, const dnnl_memory_desc_t *to_md, void *to,
+                         struct cyx_error *error);
+
+/* The table's functions. */
+enum cyx_status cpu_session_create(struct cyx_device *device, const struct cyx_graph *graph,
+                                   struct cyx_session **ret_session, struct cyx_error *ret_error);
+void cpu_session_destroy(struct cyx_session *self);
+enum cyx_status cpu_value_write(struct cyx_session *self, const char *name, const float *data,
+                                size_t count, struct cyx_error *ret_error);
+enum cyx_status cpu_value_read(struct cyx_session *self, const char *name, float *ret_data,
+                               size_t count, struct cyx_error *ret_error);
+enum cyx_status cpu_program_create(struct cyx_session *session, const struct cyx_graph *graph,
+                                   struct cyx_program **ret_program, struct cyx_error *ret_error);
+enum cyx_status cpu_submit(struct cyx_program *self, const struct cyx_feed *feed,
+                           uint64_t *ret_ticket, struct cyx_error *ret_error);
+enum cyx_status cpu_wait(struct cyx_program *self, uint64_t ticket,
+                         struct cyx_step_result *ret_result, struct cyx_error *ret_error);
+enum cyx_status cpu_transient_read(struct cyx_program *self, const char *name, float *ret_data,
+                                   size_t count, struct cyx_error *ret_error);
+int64_t cpu_memory_bytes(const struct cyx_program *self);
+
+#endif

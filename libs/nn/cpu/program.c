@@ -1,0 +1,348 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/cpu/cpu.h"
+#include "nn/cpu/kernels.h"
+#include "nn/cpu/md.h"
+
+#include "base/banned.h"
+
+/* ---- arrays that grow ---- */
+
+static bool with_room(void **array, size_t *capacity, size_t n, size_t size)
+{
+    if (n < *capacity)
+        return true;
+    size_t wanted = *capacity ? *capacity * 2 : 16;
+    void *grown = realloc(*array, wanted * size);
+    if (!grown)
+        return false;
+    *array = grown;
+    *capacity = wanted;
+    return true;
+}
+
+static struct cpu_call *add_call(struct cyx_program *self)
+{
+    if (!with_room((void **)&self->calls, &self->calls_capacity, self->n_calls,
+                   sizeof(*self->calls)))
+        return NULL;
+    struct cpu_call *call = &self->calls[self->n_calls++];
+    *call = (struct cpu_call){0};
+    return call;
+}
+
+/* ---- emitting calls ---- */
+
+static enum cyx_status no_memory(struct cyx_error *error)
+{
+    return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory to compile a graph");
+}
+
+static bool is_fed(const struct cyx_program *self, int32_t value)
+{
+    enum cyx_value_kind kind = self->graph->values[value].kind;
+    return kind == CYX_VALUE_INPUT || kind == CYX_VALUE_TARGET;
+}
+
+/* A memory object over `data`; the program owns it. */
+static dnnl_memory_t add_memory(struct cyx_program *self, const dnnl_memory_desc_t *md, void *data)
+{
+    dnnl_memory_t memory = NULL;
+    if (!with_room((void **)&self->memories, &self->memories_capacity, self->n_memories,
+                   sizeof(*self->memories)))
+        return NULL;
+    if (dnnl_memory_create(&memory, md, self->device->engine, data ? data : DNNL_MEMORY_NONE) !=
+        dnnl_success)
+        return NULL;
+    self->memories[self->n_memories++] = memory;
+    return memory;
+}
+
+/* The value's own bytes seen through `md`; what is fed gets its address with each submit. */
+static dnnl_memory_t add_value_memory(struct cyx_program *self, int32_t value,
+                                      const dnnl_memory_desc_t *md)
+{
+    int32_t root = cpu_root(self->graph, value);
+    dnnl_memory_t memory = add_memory(self, md, self->values[root].data);
+    if (!memory || !is_fed(self, root))
+        return memory;
+    if (!with_room((void **)&self->fed, &self->fed_capacity, self->n_fed, sizeof(*self->fed)))
+        return NULL;
+    self->fed[self->n_fed++] = (struct cpu_fed_memory){.memory = memory, .value = root};
+    return memory;
+}
+
+/*
+ * The two descriptors of a copy between a value and its binding, with equal dims: the binding's where the value
+ * can be seen so, else both as the value's dims, the binding being plain then.
+ */
+static bool copy_mds(struct cyx_program *self, const struct cpu_binding *binding,
+                     dnnl_memory_desc_t *ret_value_md, dnnl_memory_desc_t *ret_copy_md)
+{
+    const dnnl_memory_desc_t *own = &cpu_value(self, binding->value)->md;
+    *ret_copy_md = binding->md;
+    if (cpu_md_view(own, binding->md.ndims, binding->md.dims, ret_value_md))
+        return true;
+    *ret_value_md = *own;
+    cpu_md_plain_like(own, ret_copy_md);
+    return cpu_md_is_plain(&binding->md);
+}
+
+static enum cyx_status emit_copy(struct cyx_program *self, const struct cpu_step *step,
+                                 const struct cpu_binding *binding, struct cyx_error *error)
+{
+    dnnl_memory_desc_t value_md, copy_md;
+    if (!copy_mds(self, binding, &value_md, &copy_md))
+        return cpu_refuse(step, "no reorder between the layouts of its neighbours", error);
+    dnnl_memory_t value = add_value_memory(self, binding->value, &value_md);
+    dnnl_memory_t copy = add_memory(self, &copy_md, binding->copy);
+    struct cpu_call *call = add_call(self);
+    if (!value || !copy || !call)
+        return no_memory(error);
+    bool out = binding->output;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_status_t made =
+        dnnl_reorder_primitive_desc_create(&pd, out ? &copy_md : &value_md, self->device->engine,
+                                           out ? &value_md : &copy_md, self->device->engine, NULL);
+    if (made == dnnl_success) {
+        made = dnnl_primitive_create(&call->primitive, pd);
+        dnnl_primitive_desc_destroy(pd);
+    }
+    call->n_args = 2;
+    call->args[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, out ? copy : value};
+    call->args[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, out ? value : copy};
+    if (made != dnnl_success)
+        return cpu_refuse(step, "no reorder between the layouts of its neighbours", error);
+    return CYX_OK;
+}
+
+static enum cyx_status emit_primitive(struct cyx_program *self, const struct cpu_step *step,
+                                      struct cyx_error *error)
+{
+    struct cpu_call *call = add_call(self);
+    if (!call)
+        return no_memory(error);
+    if (dnnl_primitive_create(&call->primitive, step->pd) != dnnl_success)
+        return cpu_refuse(step, "oneDNN could not prepare it", error);
+    for (int i = 0; i < step->n_bindings; i++) {
+        const struct cpu_binding *binding = &step->bindings[i];
+        dnnl_memory_t memory = binding->copied
+                                   ? add_memory(self, &binding->md, binding->copy)
+                                   : add_value_memory(self, binding->value, &binding->md);
+        if (!memory)
+            return no_memory(error);
+        call->args[call->n_args++] = (dnnl_exec_arg_t){binding->arg, memory};
+    }
+    if (step->scratchpad_bytes > 0) {
+        dnnl_memory_t memory = add_memory(self, cpu_query(step->pd, dnnl_query_scratchpad_md, 0),
+                                          cpu_scratchpad(self, step));
+        if (!memory)
+            return no_memory(error);
+        call->args[call->n_args++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, memory};
+    }
+    return CYX_OK;
+}
+
+static bool is_optimizer(const struct cpu_step *step)
+{
+    return step->kernel == cpu_kernel_sgd || step->kernel == cpu_kernel_adamw;
+}
+
+static bool has_copies(const struct cpu_step *step)
+{
+    for (int i = 0; i < step->n_bindings; i++)
+        if (step->bindings[i].copied)
+            return true;
+    return false;
+}
+
+/* Optimizer steps in a row are one call, made by the first: one pass of the threads over all parameters. */
+static bool joins_previous(const struct cyx_program *self, size_t n)
+{
+    return n > 0 && is_optimizer(&self->steps[n]) &&
+           self->steps[n - 1].kernel == self->steps[n].kernel && !has_copies(&self->steps[n]) &&
+           !has_copies(&self->steps[n - 1]);
+}
+
+static enum cyx_status emit_step(struct cyx_program *self, size_t n, struct cyx_error *error)
+{
+    struct cpu_step *step = &self->steps[n];
+    enum cyx_status status = CYX_OK;
+    if (step->dropped || (!step->pd && !step->kernel))
+        return CYX_OK;
+    for (int i = 0; i < step->n_bindings && status == CYX_OK; i++)
+        if (step->bindings[i].copied && !step->bindings[i].output)
+            status = emit_copy(self, step, &step->bindings[i], error);
+    if (status != CYX_OK)
+        return status;
+    if (step->pd) {
+        status = emit_primitive(self, step, error);
+    } else if (!joins_previous(self, n)) {
+        struct cpu_call *call = add_call(self);
+        if (!call)
+            return no_memory(error);
+        call->step = step;
+        step->joined = 1;
+        while (n + (size_t)step->joined < self->n_steps &&
+               joins_previous(self, n + (size_t)step->joined))
+            step->joined++;
+    }
+    for (int i = 0; i < step->n_bindings && status == CYX_OK; i++)
+        if (step->bindings[i].copied && step->bindings[i].output)
+            status = emit_copy(self, step, &step->bindings[i], error);
+    return status;
+}
+
+/* ---- memory ---- */
+
+static enum cyx_status make_plan(struct cyx_program *self, struct cyx_plan **ret_plan,
+                                 struct cyx_error *error)
+{
+    size_t n_values = self->planned.n_values, n_steps = self->n_steps;
+    int64_t *bytes = calloc(n_values, sizeof(*bytes));
+    int64_t *scratch = calloc(n_steps, sizeof(*scratch));
+    enum cyx_status status = CYX_ERR_NO_MEMORY;
+    if (bytes && scratch) {
+        for (size_t v = 0; v < n_values; v++)
+            bytes[v] = cpu_value(self, (int32_t)v)->bytes;
+        for (size_t n = 0; n < n_steps; n++)
+            scratch[n] = self->steps[n].scratch_bytes;
+        status = (self->keep ? cyx_plan_create_apart : cyx_plan_create)(
+            &self->planned, bytes, scratch, CPU_ALIGN_BYTES, self->scratch_offset, ret_plan, error);
+    } else {
+        no_memory(error);
+    }
+    free(bytes);
+    free(scratch);
+    return status;
+}
+
+static enum cyx_status allocate_arena(struct cyx_program *self, const struct cyx_plan *plan,
+                                      struct cyx_error *error)
+{
+    self->arena_bytes = plan->arena_bytes + CPU_ALIGN_BYTES;
+    self->arena_bytes -= self->arena_bytes % CPU_ALIGN_BYTES;
+    self->arena = aligned_alloc(CPU_ALIGN_BYTES, (size_t)self->arena_bytes);
+    if (!self->arena)
+        return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL,
+                             "no memory for activations and gradients: %lld bytes were wanted",
+                             (long long)self->arena_bytes);
+    /* Touched once here, so that no step pays for it; zero, so that padding starts as zero. */
+    memset(self->arena, 0, (size_t)self->arena_bytes);
+    return CYX_OK;
+}
+
+static void place(struct cyx_program *self, const struct cyx_plan *plan)
+{
+    for (size_t v = 0; v < self->planned.n_values; v++) {
+        if (cpu_root(self->graph, (int32_t)v) == (int32_t)v && plan->offset_bytes[v] >= 0)
+            self->values[v].data = self->arena + plan->offset_bytes[v];
+        if (self->graph->values[v].kind == CYX_VALUE_RESULT)
+            self->values[v].data = self->result;
+    }
+    for (size_t n = 0; n < self->n_steps; n++)
+        for (int i = 0; i < self->steps[n].n_bindings; i++) {
+            struct cpu_binding *binding = &self->steps[n].bindings[i];
+            if (binding->copied)
+                binding->copy = self->arena + self->scratch_offset[n] + binding->copy_offset;
+        }
+}
+
+void *cpu_scratchpad(struct cyx_program *self, const struct cpu_step *step)
+{
+    return self->arena + self->scratch_offset[step - self->steps] + step->scratchpad_offset;
+}
+
+void *cpu_data(struct cyx_program *self, const struct cpu_binding *binding)
+{
+    return binding->copied ? binding->copy : cpu_value(self, binding->value)->data;
+}
+
+/* ---- life ---- */
+
+void cpu_program_free(struct cyx_program *self)
+{
+    if (!self)
+        return;
+    for (size_t i = 0; i < self->n_calls; i++)
+        if (self->calls[i].primitive)
+            dnnl_primitive_destroy(self->calls[i].primitive);
+    for (size_t i = 0; i < self->n_memories; i++)
+        dnnl_memory_destroy(self->memories[i]);
+    for (size_t n = 0; self->steps && n < self->n_steps; n++)
+        if (self->steps[n].pd)
+            dnnl_primitive_desc_destroy(self->steps[n].pd);
+    free(self->calls);
+    free(self->memories);
+    free(self->fed);
+    free(self->steps);
+    free(self->values);
+    free(self->scratch_offset);
+    free(self->planned.values);
+    free(self->planned.nodes);
+    free(self->arena);
+    free(self);
+}
+
+enum cyx_status cpu_program_layouts(struct cyx_device *device, struct cyx_session *session,
+                                    const struct cyx_graph *graph, struct cyx_program **ret_program,
+                                    struct cyx_error *error)
+{
+    struct cyx_program *self = calloc(1, sizeof(*self));
+    if (!self)
+        return no_memory(error);
+    const char *keep = getenv("CYXWIZ_KEEP_VALUES");
+    self->device = device;
+    self->session = session;
+    self->graph = graph;
+    self->keep = keep && strcmp(keep, "1") == 0;
+    enum cyx_status status = cpu_lower(self, error);
+    if (status == CYX_OK)
+        status = cpu_choose(self, error);
+    if (status != CYX_OK) {
+        cpu_program_free(self);
+        return status;
+    }
+    *ret_program = self;
+    return CYX_OK;
+}
+
+static enum cyx_status compile(struct cyx_program *self, struct cyx_error *error)
+{
+    struct cyx_plan *plan = NULL;
+    cpu_share_in_place(self);
+    enum cyx_status status = make_plan(self, &plan, error);
+    if (status != CYX_OK)
+        return status;
+    status = allocate_arena(self, plan, error);
+    if (status == CYX_OK)
+        place(self, plan);
+    cyx_plan_destroy(plan);
+    for (size_t n = 0; n < self->n_steps && status == CYX_OK; n++)
+        status = emit_step(self, n, error);
+    return status;
+}
+
+enum cyx_status cpu_program_create(struct cyx_session *session, const struct cyx_graph *graph,
+                                   struct cyx_program **ret_program, struct cyx_error *ret_error)
+{
+    struct cyx_program *self = NULL;
+    struct cpu_scope scope;
+    cpu_enter(session->device, &scope);
+    enum cyx_status status = cpu_program_layouts(session->device, session, graph, &self, ret_error);
+    if (status == CYX_OK)
+        status = compile(self, ret_error);
+    cpu_leave(&scope);
+    if (status != CYX_OK) {
+        cpu_program_free(self);
+        return status;
+    }
+    *ret_program = self;
+    return CYX_OK;
+}
+
+int64_t cpu_memory_bytes(const struct cyx_program *self)
+{
+    return self->arena_bytes + self->session->bytes;
+}

@@ -1,0 +1,66 @@
+#include "nn/train/init.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "nn/tensor/philox.h"
+
+#include "base/banned.h"
+
+void cyx_init_uniform(uint64_t seed, uint32_t stream, double bound, float *ret_data, size_t count)
+{
+    struct cyx_philox key = {.seed = seed, .stream = stream, .purpose = CYX_PHILOX_INIT};
+    uint32_t words[4];
+    for (size_t i = 0; i < count; i++) {
+        if (i % 4 == 0)
+            cyx_philox_block(&key, (uint32_t)(i / 4), words);
+        float u = (float)(words[i % 4] >> 8) * 0x1p-24f; /* as cyx_philox_uniform() */
+        ret_data[i] = (float)((2.0 * u - 1.0) * bound);
+    }
+}
+
+static uint32_t stream_of(const struct cyx_graph *graph, int32_t param)
+{
+    uint32_t stream = 0;
+    for (int32_t v = 0; v < param; v++)
+        stream += graph->values[v].kind == CYX_VALUE_PARAM;
+    return stream;
+}
+
+/* Inputs of one output unit: the weight's elements but for its first dimension. */
+static double fan_in(const struct cyx_shape *weight)
+{
+    return (double)(cyx_shape_count(weight) / weight->dim[0]);
+}
+
+static enum cyx_status write_param(const struct cyx_backend *backend, struct cyx_session *session,
+                                   const struct cyx_graph *graph, int32_t param, double bound,
+                                   uint64_t seed, struct cyx_error *error)
+{
+    const struct cyx_value *value = &graph->values[param];
+    size_t count = (size_t)cyx_shape_count(&value->shape);
+    float *data = malloc(count * sizeof(*data));
+    if (!data)
+        return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory for %s", value->name);
+    cyx_init_uniform(seed, stream_of(graph, param), bound, data, count);
+    enum cyx_status status = backend->value_write(session, value->name, data, count, error);
+    free(data);
+    return status;
+}
+
+enum cyx_status cyx_init_parameters(const struct cyx_backend *backend, struct cyx_session *session,
+                                    const struct cyx_graph *graph, uint64_t seed,
+                                    struct cyx_error *ret_error)
+{
+    enum cyx_status status = CYX_OK;
+    for (size_t n = 0; n < graph->n_forward_nodes && status == CYX_OK; n++) {
+        const struct cyx_node *node = &graph->nodes[n];
+        if (node->op != CYX_OP_LINEAR && node->op != CYX_OP_CONV2D)
+            continue;
+        double bound = 1.0 / sqrt(fan_in(&graph->values[node->in[1]].shape));
+        for (int i = 1; i <= 2 && status == CYX_OK; i++)
+            if (node->in[i] != CYX_NO_VALUE)
+                status = write_param(backend, session, graph, node->in[i], bound, seed, ret_error);
+    }
+    return status;
+}

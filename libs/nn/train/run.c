@@ -1,0 +1,250 @@
+#include "nn/train/run.h"
+
+#include <stdlib.h>
+
+#include "nn/train/init.h"
+
+#include "base/banned.h"
+
+/* ---- data ---- */
+
+static enum cyx_status open_loader(const struct run *self, const struct cyx_data_part *part,
+                                   const uint32_t *rows, size_t n_rows, bool training,
+                                   struct cyx_loader **ret_loader, struct cyx_error *error)
+{
+    const struct cyx_data_spec *data = &self->spec->data;
+    struct cyx_loader_options options = {
+        .part = part,
+        .transform = &self->transform,
+        .rows = rows,
+        .n_rows = n_rows,
+        .batch = data->batch_size,
+        .shuffle = training && data->shuffle,
+        .drop_last = training && data->drop_last,
+        .seed = self->spec->seed,
+    };
+    return cyx_loader_create(&options, ret_loader, error);
+}
+
+static enum cyx_status open_training_part(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_data_part *part = &self->data->train;
+    double validation = self->spec->data.validation_part;
+    if (validation <= 0)
+        return open_loader(self, part, NULL, 0, true, &self->train, error);
+    uint32_t count = (uint32_t)part->count, n_validation = 0;
+    self->rows = malloc(count * sizeof(*self->rows));
+    if (!self->rows)
+        return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory to split the data");
+    cyx_loader_split(self->spec->seed, count, validation, self->rows, &n_validation);
+    size_t n_train = count - n_validation;
+    enum cyx_status status =
+        open_loader(self, part, self->rows, n_train, true, &self->train, error);
+    if (status == CYX_OK && n_validation > 0)
+        status = open_loader(self, part, self->rows + n_train, n_validation, false,
+                             &self->validation, error);
+    return status;
+}
+
+static enum cyx_status open_data(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_dataset *set = cyx_dataset_find(self->spec->data.dataset);
+    if (!set)
+        return cyx_error_set(error, CYX_ERR_NOT_FOUND, "/data/dataset",
+                             "there is no data set \"%s\"", self->spec->data.dataset);
+    enum cyx_status status = cyx_data_open(set, self->options->data_dir, &self->data, error);
+    if (status != CYX_OK)
+        return status;
+    cyx_transform_init(&self->transform, self->spec->data.transforms, self->spec->data.n_transforms,
+                       set->channels, set->height * set->width);
+    status = open_training_part(self, error);
+    if (status == CYX_OK)
+        status = open_loader(self, &self->data->test, NULL, 0, false, &self->test, error);
+    if (status == CYX_OK && cyx_loader_batches(self->train) == 0)
+        status = cyx_error_set(error, CYX_ERR_INVALID, "/data/batch_size",
+                               "expected at most the %lld training images, got %lld with drop_last",
+                               (long long)self->data->train.count,
+                               (long long)self->spec->data.batch_size);
+    return status;
+}
+
+/* ---- programs ---- */
+
+static enum cyx_status build_graph(const struct run *self, bool training, int64_t rows,
+                                   struct cyx_graph **ret_graph, struct cyx_error *error)
+{
+    struct cyx_graph *graph = NULL;
+    struct cyx_graph_options options = {.batch = rows, .training = training};
+    enum cyx_status status = cyx_graph_create(self->spec, &options, &graph, error);
+    if (status == CYX_OK && training)
+        status = cyx_graph_differentiate(graph, error);
+    if (status == CYX_OK && training)
+        status = cyx_graph_add_optimizer(graph, &self->spec->optimizer, error);
+    if (status != CYX_OK) {
+        cyx_graph_destroy(graph);
+        return status;
+    }
+    *ret_graph = graph;
+    return CYX_OK;
+}
+
+enum cyx_status run_program(struct run *self, bool training, int64_t rows,
+                            struct cyx_program **ret_program, struct cyx_error *error)
+{
+    for (size_t i = 0; i < self->n_programs; i++) {
+        if (self->programs[i].batch != rows || self->programs[i].training != training)
+            continue;
+        *ret_program = self->programs[i].program;
+        return CYX_OK;
+    }
+    if (self->n_programs == RUN_PROGRAMS)
+        return cyx_error_set(error, CYX_ERR_INTERNAL, NULL, "more batch sizes than expected");
+    struct run_program *made = &self->programs[self->n_programs];
+    enum cyx_status status = build_graph(self, training, rows, &made->graph, error);
+    if (status == CYX_OK && !self->session)
+        status = self->backend->session_create(self->device, made->graph, &self->session, error);
+    if (status == CYX_OK)
+        status = self->backend->program_create(self->session, made->graph, &made->program, error);
+    if (status != CYX_OK) {
+        cyx_graph_destroy(made->graph);
+        made->graph = NULL;
+        return status;
+    }
+    made->batch = rows;
+    made->training = training;
+    self->n_programs++;
+    *ret_program = made->program;
+    return CYX_OK;
+}
+
+const struct cyx_graph *run_graph(const struct run *self)
+{
+    return self->programs[0].graph;
+}
+
+/* ---- device ---- */
+
+static enum cyx_status open_device(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_train_options *options = self->options;
+    const char *name = options->backend ? options->backend : self->spec->resources.backend;
+    struct cyx_device_options device = options->device;
+    if (device.threads == 0)
+        device.threads = (int)self->spec->resources.threads;
+    enum cyx_status status =
+        cyx_backend_open(name ? name : "auto", &device, &self->backend, &self->device, error);
+    if (status == CYX_OK)
+        self->backend->device_info(self->device, &self->info);
+    return status;
+}
+
+/* A fresh session's first values, or those of the checkpoint. */
+static enum cyx_status first_values(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_job_spec *spec = self->spec;
+    bool per_step = spec->scheduler.per_step;
+    cyx_lr_init(&self->lr, &spec->scheduler, spec->optimizer.lr,
+                per_step ? self->total_steps : spec->epochs);
+    self->progress.lr = self->lr.rate;
+    if (!self->options->resume_from)
+        return cyx_init_parameters(self->backend, self->session, run_graph(self), spec->seed,
+                                   error);
+    struct cyx_checkpoint_target target = {
+        .backend = self->backend, .session = self->session, .graph = run_graph(self), .spec = spec};
+    enum cyx_status status =
+        cyx_checkpoint_load(self->options->resume_from, &target, &self->progress, error);
+    if (status == CYX_OK && (self->progress.epoch > spec->epochs ||
+                             self->progress.batch > cyx_loader_batches(self->train)))
+        status = cyx_error_set(error, CYX_ERR_CORRUPT, NULL, "%s stands beyond the end of training",
+                               self->options->resume_from);
+    self->lr.rate = self->progress.lr;
+    self->lr.calls = self->progress.lr_calls;
+    return status;
+}
+
+enum cyx_status run_open(struct run *self, const struct cyx_train_options *options,
+                         struct cyx_error *error)
+{
+    self->options = options;
+    self->spec = options->spec;
+    enum cyx_status status = open_data(self, error);
+    if (status == CYX_OK)
+        status = open_device(self, error);
+    if (status != CYX_OK)
+        return status;
+    int64_t rows = cyx_loader_samples(self->train), batch = self->spec->data.batch_size;
+    struct cyx_program *program = NULL;
+    self->total_steps = cyx_loader_batches(self->train) * self->spec->epochs;
+    status = run_program(self, true, rows < batch ? rows : batch, &program, error);
+    if (status == CYX_OK)
+        status = first_values(self, error);
+    return status;
+}
+
+void run_finish(struct run *self)
+{
+    for (size_t i = 0; i < self->n_programs; i++) {
+        self->backend->program_destroy(self->programs[i].program);
+        cyx_graph_destroy(self->programs[i].graph);
+    }
+    if (self->session)
+        self->backend->session_destroy(self->session);
+    if (self->device)
+        self->backend->device_close(self->device);
+    cyx_loader_destroy(self->train);
+    cyx_loader_destroy(self->validation);
+    cyx_loader_destroy(self->test);
+    free(self->rows);
+    cyx_data_close(self->data);
+}
+
+/* ---- evaluation ---- */
+
+struct sums {
+    double loss;
+    double correct, count;
+};
+
+static enum cyx_status take_result(struct run *self, const struct run_open_step *open,
+                                   struct sums *sums, struct cyx_error *error)
+{
+    struct cyx_step_result result = {0};
+    enum cyx_status status = self->backend->wait(open->program, open->ticket, &result, error);
+    sums->loss += (double)result.loss * (double)result.count;
+    sums->correct += (double)result.correct;
+    sums->count += (double)result.count;
+    return status;
+}
+
+static enum cyx_status submit_batch(struct run *self, const struct cyx_batch *batch,
+                                    struct run_open_step *ret_open, struct cyx_error *error)
+{
+    struct cyx_feed feed = {.input = batch->input, .target = batch->target};
+    enum cyx_status status = run_program(self, false, batch->count, &ret_open->program, error);
+    if (status == CYX_OK)
+        status = self->backend->submit(ret_open->program, &feed, &ret_open->ticket, error);
+    return status;
+}
+
+enum cyx_status run_evaluate(struct run *self, struct cyx_loader *loader, double *ret_loss,
+                             double *ret_accuracy, struct cyx_error *error)
+{
+    struct sums sums = {0};
+    struct run_open_step before = {0}, now = {0};
+    struct cyx_batch batch;
+    enum cyx_status status = CYX_OK;
+    cyx_loader_start(loader, 0, 0);
+    while (status == CYX_OK && cyx_loader_next(loader, &batch)) {
+        status = submit_batch(self, &batch, &now, error);
+        if (status == CYX_OK && before.program)
+            status = take_result(self, &before, &sums, error);
+        before = now;
+    }
+    if (status == CYX_OK && before.program)
+        status = take_result(self, &before, &sums, error);
+    if (status != CYX_OK)
+        return status;
+    *ret_loss = sums.count > 0 ? sums.loss / sums.count : 0;
+    *ret_accuracy = sums.count > 0 ? sums.correct / sums.count : 0;
+    return CYX_OK;
+}

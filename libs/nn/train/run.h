@@ -1,0 +1,72 @@
+/*
+ * What a run of the trainer stands on: data, device, session, and one compiled program for each batch size and
+ * kind of pass, made when first needed. Private to train/.
+ *
+ * Ownership: run_finish() frees all, also a half-built one. One thread.
+ */
+#ifndef CYX_NN_TRAIN_RUN_H
+#define CYX_NN_TRAIN_RUN_H
+
+#include "nn/data/loader.h"
+#include "nn/optim/lr.h"
+#include "nn/train/checkpoint.h"
+#include "nn/train/trainer.h"
+
+/* Training and evaluation, each with a whole and a last batch, for up to three parts of the data. */
+enum { RUN_PROGRAMS = 8 };
+
+struct run_program {
+    struct cyx_graph *graph;
+    struct cyx_program *program;
+    int64_t batch;
+    bool training;
+};
+
+/* A step whose result was not waited for. */
+struct run_open_step {
+    struct cyx_program *program;
+    uint64_t ticket;
+    int64_t rows;
+    double lr;
+};
+
+struct run {
+    const struct cyx_train_options *options;
+    const struct cyx_job_spec *spec;
+
+    struct cyx_data *data;
+    struct cyx_transform transform;
+    uint32_t *rows;                               /* with a validation part: training rows first */
+    struct cyx_loader *train, *validation, *test; /* validation is NULL when the test part judges */
+
+    const struct cyx_backend *backend;
+    struct cyx_device *device;
+    struct cyx_device_info info;
+    struct cyx_session *session;
+    struct run_program programs[RUN_PROGRAMS];
+    size_t n_programs;
+
+    struct run_open_step open[CYX_STEPS_IN_FLIGHT];
+    size_t n_open;
+
+    int64_t total_steps;
+    struct cyx_progress progress;
+    struct cyx_lr lr;
+};
+
+enum cyx_status run_open(struct run *self, const struct cyx_train_options *options,
+                         struct cyx_error *error);
+void run_finish(struct run *self);
+
+/* The program for this many rows; compiled when it is the first time. */
+enum cyx_status run_program(struct run *self, bool training, int64_t rows,
+                            struct cyx_program **ret_program, struct cyx_error *error);
+
+/* The training graph of a whole batch: whose values the session holds. */
+const struct cyx_graph *run_graph(const struct run *self);
+
+/* Mean loss and share of correct rows over every batch of `loader`. */
+enum cyx_status run_evaluate(struct run *self, struct cyx_loader *loader, double *ret_loss,
+                             double *ret_accuracy, struct cyx_error *error);
+
+#endif
