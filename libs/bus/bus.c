@@ -36,6 +36,25 @@ static void on_disconnected(natsConnection *nc, void *ctx)
     cyx_log(CYX_LOG_DEBUG, "bus: connection lost");
 }
 
+/* The last callback of a connection. */
+static void on_closed(natsConnection *nc, void *ctx)
+{
+    (void)nc;
+    struct cyx_bus *self = ctx;
+    pthread_mutex_lock(&self->lock);
+    bool lost = !self->ended;
+    pthread_mutex_unlock(&self->lock);
+    if (lost) {
+        cyx_log(CYX_LOG_ERROR, "bus: the connection is lost for good: the server refuses it");
+        if (self->lost)
+            self->lost(self->lost_ctx);
+    }
+    pthread_mutex_lock(&self->lock);
+    self->closed = true; /* from here on `self` may go away */
+    pthread_cond_broadcast(&self->changed);
+    pthread_mutex_unlock(&self->lock);
+}
+
 /* Nobody above can handle these: the server refuses a subject, or a subscriber is too slow. */
 static void on_error(natsConnection *nc, natsSubscription *sub, natsStatus code, void *ctx)
 {
@@ -99,6 +118,8 @@ static natsStatus set_behaviour(natsOptions *opts, struct cyx_bus *self,
         code = natsOptions_SetReconnectedCB(opts, on_reconnected, self);
     if (code == NATS_OK)
         code = natsOptions_SetDisconnectedCB(opts, on_disconnected, self);
+    if (code == NATS_OK)
+        code = natsOptions_SetClosedCB(opts, on_closed, self);
     if (code == NATS_OK)
         code = natsOptions_SetErrorHandler(opts, on_error, self);
     return code;
@@ -165,6 +186,8 @@ static struct cyx_bus *bus_new(const struct cyx_bus_options *options)
     self->queue_limit = options->queue_limit ? options->queue_limit : 1024;
     self->observe = options->observe;
     self->observe_ctx = options->observe_ctx;
+    self->lost = options->lost;
+    self->lost_ctx = options->lost_ctx;
     self->tasks_tail = &self->tasks;
     pthread_mutex_init(&self->lock, NULL);
     pthread_condattr_t monotonic;
@@ -274,6 +297,9 @@ enum cyx_status cyx_bus_drain(struct cyx_bus *self, int64_t deadline_ms)
     left_ms = (end_ns - cyx_clock_monotonic_ns()) / 1000000;
     if (left_ms > 0 && natsConnection_FlushTimeout(self->nc, left_ms) != NATS_OK)
         status = CYX_ERR_TIMEOUT;
+    pthread_mutex_lock(&self->lock);
+    self->ended = true;
+    pthread_mutex_unlock(&self->lock);
     natsConnection_Close(self->nc);
     return status;
 }
@@ -302,7 +328,7 @@ void cyx_bus_destroy(struct cyx_bus *self)
     if (!self)
         return;
     pthread_mutex_lock(&self->lock);
-    self->quiet = self->closing = true;
+    self->quiet = self->closing = self->ended = true;
     for (struct cyx_bus_puller *puller = self->pullers; puller; puller = puller->next)
         puller->stop = true;
     pthread_cond_broadcast(&self->changed);
@@ -310,7 +336,7 @@ void cyx_bus_destroy(struct cyx_bus *self)
     if (self->nc)
         natsConnection_Close(self->nc);
     pthread_mutex_lock(&self->lock);
-    while (self->live_listeners > 0)
+    while (self->live_listeners > 0 || (self->nc && !self->closed))
         pthread_cond_wait(&self->changed, &self->lock);
     pthread_mutex_unlock(&self->lock);
     cyx_bus_workers_join(self);

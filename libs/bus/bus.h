@@ -17,9 +17,10 @@
  * callbacks may block (SQL, requests).
  *
  * Errors: CYX_ERR_UNAVAILABLE no connection, or nobody answers the subject; CYX_ERR_TIMEOUT no
- * answer in time; CYX_ERR_DENIED the credential may not touch the subject; CYX_ERR_TOO_LARGE over
- * the payload limit; for a request any status that the other side answered, with its pointer and
- * message.
+ * answer in time; CYX_ERR_DENIED the server refused the credential; CYX_ERR_TOO_LARGE over the
+ * payload limit; for a request any status that the other side answered, with its pointer and
+ * message. A subject that the credential may not touch is refused by the server afterwards: a
+ * request then ends by its time-out, and the bus logs a warning that names the subject.
  *
  *     static enum cyx_status get_job(void *ctx, const struct cyx_bus_message *request,
  *                                    struct cyx_buf *reply, struct cyx_error *err)
@@ -35,7 +36,7 @@
  *     ...
  *     CYX_CLEANUP_BUF struct cyx_buf reply = {0};
  *     status = cyx_bus_request(bus, "cyx.svc.scheduler.get_job", &meta, json, strlen(json), 2000,
- * &reply, &err);
+ *                              &reply, &err);
  */
 #ifndef CYX_BUS_BUS_H
 #define CYX_BUS_BUS_H
@@ -66,6 +67,10 @@ struct cyx_bus_options {
      * cyx_bus_serve(). */
     void (*observe)(void *ctx, const char *subject, enum cyx_status status, double seconds);
     void *observe_ctx;
+    /* Called once when the connection is lost for good, which takes a server that refuses the credential
+     * when it comes back; the process should end and be started anew. On a thread of the bus; may be NULL. */
+    void (*lost)(void *ctx);
+    void *lost_ctx;
 };
 
 /*

@@ -60,11 +60,15 @@ struct cyx_bus {
     _Atomic unsigned reconnects;
     void (*observe)(void *ctx, const char *subject, enum cyx_status status, double seconds);
     void *observe_ctx;
+    void (*lost)(void *ctx);
+    void *lost_ctx;
 
     pthread_mutex_t lock;   /* guards what follows */
     pthread_cond_t changed; /* broadcast at every change that somebody may wait for */
     bool quiet;             /* takes no more messages */
     bool closing;
+    bool ended;  /* closed on purpose, or about to be */
+    bool closed; /* libnats has made its last callback on the connection */
     struct cyx_bus_listener *listeners;
     size_t live_listeners; /* libnats may still call back */
     struct cyx_bus_puller *pullers;

@@ -255,12 +255,12 @@ static void consumer_destroy(struct cyx_bus_puller *puller)
     free(self);
 }
 
-static enum cyx_status consumer_new(struct cyx_bus *bus, const struct cyx_bus_consumer *options,
-                                    struct consumer **ret_consumer, struct cyx_error *err)
+/* NULL when memory ran out. */
+static struct consumer *consumer_new(struct cyx_bus *bus, const struct cyx_bus_consumer *options)
 {
     struct consumer *self = calloc(1, sizeof(*self));
     if (!self)
-        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "bus: out of memory");
+        return NULL;
     self->puller.bus = bus;
     self->puller.destroy = consumer_destroy;
     self->options = *options;
@@ -277,23 +277,21 @@ static enum cyx_status consumer_new(struct cyx_bus *bus, const struct cyx_bus_co
     self->subject = strdup(options->subject ? options->subject : ">");
     if (!self->stream || !self->durable || !self->subject) {
         consumer_destroy(&self->puller);
-        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "bus: out of memory");
+        return NULL;
     }
-    *ret_consumer = self;
-    return CYX_OK;
+    return self;
 }
 
 enum cyx_status cyx_bus_consume(struct cyx_bus *bus, const struct cyx_bus_consumer *options,
                                 struct cyx_error *err)
 {
-    struct consumer *self = NULL;
-    enum cyx_status status = consumer_new(bus, options, &self, err);
-    if (status != CYX_OK)
-        return status;
+    struct consumer *self = consumer_new(bus, options);
+    if (!self)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "bus: out of memory");
     /* What is wrong for good is told now; a stream or server that is still missing is waited for.
      */
     struct cyx_error why = {0};
-    status = attach(self, &why);
+    enum cyx_status status = attach(self, &why);
     if (status == CYX_OK || status == CYX_ERR_NOT_FOUND || status == CYX_ERR_UNAVAILABLE ||
         status == CYX_ERR_TIMEOUT)
         status = cyx_bus_puller_start(&self->puller, consumer_main, &why);

@@ -8,12 +8,14 @@
  * idempotent; in a service that keeps state, cyx_inbox_seen() of store/outbox.h does it within the
  * transaction.
  *
- *     struct cyx_bus_stream events = {.name = "CYX_EVT", .subjects = {"cyx.evt.>"}, .max_age_ns =
- * ...}; cyx_bus_ensure_stream(bus, &events, &err); cyx_bus_publish_event(bus, "cyx.evt.job.queued",
- * event_id, &meta, json, length, NULL, &err);
+ *     cyx_bus_ensure_stream(bus, &cyx_bus_stream_events, &err);
+ *     cyx_bus_publish_event(bus, "cyx.evt.job.queued", event_id, &meta, json, length, NULL, &err);
  *
- *     struct cyx_bus_consumer consumer = {.stream = "CYX_EVT", .durable = "payments-jobs",
- *         .subject = "cyx.evt.job.*", .handler = on_job_event, .ctx = app};
+ *     struct cyx_bus_consumer consumer = {.stream = "CYX_EVT",
+ *                                         .durable = "payments-jobs",
+ *                                         .subject = "cyx.evt.job.*",
+ *                                         .handler = on_job_event,
+ *                                         .ctx = app};
  *     cyx_bus_consume(bus, &consumer, &err);
  */
 #ifndef CYX_BUS_STREAM_H

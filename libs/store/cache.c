@@ -109,7 +109,7 @@ enum cyx_status cyx_cache_open(const struct cyx_cache_options *options,
     self->free = self->size;
     self->timeout_ms = options->timeout_ms ? options->timeout_ms : 250;
     self->prefix = strdup(options->prefix ? options->prefix : "");
-    self->idle = calloc(self->size, sizeof(*self->idle));
+    self->idle = calloc(self->size, sizeof(void *));
     pthread_mutex_init(&self->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);

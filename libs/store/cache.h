@@ -11,8 +11,12 @@
  * to `size` calls run at once on connections of their own, others wait a moment. A call takes at
  * most `timeout_ms`.
  *
- *     if (cyx_cache_get(cache, key, &text) != CYX_OK) { ...ask PostgreSQL...; cyx_cache_set(cache,
- * key, json, length, 30000); }
+ * The process must ignore SIGPIPE (cyx_svc_create() does), since hiredis writes into closed sockets.
+ *
+ *     if (cyx_cache_get(cache, key, &text) != CYX_OK) {
+ *         ...ask PostgreSQL...
+ *         cyx_cache_set(cache, key, json, length, 30000);
+ *     }
  */
 #ifndef CYX_STORE_CACHE_H
 #define CYX_STORE_CACHE_H

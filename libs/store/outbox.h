@@ -24,6 +24,8 @@
  *     create index inbox_seen_at on inbox (seen_at);
  *
  * Rows leave the outbox once the stream has acknowledged them; rows of the inbox after 7 days.
+ * An event that was published but not yet deleted when its process died is published again at the
+ * next start; the stream drops it when that is within its dedup window, else consumers see it twice.
  * Order: one relay publishes in the order of `id`. With several replicas the order between events
  * of different transactions is not kept (each replica takes rows that the others hold no lock on),
  * so a consumer compares versions or states within the payload rather than arrival.

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/db_internal.h"
@@ -51,12 +52,11 @@ static const char *text_or_null(const struct cyx_db_result *rows, size_t row, si
     return cyx_db_null(rows, row, column) ? NULL : cyx_db_text(rows, row, column);
 }
 
-/* Publishes rows in order until one fails; gives the id of the last one that went through, 0 for
- * none. */
-static int64_t publish_rows(struct round *round, const struct cyx_db_result *rows)
+/* Publishes rows in order until one fails; the ids of those that went through become "{1,2,3}". */
+static void publish_rows(struct round *round, const struct cyx_db_result *rows,
+                         struct cyx_buf *ret_ids)
 {
     struct cyx_outbox_relay *relay = round->relay;
-    int64_t last = 0;
     for (size_t i = 0; i < cyx_db_rows(rows) && !past_stop(relay); i++) {
         const struct cyx_outbox_event event = {.subject = cyx_db_text(rows, i, 1),
                                                .message_id = cyx_db_text(rows, i, 2),
@@ -70,10 +70,11 @@ static int64_t publish_rows(struct round *round, const struct cyx_db_result *row
                           event.message_id, why.message);
             break;
         }
-        last = cyx_db_int(rows, i, 0);
+        cyx_buf_printf(ret_ids, "%c%s", round->published ? ',' : '{', cyx_db_text(rows, i, 0));
         round->published++;
     }
-    return last;
+    if (round->published)
+        cyx_buf_puts(ret_ids, "}");
 }
 
 /*
@@ -94,14 +95,14 @@ static enum cyx_status relay_batch(void *ctx, struct cyx_db_conn *conn, struct c
     if (status != CYX_OK)
         return status;
     round->found = cyx_db_rows(rows);
-    int64_t last = publish_rows(round, rows);
-    if (last == 0)
+    CYX_CLEANUP_BUF struct cyx_buf ids = {0};
+    publish_rows(round, rows, &ids);
+    if (round->published == 0)
         return CYX_OK;
-    /* Only rows that this transaction locked: one with a lower id may have been committed since. */
-    for (size_t i = 0; status == CYX_OK && i < round->published; i++)
-        status = cyx_db_query(conn, "delete from outbox where id = $1", NULL, err,
-                              CYX_DB_TEXT(cyx_db_text(rows, i, 0)));
-    return status;
+    if (ids.failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "outbox: out of memory");
+    return cyx_db_query(conn, "delete from outbox where id = any($1::bigint[])", NULL, err,
+                        CYX_DB_TEXT(ids.data));
 }
 
 static enum cyx_status sweep_inbox(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)

@@ -11,9 +11,11 @@
  *     struct cyx_config config = {0};
  *     const char *url = cyx_config_text(&config, "CYXWIZ_GATEWAY_URL", "http://127.0.0.1:8080");
  *     int64_t beat = cyx_config_int(&config, "CYXWIZ_HEARTBEAT_MS", 2000, 100, 60000);
- *     if (cyx_config_check(&config, &err) != CYX_OK)  // "CYXWIZ_HEARTBEAT_MS is \"soon\"; set it
- * to a whole return cyx_svc_fail(svc, &err);             //  number from 100 to 60000 or leave it
- * out for 2000"
+ *     if (cyx_config_check(&config, &err) != CYX_OK)
+ *         return cyx_svc_fail(svc, &err);
+ *
+ * fails with "CYXWIZ_HEARTBEAT_MS is "soon"; set it to a whole number from 100 to 60000 or leave it
+ * out for 2000".
  */
 #ifndef CYX_SVC_CONFIG_H
 #define CYX_SVC_CONFIG_H

@@ -127,6 +127,11 @@ static void on_request(void *ctx, const char *subject, enum cyx_status status, d
     cyx_metric_observe(self->bus_requests, seconds, subject, cyx_status_name(status));
 }
 
+static void on_lost(void *ctx)
+{
+    cyx_svc_quit(ctx, 1); /* whoever supervises starts us anew */
+}
+
 enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
                                  struct cyx_error *err)
 {
@@ -147,6 +152,8 @@ enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
         .workers = (unsigned)cyx_config_int(config, "CYXWIZ_BUS_WORKERS", 4, 1, 64),
         .observe = on_request,
         .observe_ctx = self,
+        .lost = on_lost,
+        .lost_ctx = self,
     };
     enum cyx_status status = cyx_config_check(config, err);
     if (status == CYX_OK)

@@ -4,8 +4,11 @@
  * cyx_svc_create() comes first in main, before any thread: it reads CYXWIZ_LOG_LEVEL, ignores
  * SIGPIPE and blocks SIGTERM and SIGINT, which cyx_svc_run() waits for. Health is served on
  * CYXWIZ_HEALTH_ADDRESS (default 127.0.0.1:0; the port is in the READY line and in the file that
- * CYXWIZ_HEALTH_PORT_FILE names): GET /healthz  200 as long as the process lives GET /readyz   200
- * {"ready":true,"checks":{"database":"ok"}} or 503 with what is wrong GET /metrics  Prometheus text
+ * CYXWIZ_HEALTH_PORT_FILE names):
+ *
+ *     GET /healthz  200 as long as the process lives
+ *     GET /readyz   200 {"ready":true,"checks":{"database":"ok"}}, or 503 with what is wrong
+ *     GET /metrics  Prometheus text
  *
  * Stopping, on SIGTERM or SIGINT: /readyz answers 503; the on_drain functions run in reverse order
  * of their registration; the bus goes quiet (requests in progress end); the outbox is emptied; the
@@ -16,32 +19,52 @@
  * so domain objects that use it are destroyed before. Threads: create, open, run and destroy from
  * the main thread; the rest from any.
  *
+ * A child process inherits the blocked signals: unblock SIGTERM and SIGINT between fork and exec.
+ *
  * A whole main.c:
  *
- *     struct app { struct cyx_db *db; struct cyx_bus *bus; struct cyx_outbox_relay *outbox; struct
- * cyx_ledger *ledger; };
+ *     struct app {
+ *         struct cyx_db *db;
+ *         struct cyx_bus *bus;
+ *         struct cyx_outbox_relay *outbox;
+ *         struct cyx_payments *payments;
+ *     };
  *
  *     static const struct cyx_bus_route routes[] = {
- *         {"cyx.svc.payments.balance", api_balance},
- *         {"cyx.svc.payments.statement", api_statement},
+ *         {CYX_SVC_PAYMENTS_BALANCE, api_balance},
+ *         {CYX_SVC_PAYMENTS_STATEMENT, api_statement},
  *     };
+ *
+ *     static enum cyx_status start(struct cyx_svc *svc, struct app *app, struct cyx_error *err)
+ *     {
+ *         const struct cyx_bus_consumer jobs = {.stream = CYX_STREAM_EVENTS,
+ *                                               .durable = "payments-jobs",
+ *                                               .subject = CYX_EVT_JOB_ALL,
+ *                                               .handler = api_job_event,
+ *                                               .ctx = app};
+ *         enum cyx_status status = cyx_svc_open_database(svc, &app->db, err);
+ *         if (status == CYX_OK)
+ *             status = cyx_svc_open_bus(svc, &app->bus, err);
+ *         if (status == CYX_OK)
+ *             status = cyx_svc_open_outbox(svc, &app->outbox, err);
+ *         if (status == CYX_OK)
+ *             status = cyx_payments_create(app->db, &app->payments, err);
+ *         if (status == CYX_OK)
+ *             status = cyx_bus_serve_table(app->bus, routes, CYX_COUNT_OF(routes),
+ *                                          CYX_SVC_PAYMENTS, app, err);
+ *         return status == CYX_OK ? cyx_bus_consume(app->bus, &jobs, err) : status;
+ *     }
  *
  *     int main(void)
  *     {
  *         struct app app = {0};
  *         struct cyx_error err = {0};
  *         struct cyx_svc *svc = NULL;
- *         if (cyx_svc_create("payments", &svc, &err) != CYX_OK ||
- *             cyx_svc_open_database(svc, &app.db, &err) != CYX_OK ||
- *             cyx_svc_open_bus(svc, &app.bus, &err) != CYX_OK ||
- *             cyx_svc_open_outbox(svc, &app.outbox, &err) != CYX_OK ||
- *             cyx_ledger_create(app.db, app.outbox, &app.ledger, &err) != CYX_OK ||
- *             cyx_bus_serve_table(app.bus, routes, CYX_COUNT_OF(routes), "payments", &app, &err) !=
- * CYX_OK || cyx_bus_consume(app.bus, &(struct cyx_bus_consumer){.stream = "CYX_EVT", .durable =
- * "payments", .subject = "cyx.evt.job.*", .handler = api_job_event, .ctx = &app}, &err) != CYX_OK)
+ *         if (cyx_svc_create(CYX_SVC_PAYMENTS, &svc, &err) != CYX_OK ||
+ *             start(svc, &app, &err) != CYX_OK)
  *             return cyx_svc_fail(svc, &err);
  *         int code = cyx_svc_run(svc);
- *         cyx_ledger_destroy(app.ledger);
+ *         cyx_payments_destroy(app.payments);
  *         cyx_svc_destroy(svc);
  *         return code;
  *     }

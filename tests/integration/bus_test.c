@@ -362,6 +362,42 @@ static void test_bus__a_workers_credential_is_enough_for_its_work(void **state)
     cyx_bus_destroy(services);
 }
 
+/* Changes a user's password in the private server's configuration. */
+static void edit_configuration(const char *from, const char *to)
+{
+    char path[256], command[1024];
+    snprintf(path, sizeof(path), "%s", servers_env("CYXWIZ_TEST_CONTROL"));
+    *strrchr(path, '/') = '\0';
+    snprintf(command, sizeof(command),
+             "sed -i 's/password: \"%s\"/password: \"%s\"/' '%s/nats.conf'", from, to, path);
+    assert_int_equal(system(command), 0);
+}
+
+static void on_lost(void *ctx)
+{
+    latch_add(ctx, 1);
+}
+
+static void test_bus__a_connection_lost_for_good_is_told(void **state)
+{
+    (void)state;
+    const char *node = servers_env("CYXWIZ_TEST_NODE_ID");
+    char inbox[64];
+    snprintf(inbox, sizeof(inbox), "_INBOX_%s", node);
+    struct latch lost = LATCH_INIT;
+    struct cyx_bus *bus = connect_with((struct cyx_bus_options){
+        .user = node, .password = node, .inbox_prefix = inbox, .lost = on_lost, .lost_ctx = &lost});
+    servers_command("kill", "nats");
+    edit_configuration(node, "changed");
+    servers_command("start", "nats");
+    assert_true(latch_wait(&lost, 1));
+    cyx_bus_destroy(bus);
+    servers_command("kill", "nats");
+    edit_configuration("changed", node);
+    servers_command("start", "nats");
+    assert_int_equal(latch_count(&lost), 1);
+}
+
 int main(void)
 {
     servers_env("CYXWIZ_NATS_URL");
@@ -380,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_bus__a_wrong_credential_is_told_at_once),
         cmocka_unit_test(test_bus__an_absent_server_is_named_without_password),
         cmocka_unit_test(test_bus__a_workers_credential_is_enough_for_its_work),
+        cmocka_unit_test(test_bus__a_connection_lost_for_good_is_told),
     };
     return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
 }
