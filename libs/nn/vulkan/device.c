@@ -127,23 +127,32 @@ static enum cyx_status create_instance(struct cyx_device *self, bool validation,
 
 static enum cyx_status create_device(struct cyx_device *self, struct cyx_error *ret_error)
 {
-    const float priority = 1.0f;
+    const float priorities[2] = {1.0f, 1.0f};
     VkPhysicalDeviceVulkan12Features features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .timelineSemaphore = VK_TRUE,
         .subgroupBroadcastDynamicId = self->subgroup_broadcast,
     };
-    VkDeviceQueueCreateInfo queue = {
-        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-        .queueFamilyIndex = self->queue_family,
-        .queueCount = 1,
-        .pQueuePriorities = &priority,
+    bool same_family = self->upload_family == self->queue_family;
+    VkDeviceQueueCreateInfo queues[2] = {
+        {
+            .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+            .queueFamilyIndex = self->queue_family,
+            .queueCount = same_family ? self->upload_index + 1 : 1,
+            .pQueuePriorities = priorities,
+        },
+        {
+            .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+            .queueFamilyIndex = self->upload_family,
+            .queueCount = 1,
+            .pQueuePriorities = priorities,
+        },
     };
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = &features,
-        .queueCreateInfoCount = 1,
-        .pQueueCreateInfos = &queue,
+        .queueCreateInfoCount = same_family ? 1 : 2,
+        .pQueueCreateInfos = queues,
     };
     VkResult result = self->vk.CreateDevice(self->physical, &info, NULL, &self->device);
     if (result == VK_ERROR_INITIALIZATION_FAILED || result == VK_ERROR_DEVICE_LOST)
@@ -152,9 +161,12 @@ static enum cyx_status create_device(struct cyx_device *self, struct cyx_error *
     if (result != VK_SUCCESS)
         return cyx_vk_failed(result, "open the GPU", ret_error);
     enum cyx_status status = cyx_vk_api_load_device(&self->vk, self->device, ret_error);
-    if (status == CYX_OK)
-        self->vk.GetDeviceQueue(self->device, self->queue_family, 0, &self->queue);
-    return status;
+    if (status != CYX_OK)
+        return status;
+    self->vk.GetDeviceQueue(self->device, self->queue_family, 0, &self->queue);
+    self->vk.GetDeviceQueue(self->device, self->upload_family, self->upload_index,
+                            &self->upload_queue);
+    return CYX_OK;
 }
 
 static enum cyx_status create_queue_objects(struct cyx_device *self, struct cyx_error *ret_error)
@@ -174,7 +186,12 @@ static enum cyx_status create_queue_objects(struct cyx_device *self, struct cyx_
     };
     VkResult result = self->vk.CreateSemaphore(self->device, &semaphore, NULL, &self->timeline);
     if (result == VK_SUCCESS)
+        result = self->vk.CreateSemaphore(self->device, &semaphore, NULL, &self->uploads);
+    if (result == VK_SUCCESS)
         result = self->vk.CreateCommandPool(self->device, &pool, NULL, &self->pool);
+    pool.queueFamilyIndex = self->upload_family;
+    if (result == VK_SUCCESS)
+        result = self->vk.CreateCommandPool(self->device, &pool, NULL, &self->upload_pool);
     if (result == VK_SUCCESS) {
         VkCommandBufferAllocateInfo info = {
             .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
@@ -230,7 +247,9 @@ void cyx_vk_device_close(struct cyx_device *self)
         cyx_vk_pipelines_finish(self);
         cyx_vk_buffer_destroy(self, &self->staging);
         self->vk.DestroyCommandPool(self->device, self->pool, NULL);
+        self->vk.DestroyCommandPool(self->device, self->upload_pool, NULL);
         self->vk.DestroySemaphore(self->device, self->timeline, NULL);
+        self->vk.DestroySemaphore(self->device, self->uploads, NULL);
         self->vk.DestroyDevice(self->device, NULL);
     }
     if (self->validation_text[0]) /* objects that outlived the device: nobody is left to fail */
@@ -257,9 +276,42 @@ void cyx_vk_device_info(const struct cyx_device *self, struct cyx_device_info *r
 }
 
 enum cyx_status cyx_vk_submit(struct cyx_device *self, VkCommandBuffer commands,
-                              uint64_t *ret_value, struct cyx_error *ret_error)
+                              uint64_t after_upload, uint64_t *ret_value,
+                              struct cyx_error *ret_error)
 {
+    const VkPipelineStageFlags stages =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     uint64_t value = self->submitted + 1;
+    VkTimelineSemaphoreSubmitInfo timeline = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .waitSemaphoreValueCount = after_upload ? 1 : 0,
+        .pWaitSemaphoreValues = &after_upload,
+        .signalSemaphoreValueCount = 1,
+        .pSignalSemaphoreValues = &value,
+    };
+    VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .pNext = &timeline,
+        .waitSemaphoreCount = after_upload ? 1 : 0,
+        .pWaitSemaphores = &self->uploads,
+        .pWaitDstStageMask = &stages,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &commands,
+        .signalSemaphoreCount = 1,
+        .pSignalSemaphores = &self->timeline,
+    };
+    VkResult result = self->vk.QueueSubmit(self->queue, 1, &submit, VK_NULL_HANDLE);
+    if (result != VK_SUCCESS)
+        return cyx_vk_failed(result, "hand work to the GPU", ret_error);
+    self->submitted = value;
+    *ret_value = value;
+    return CYX_OK;
+}
+
+enum cyx_status cyx_vk_submit_upload(struct cyx_device *self, VkCommandBuffer commands,
+                                     uint64_t *ret_value, struct cyx_error *ret_error)
+{
+    uint64_t value = self->uploaded + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
         .signalSemaphoreValueCount = 1,
@@ -271,12 +323,12 @@ enum cyx_status cyx_vk_submit(struct cyx_device *self, VkCommandBuffer commands,
         .commandBufferCount = 1,
         .pCommandBuffers = &commands,
         .signalSemaphoreCount = 1,
-        .pSignalSemaphores = &self->timeline,
+        .pSignalSemaphores = &self->uploads,
     };
-    VkResult result = self->vk.QueueSubmit(self->queue, 1, &submit, VK_NULL_HANDLE);
+    VkResult result = self->vk.QueueSubmit(self->upload_queue, 1, &submit, VK_NULL_HANDLE);
     if (result != VK_SUCCESS)
-        return cyx_vk_failed(result, "hand work to the GPU", ret_error);
-    self->submitted = value;
+        return cyx_vk_failed(result, "hand a batch to the GPU", ret_error);
+    self->uploaded = value;
     *ret_value = value;
     return CYX_OK;
 }

@@ -57,6 +57,9 @@ struct cyx_device {
     VkDevice device;
     VkQueue queue;
     uint32_t queue_family;
+    VkQueue
+        upload_queue; /* copies batches up beside the computing; `queue` where there is only that */
+    uint32_t upload_family, upload_index;
 
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
@@ -66,9 +69,11 @@ struct cyx_device {
     int64_t max_allocation_bytes; /* of one buffer */
     enum cyx_vk_tiling tiling;
 
-    VkSemaphore timeline; /* counts submissions */
+    VkSemaphore timeline; /* counts submissions to the queue */
     uint64_t submitted;   /* its value once all that was submitted is done */
-    VkCommandPool pool;
+    VkSemaphore uploads;  /* the same for the upload queue */
+    uint64_t uploaded;
+    VkCommandPool pool, upload_pool;
     VkCommandBuffer once; /* one-off copies */
     struct cyx_vk_buffer staging;
 
@@ -98,12 +103,19 @@ enum cyx_status cyx_vk_failed(VkResult result, const char *doing, struct cyx_err
 enum cyx_status cyx_vk_checked(struct cyx_device *self, enum cyx_status status,
                                struct cyx_error *ret_error);
 
-/* Submits `commands`; *ret_value is what the timeline shows once they are done. */
+/*
+ * Submits `commands`, to start when the `uploads` timeline shows `after_upload` (0: at once). *ret_value is
+ * what the timeline shows once they are done.
+ */
 enum cyx_status cyx_vk_submit(struct cyx_device *self, VkCommandBuffer commands,
-                              uint64_t *ret_value, struct cyx_error *ret_error);
+                              uint64_t after_upload, uint64_t *ret_value,
+                              struct cyx_error *ret_error);
+/* Submits `commands` to the upload queue; *ret_value is of the `uploads` timeline. */
+enum cyx_status cyx_vk_submit_upload(struct cyx_device *self, VkCommandBuffer commands,
+                                     uint64_t *ret_value, struct cyx_error *ret_error);
 enum cyx_status cyx_vk_wait(struct cyx_device *self, uint64_t value, struct cyx_error *ret_error);
 
-/* select.c: chooses self->physical and its queue family, discrete before integrated before virtual before software. */
+/* select.c: chooses self->physical and its queue families, discrete before integrated before virtual before software. */
 enum cyx_status cyx_vk_select(struct cyx_device *self, int index, struct cyx_error *ret_error);
 
 /* memory.c. `what` names the buffer in the error that says how much was wanted. */

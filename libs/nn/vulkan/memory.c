@@ -90,12 +90,17 @@ enum cyx_status cyx_vk_buffer_create(struct cyx_device *self, int64_t bytes, boo
     if (buffer.bytes > self->max_allocation_bytes)
         return too_much(self, buffer.bytes, self->max_allocation_bytes, "largest allocation", what,
                         ret_error);
+    const uint32_t families[2] = {self->queue_family, self->upload_family};
+    bool two = families[0] != families[1];
     VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = (VkDeviceSize)buffer.bytes,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+        /* the batches' ring is used by both queues; for buffers, drivers take sharing for free */
+        .sharingMode = two ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE,
+        .queueFamilyIndexCount = two ? 2 : 0,
+        .pQueueFamilyIndices = families,
     };
     VkResult result = self->vk.CreateBuffer(self->device, &info, NULL, &buffer.buffer);
     if (result != VK_SUCCESS)
@@ -152,7 +157,7 @@ static enum cyx_status once_run(struct cyx_device *self, struct cyx_error *ret_e
     VkResult result = self->vk.EndCommandBuffer(self->once);
     if (result != VK_SUCCESS)
         return cyx_vk_failed(result, "record a copy", ret_error);
-    enum cyx_status status = cyx_vk_submit(self, self->once, &value, ret_error);
+    enum cyx_status status = cyx_vk_submit(self, self->once, 0, &value, ret_error);
     if (status == CYX_OK)
         status = cyx_vk_wait(self, value, ret_error);
     return status;

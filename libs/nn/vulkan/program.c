@@ -183,21 +183,46 @@ static enum cyx_status create_descriptors(struct cyx_program *self, size_t n_com
         .poolSizeCount = 1,
         .pPoolSizes = &size,
     };
-    VkCommandBuffer buffers[CYX_STEPS_IN_FLIGHT];
-    VkCommandBufferAllocateInfo commands = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-        .commandPool = device->pool,
-        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-        .commandBufferCount = CYX_STEPS_IN_FLIGHT,
-    };
     VkResult result =
         device->vk.CreateDescriptorPool(device->device, &pool, NULL, &self->descriptors);
-    if (result == VK_SUCCESS)
-        result = device->vk.AllocateCommandBuffers(device->device, &commands, buffers);
+    for (int i = 0; i < CYX_STEPS_IN_FLIGHT && result == VK_SUCCESS; i++) {
+        VkCommandBufferAllocateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+            .commandPool = device->pool,
+            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+            .commandBufferCount = 1,
+        };
+        result = device->vk.AllocateCommandBuffers(device->device, &info, &self->slots[i].commands);
+        info.commandPool = device->upload_pool;
+        if (result == VK_SUCCESS)
+            result =
+                device->vk.AllocateCommandBuffers(device->device, &info, &self->slots[i].upload);
+    }
     if (result != VK_SUCCESS)
         return cyx_vk_failed(result, "prepare the step's recording", ret_error);
-    for (int i = 0; i < CYX_STEPS_IN_FLIGHT; i++)
-        self->slots[i].commands = buffers[i];
+    return CYX_OK;
+}
+
+/* Input, target and scalars go up; the semaphore that the step waits for makes them visible to it. */
+static enum cyx_status record_upload(struct cyx_program *self, int slot,
+                                     struct cyx_error *ret_error)
+{
+    struct cyx_device *device = self->session->device;
+    VkCommandBuffer target = self->slots[slot].upload;
+    VkBufferCopy region = {
+        .srcOffset = (VkDeviceSize)(slot * self->slot_bytes),
+        .dstOffset = (VkDeviceSize)(slot * self->slot_bytes),
+        .size = (VkDeviceSize)self->result_offset,
+    };
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    VkResult result = device->vk.BeginCommandBuffer(target, &begin);
+    if (result == VK_SUCCESS) {
+        device->vk.CmdCopyBuffer(target, self->ring_host.buffer, self->ring_device.buffer, 1,
+                                 &region);
+        result = device->vk.EndCommandBuffer(target);
+    }
+    if (result != VK_SUCCESS)
+        return cyx_vk_failed(result, "record the upload", ret_error);
     return CYX_OK;
 }
 
@@ -234,17 +259,11 @@ static enum cyx_status record_slot(struct cyx_program *self, int slot,
                     [CYX_VK_RING] = self->ring_device.buffer},
         .offsets = {[CYX_VK_RING] = slot_offset},
     };
-    VkBufferCopy up = {
-        .srcOffset = (VkDeviceSize)slot_offset,
-        .dstOffset = (VkDeviceSize)slot_offset,
-        .size = (VkDeviceSize)self->result_offset,
-    };
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     VkResult result = device->vk.BeginCommandBuffer(target, &begin);
     if (result != VK_SUCCESS)
         return cyx_vk_failed(result, "record the step", ret_error);
-    device->vk.CmdCopyBuffer(target, self->ring_host.buffer, self->ring_device.buffer, 1, &up);
-    cyx_vk_barrier(device, target);
+    cyx_vk_barrier(device, target); /* behind the step before, whose parameters it reads */
     enum cyx_status status =
         cyx_vk_commands_record(commands, device, &placement, self->descriptors, target, ret_error);
     if (status != CYX_OK)
@@ -278,8 +297,11 @@ static enum cyx_status compile(struct cyx_program *self, int64_t *work,
         status = create_buffers(self, arena_bytes, ret_error);
     if (status == CYX_OK)
         status = create_descriptors(self, commands->count, ret_error);
-    for (int slot = 0; slot < CYX_STEPS_IN_FLIGHT && status == CYX_OK; slot++)
-        status = record_slot(self, slot, commands, ret_error);
+    for (int slot = 0; slot < CYX_STEPS_IN_FLIGHT && status == CYX_OK; slot++) {
+        status = record_upload(self, slot, ret_error);
+        if (status == CYX_OK)
+            status = record_slot(self, slot, commands, ret_error);
+    }
     return status;
 }
 
@@ -318,12 +340,13 @@ void cyx_vk_program_destroy(struct cyx_program *self)
     if (!self)
         return;
     struct cyx_device *device = self->session->device;
+    device->vk.DeviceWaitIdle(device->device); /* steps nobody waited for */
     for (int i = 0; i < CYX_STEPS_IN_FLIGHT; i++) {
         struct cyx_vk_slot *slot = &self->slots[i];
-        if (slot->done)
-            cyx_vk_wait(device, slot->done, NULL);
         if (slot->commands)
             device->vk.FreeCommandBuffers(device->device, device->pool, 1, &slot->commands);
+        if (slot->upload)
+            device->vk.FreeCommandBuffers(device->device, device->upload_pool, 1, &slot->upload);
     }
     device->vk.DestroyDescriptorPool(device->device, self->descriptors, NULL);
     cyx_vk_buffer_destroy(device, &self->arena);
@@ -375,7 +398,10 @@ enum cyx_status cyx_vk_program_submit(struct cyx_program *self, const struct cyx
     struct cyx_vk_scalars scalars;
     write_scalars(self, feed, &scalars);
     memcpy(host + self->scalars_offset, &scalars, sizeof scalars);
-    enum cyx_status status = cyx_vk_submit(device, slot->commands, &slot->done, ret_error);
+    uint64_t uploaded = 0;
+    enum cyx_status status = cyx_vk_submit_upload(device, slot->upload, &uploaded, ret_error);
+    if (status == CYX_OK)
+        status = cyx_vk_submit(device, slot->commands, uploaded, &slot->done, ret_error);
     status = cyx_vk_checked(device, status, ret_error);
     if (status == CYX_OK)
         *ret_ticket = ++self->submitted;

@@ -2,9 +2,9 @@
  * A graph compiled against a session: memory planned, the whole step recorded once a slot of the ring.
  *
  * The ring has CYX_STEPS_IN_FLIGHT slots, each [input | target | scalars | result], once in host memory and once
- * on the device. submit writes the slot's host side and replays its recorded step: copy up, forward, loss,
- * backward, optimizer, copy the result down. The copy up touches this slot alone and stands before the
- * step's first barrier, so it runs while the step before still computes.
+ * on the device. submit writes the slot's host side and replays two recordings: the copy up, on the upload queue,
+ * which touches this slot alone and so runs while the step before still computes; and, once that is done, the step:
+ * forward, loss, backward, optimizer, copy the result down.
  */
 #ifndef CYX_NN_VULKAN_PROGRAM_H
 #define CYX_NN_VULKAN_PROGRAM_H
@@ -14,7 +14,7 @@
 #include "nn/vulkan/session.h"
 
 struct cyx_vk_slot {
-    VkCommandBuffer commands;
+    VkCommandBuffer upload, commands;
     uint64_t done; /* the timeline's value once its last submission is done */
 };
 

@@ -7,9 +7,14 @@
 
 enum { DEVICES_LIMIT = 32, FAMILIES_LIMIT = 32 };
 
+/* Sparse binding stands beside copying on copy engines; video decoding and the like does not belong here. */
+static const VkQueueFlags OTHER_ENGINES =
+    ~(VkQueueFlags)(VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT | VK_QUEUE_TRANSFER_BIT |
+                    VK_QUEUE_SPARSE_BINDING_BIT | VK_QUEUE_PROTECTED_BIT);
+
 struct candidate {
     VkPhysicalDevice physical;
-    uint32_t family;
+    uint32_t family, upload_family, upload_index;
     int rank;
     const char *lacks; /* why it cannot be used, NULL when it can */
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
@@ -32,12 +37,10 @@ static int rank_of(VkPhysicalDeviceType type)
 }
 
 /* A family for compute alone runs beside the desktop's drawing; else any that computes. */
-static bool find_family(struct cyx_device *self, VkPhysicalDevice physical, uint32_t *ret_family)
+static bool find_family(const VkQueueFamilyProperties *families, uint32_t count,
+                        uint32_t *ret_family)
 {
-    VkQueueFamilyProperties families[FAMILIES_LIMIT];
-    uint32_t count = FAMILIES_LIMIT;
     bool found = false;
-    self->vk.GetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
     for (uint32_t i = 0; i < count; i++) {
         if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT))
             continue;
@@ -49,6 +52,37 @@ static bool find_family(struct cyx_device *self, VkPhysicalDevice physical, uint
             break;
     }
     return found;
+}
+
+/*
+ * For copies beside the computing: a family for copying alone (a GPU's copy engine), else a second queue of the
+ * computing family, else the one queue.
+ */
+static void find_upload_queue(const VkQueueFamilyProperties *families, uint32_t count,
+                              struct candidate *candidate)
+{
+    candidate->upload_family = candidate->family;
+    candidate->upload_index = families[candidate->family].queueCount > 1 ? 1 : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        VkQueueFlags flags = families[i].queueFlags;
+        if ((flags & VK_QUEUE_TRANSFER_BIT) &&
+            !(flags & (VK_QUEUE_COMPUTE_BIT | VK_QUEUE_GRAPHICS_BIT | OTHER_ENGINES))) {
+            candidate->upload_family = i;
+            candidate->upload_index = 0;
+            return;
+        }
+    }
+}
+
+static bool find_queues(struct cyx_device *self, struct candidate *candidate)
+{
+    VkQueueFamilyProperties families[FAMILIES_LIMIT];
+    uint32_t count = FAMILIES_LIMIT;
+    self->vk.GetPhysicalDeviceQueueFamilyProperties(candidate->physical, &count, families);
+    if (!find_family(families, count, &candidate->family))
+        return false;
+    find_upload_queue(families, count, candidate);
+    return true;
 }
 
 static void judge(struct cyx_device *self, struct candidate *candidate)
@@ -69,7 +103,7 @@ static void judge(struct cyx_device *self, struct candidate *candidate)
     self->vk.GetPhysicalDeviceFeatures2(candidate->physical, &features2);
     if (!features.timelineSemaphore)
         candidate->lacks = "timeline semaphores";
-    else if (!find_family(self, candidate->physical, &candidate->family))
+    else if (!find_queues(self, candidate))
         candidate->lacks = "a compute queue";
     else if (properties.limits.maxPerStageDescriptorStorageBuffers < CYX_VK_BINDINGS)
         candidate->lacks = "five storage buffers a shader";
@@ -152,6 +186,8 @@ enum cyx_status cyx_vk_select(struct cyx_device *self, int index, struct cyx_err
     sort(usable, n_usable);
     self->physical = usable[index].physical;
     self->queue_family = usable[index].family;
+    self->upload_family = usable[index].upload_family;
+    self->upload_index = usable[index].upload_index;
     read_limits(self);
     return CYX_OK;
 }
