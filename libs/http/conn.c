@@ -319,7 +319,13 @@ static enum MHD_Result on_body(struct cyx_exchange *self, const char *data, size
     }
     cyx_buf_append(&self->input, data, taken);
     *size -= taken;
-    return self->input.failed ? MHD_NO : MHD_YES;
+    if (self->input.failed)
+        return MHD_NO;
+    /* What is left lies in MHD's own buffer. MHD calls again for it only when more comes from the socket, which
+     * never happens at the body's end, unless the connection is set aside and resumed. */
+    if (*size)
+        hand_over(self, CYX_STEP_CHUNK, true);
+    return MHD_YES;
 }
 
 /* A worker has begun the upload, or refused it. */
