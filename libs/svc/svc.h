@@ -121,6 +121,23 @@ enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
 enum cyx_status cyx_svc_open_outbox(struct cyx_svc *self, struct cyx_outbox_relay **ret_relay,
                                     struct cyx_error *err);
 
+/*
+ * Answers each row of a table on the service's bus, its name being the queue group; at most 32 rows a service. As
+ * cyx_bus_serve_table(), but a failure of the database does not reach who asked: it is logged with the
+ * request's id, and answered by cyx_svc_mask().
+ */
+enum cyx_status cyx_svc_serve(struct cyx_svc *self, const struct cyx_bus_route *routes,
+                              size_t count, void *ctx, struct cyx_error *err);
+
+/*
+ * What others may see of a failure. One whose message comes from store/db.h ("database: …") is logged and becomes
+ * CYX_ERR_UNAVAILABLE (the server is away or too slow: trying again may help) or CYX_ERR_INTERNAL, each with a
+ * sentence that holds no SQL; anything else stays. For handlers of events, where CYX_ERR_INVALID would give an
+ * event up that is not to blame, and for whoever does not answer by cyx_svc_serve().
+ */
+enum cyx_status cyx_svc_mask(enum cyx_status status, const struct cyx_bus_message *cause,
+                             struct cyx_error *err);
+
 /* CYX_OK when `name` works now; else `err` says what does not. Must answer within a second or so.
  */
 typedef enum cyx_status (*cyx_svc_check)(void *ctx, struct cyx_error *err);

@@ -6,7 +6,7 @@
 
 #include "svc/svc.h"
 
-enum { CYX_SVC_CHECKS_MAX = 16, CYX_SVC_DRAINS_MAX = 16 };
+enum { CYX_SVC_CHECKS_MAX = 16, CYX_SVC_DRAINS_MAX = 16, CYX_SVC_ROUTES_MAX = 32 };
 
 struct cyx_svc_health; /* health.c */
 
@@ -38,6 +38,11 @@ struct cyx_svc {
         void *ctx;
     } drains[CYX_SVC_DRAINS_MAX];
     size_t drain_count;
+    struct cyx_svc_door { /* one a served route: cyx_svc_serve() */
+        cyx_bus_handler handler;
+        void *ctx;
+    } doors[CYX_SVC_ROUTES_MAX];
+    size_t door_count;
 };
 
 /* Serves /healthz, /readyz and /metrics; gives the port and writes it to its file. */

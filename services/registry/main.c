@@ -26,8 +26,7 @@ int main(void)
         cyx_svc_open_cache(svc, &app.store.cache, &err) != CYX_OK ||
         cyx_svc_open_bus(svc, &app.bus, &err) != CYX_OK ||
         cyx_svc_open_outbox(svc, &app.store.outbox, &err) != CYX_OK ||
-        cyx_bus_serve_table(app.bus, routes, CYX_COUNT_OF(routes), CYX_SVC_REGISTRY, &app, &err) !=
-            CYX_OK ||
+        cyx_svc_serve(svc, routes, CYX_COUNT_OF(routes), &app, &err) != CYX_OK ||
         cyx_registry_start(&app, svc, &err) != CYX_OK) {
         int failed = cyx_svc_fail(svc, &err);
         cyx_registry_finish(&app);

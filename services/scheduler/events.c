@@ -40,10 +40,9 @@ static enum cyx_status on_settled(struct cyx_sched_app *app, const json_t *event
     return status == CYX_OK ? cyx_sched_store_settle(&app->store, job_id, cost, err) : status;
 }
 
-enum cyx_status cyx_sched_on_payment(void *ctx, const struct cyx_bus_message *message,
-                                     struct cyx_error *err)
+static enum cyx_status take_payment(struct cyx_sched_app *app,
+                                    const struct cyx_bus_message *message, struct cyx_error *err)
 {
-    struct cyx_sched_app *app = ctx;
     CYX_CLEANUP_JSON json_t *event = NULL;
     const char *job_id = NULL;
     enum cyx_status status = cyx_message_parse(message->data, message->length, &event, err);
@@ -60,10 +59,9 @@ enum cyx_status cyx_sched_on_payment(void *ctx, const struct cyx_bus_message *me
     return CYX_OK; /* of a later version: none of our business */
 }
 
-enum cyx_status cyx_sched_on_node(void *ctx, const struct cyx_bus_message *message,
-                                  struct cyx_error *err)
+static enum cyx_status take_node(struct cyx_sched_app *app, const struct cyx_bus_message *message,
+                                 struct cyx_error *err)
 {
-    struct cyx_sched_app *app = ctx;
     CYX_CLEANUP_JSON json_t *event = NULL;
     struct cyx_sched_node_news news;
     bool taken = false;
@@ -84,4 +82,17 @@ enum cyx_status cyx_sched_on_node(void *ctx, const struct cyx_bus_message *messa
     cyx_sched_matcher_wake(
         app->matcher); /* it frees the leases that went with a boot, and matches */
     return CYX_OK;
+}
+
+/* An event is not to blame for a database that refuses it: masked, its error asks for it again. */
+enum cyx_status cyx_sched_on_payment(void *ctx, const struct cyx_bus_message *message,
+                                     struct cyx_error *err)
+{
+    return cyx_svc_mask(take_payment(ctx, message, err), message, err);
+}
+
+enum cyx_status cyx_sched_on_node(void *ctx, const struct cyx_bus_message *message,
+                                  struct cyx_error *err)
+{
+    return cyx_svc_mask(take_node(ctx, message, err), message, err);
 }
