@@ -9,6 +9,7 @@
 #define CYX_GATEWAY_API_H
 
 #include <jansson.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdint.h>
 
@@ -29,6 +30,8 @@ enum {
 };
 #define API_ARTIFACT_LIMIT_BYTES (UINT64_C(4) << 30)
 
+struct upload; /* api_artifacts.c */
+
 struct app {
     struct cyx_svc *svc;
     struct cyx_db *db;
@@ -44,6 +47,8 @@ struct app {
     const char *public_url, *web_dir;
     char *examples; /* the answer of GET /examples */
     sem_t hashing;
+    pthread_mutex_t uploads_lock;
+    struct upload *uploads; /* in progress */
     struct cyx_metric *requests, *seconds;
 };
 

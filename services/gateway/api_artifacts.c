@@ -110,7 +110,10 @@ enum cyx_status api_artifacts_get(void *ctx, const struct cyx_http_request *requ
 
 struct upload {
     struct app *app;
-    char sha256[CYX_SHA256_HEX];
+    struct upload *next; /* app->uploads_lock */
+    char sha256[CYX_SHA256_HEX], job_id[CYX_ID_BYTES];
+    pthread_mutex_t lock;     /* of the writer */
+    bool superseded;          /* the worker has begun anew: its writer was taken from it */
     bool owned;               /* the job has it already: bytes are dropped */
     struct cyx_sha256 *proof; /* the object is there by another job: the bytes must be shown */
     struct cyx_blob_writer *writer; /* else they are written */
@@ -119,13 +122,52 @@ struct upload {
     uint64_t received;
 };
 
+static void upload_enlist(struct upload *upload)
+{
+    struct app *app = upload->app;
+    pthread_mutex_lock(&app->uploads_lock);
+    upload->next = app->uploads;
+    app->uploads = upload;
+    pthread_mutex_unlock(&app->uploads_lock);
+}
+
 static void upload_finish(void *state, bool complete)
 {
     (void)complete; /* what was written stays, to be continued */
     struct upload *upload = state;
+    struct app *app = upload->app;
+    pthread_mutex_lock(&app->uploads_lock);
+    struct upload **link = &app->uploads;
+    while (*link && *link != upload)
+        link = &(*link)->next;
+    if (*link)
+        *link = upload->next;
+    pthread_mutex_unlock(&app->uploads_lock);
     cyx_blob_writer_destroy(upload->writer);
     cyx_sha256_destroy(upload->proof);
+    pthread_mutex_destroy(&upload->lock);
     free(upload);
+}
+
+/*
+ * A worker whose connection broke comes again before the end of the old one is noticed (a lost FIN takes until the idle
+ * time-out): the old upload of the same job gives its file up, unless it is writing at this very moment.
+ */
+static bool take_over(struct app *app, const struct upload *from)
+{
+    bool taken = false;
+    pthread_mutex_lock(&app->uploads_lock);
+    for (struct upload *old = app->uploads; old; old = old->next) {
+        if (old == from || strcmp(old->sha256, from->sha256) != 0 ||
+            strcmp(old->job_id, from->job_id) != 0 || pthread_mutex_trylock(&old->lock) != 0)
+            continue;
+        cyx_blob_writer_destroy(old->writer);
+        old->writer = NULL;
+        old->superseded = taken = true;
+        pthread_mutex_unlock(&old->lock);
+    }
+    pthread_mutex_unlock(&app->uploads_lock);
+    return taken;
 }
 
 /* Content-Length, UINT64_MAX where it is not sent (chunked). */
@@ -166,6 +208,9 @@ static enum cyx_status begin_writer(const struct cyx_http_request *request,
     uint64_t total = upload->ranged ? upload->range.total : content_length(request);
     enum cyx_status status = cyx_blob_begin(app->blobs, upload->sha256, upload->range.first, total,
                                             &upload->writer, &response->error);
+    if (status == CYX_ERR_CONFLICT && take_over(app, upload))
+        status = cyx_blob_begin(app->blobs, upload->sha256, upload->range.first, total,
+                                &upload->writer, &response->error);
     uint64_t offset = 0;
     if (status == CYX_ERR_CONFLICT &&
         cyx_blob_offset(app->blobs, upload->sha256, &offset, NULL) == CYX_OK)
@@ -215,7 +260,12 @@ static enum cyx_status upload_begin(void *ctx, const struct cyx_http_request *re
         return cyx_error_set(&response->error, CYX_ERR_NO_MEMORY, NULL, "no memory");
     upload->app = ctx;
     memcpy(upload->sha256, sha256, sizeof(upload->sha256));
+    memcpy(upload->job_id, caller->grant.job_id, sizeof(upload->job_id));
+    pthread_mutex_init(&upload->lock, NULL);
+    upload_enlist(upload);
+    pthread_mutex_lock(&upload->lock);
     status = begin_checked(request, response, upload);
+    pthread_mutex_unlock(&upload->lock);
     if (status != CYX_OK) {
         upload_finish(upload, false);
         return status;
@@ -224,10 +274,17 @@ static enum cyx_status upload_begin(void *ctx, const struct cyx_http_request *re
     return CYX_OK;
 }
 
-static enum cyx_status upload_chunk(void *state, const void *bytes, size_t length,
-                                    struct cyx_error *ret_error)
+static enum cyx_status superseded(struct cyx_error *ret_error)
 {
-    struct upload *upload = state;
+    return cyx_error_set(ret_error, CYX_ERR_CONFLICT, NULL,
+                         "this upload was begun anew over another connection");
+}
+
+static enum cyx_status take_bytes(struct upload *upload, const void *bytes, size_t length,
+                                  struct cyx_error *ret_error)
+{
+    if (upload->superseded)
+        return superseded(ret_error);
     upload->received += length;
     if (upload->ranged && upload->received > upload->range.last - upload->range.first + 1)
         return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
@@ -235,6 +292,16 @@ static enum cyx_status upload_chunk(void *state, const void *bytes, size_t lengt
     if (upload->writer)
         return cyx_blob_append(upload->writer, bytes, length, ret_error);
     return upload->proof ? cyx_sha256_update(upload->proof, bytes, length) : CYX_OK;
+}
+
+static enum cyx_status upload_chunk(void *state, const void *bytes, size_t length,
+                                    struct cyx_error *ret_error)
+{
+    struct upload *upload = state;
+    pthread_mutex_lock(&upload->lock);
+    enum cyx_status status = take_bytes(upload, bytes, length, ret_error);
+    pthread_mutex_unlock(&upload->lock);
+    return status;
 }
 
 const struct cyx_http_sink api_artifacts_sink = {upload_begin, upload_chunk, upload_finish};
@@ -277,14 +344,16 @@ static enum cyx_status keep(const struct cyx_http_request *request,
     return store_artifact_add(upload->app->store, &artifact, &response->error);
 }
 
-enum cyx_status api_artifacts_put(void *ctx, const struct cyx_http_request *request,
-                                  struct cyx_http_response *response)
+/* All bytes of a part, or of the whole, are here. */
+static enum cyx_status complete(const struct cyx_http_request *request,
+                                struct cyx_http_response *response, struct upload *upload)
 {
-    struct app *app = ctx;
-    struct upload *upload = request->sink_state;
+    struct app *app = upload->app;
     struct cyx_error *err = &response->error;
     uint64_t bytes = 0;
     enum cyx_status status = CYX_OK;
+    if (upload->superseded)
+        return superseded(err);
     if (upload->ranged && upload->received != upload->range.last - upload->range.first + 1)
         return api_fail_as(response, 400, CYX_ERR_INVALID, NULL,
                            "fewer bytes than Content-Range tells of");
@@ -306,7 +375,18 @@ enum cyx_status api_artifacts_put(void *ctx, const struct cyx_http_request *requ
     if (status != CYX_OK)
         return status;
     cyx_log(CYX_LOG_INFO, "artifact stored", CYX_STR("sha256", upload->sha256),
-            CYX_INT("bytes", bytes), CYX_STR("job_id", api_caller(request)->grant.job_id),
+            CYX_INT("bytes", bytes), CYX_STR("job_id", upload->job_id),
             CYX_STR("request_id", request->request_id));
     return answer(response, upload->writer ? 201 : 200, upload, bytes, true);
+}
+
+enum cyx_status api_artifacts_put(void *ctx, const struct cyx_http_request *request,
+                                  struct cyx_http_response *response)
+{
+    (void)ctx;
+    struct upload *upload = request->sink_state;
+    pthread_mutex_lock(&upload->lock);
+    enum cyx_status status = complete(request, response, upload);
+    pthread_mutex_unlock(&upload->lock);
+    return status;
 }

@@ -141,6 +141,7 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
     const char *examples = cyx_config_text(config, "CYXWIZ_EXAMPLES_DIR", "docs/examples");
     cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
     sem_init(&app->hashing, 0, API_HASHING_AT_ONCE);
+    pthread_mutex_init(&app->uploads_lock, NULL);
     enum cyx_status status;
     if ((status = cyx_config_check(config, err)) != CYX_OK ||
         (status = gateway_init(err)) != CYX_OK ||
