@@ -112,6 +112,8 @@ static natsStatus set_behaviour(natsOptions *opts, struct cyx_bus *self,
         code = natsOptions_SetFailRequestsOnDisconnect(opts, true);
     if (code == NATS_OK)
         code = natsOptions_SetReconnectBufSize(opts, 8 * 1024 * 1024);
+    if (code == NATS_OK) /* replies go out at once instead of up to 1 ms later */
+        code = natsOptions_SetSendAsap(opts, true);
     if (code == NATS_OK)
         code = natsOptions_SetCustomInboxPrefix(opts, self->inbox_prefix);
     if (code == NATS_OK)

@@ -203,7 +203,7 @@ static int get(struct service *service, const char *path, const char *part)
 static enum cyx_status ask(struct service *service, const char *subject, struct cyx_buf *reply,
                            struct cyx_error *err)
 {
-    return cyx_bus_request(service->bus, subject, NULL, "{}", 2, 10000, reply, err);
+    return cyx_bus_request(service->bus, subject, NULL, "{}", 2, 5000, reply, err);
 }
 
 /* Its exit status, or 128 + the number of the signal that ended it. */
