@@ -299,17 +299,8 @@ static enum MHD_Result on_headers(struct cyx_exchange *self, const char *method,
 
 static enum MHD_Result on_body(struct cyx_exchange *self, const char *data, size_t *size)
 {
-    size_t taken = *size;
-    if (self->match.route->sink) {
-        size_t room = SINK_CHUNK_BYTES - self->input.length;
-        if (room == 0) {
-            /* Nothing of it is taken: MHD may call again at once, although suspended, for a chunk
-             * that was. The upload holds its place already, so it is never turned away. */
-            hand_over(self, CYX_STEP_CHUNK, true);
-            return MHD_YES;
-        }
-        taken = taken < room ? taken : room;
-    }
+    size_t room = self->match.route->sink ? SINK_CHUNK_BYTES - self->input.length : SIZE_MAX;
+    size_t taken = *size < room ? *size : room;
     self->received += taken;
     if (self->received > self->max_body_bytes) {
         self->refused = true;
@@ -321,8 +312,11 @@ static enum MHD_Result on_body(struct cyx_exchange *self, const char *data, size
     *size -= taken;
     if (self->input.failed)
         return MHD_NO;
-    /* What is left lies in MHD's own buffer. MHD calls again for it only when more comes from the socket, which
-     * never happens at the body's end, unless the connection is set aside and resumed. */
+    /*
+     * The connection is set aside when, and only when, something is left over: MHD forgets what is left when it
+     * is not, and calls again at once, in spite of it, when a chunk was taken whole. The upload
+     * holds its place already, so it is never turned away.
+     */
     if (*size)
         hand_over(self, CYX_STEP_CHUNK, true);
     return MHD_YES;

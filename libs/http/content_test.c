@@ -296,6 +296,34 @@ static void test_server__sinks_take_more_than_memory_would(void **state)
     free(bytes);
 }
 
+/* Around the size of the buffer that is handed to the sink, in pieces that end at its edge or beside it. */
+static void test_server__sinks_take_every_length(void **state)
+{
+    struct fixture *f = *state;
+    static const int beside[] = {-1, 0, 1, 5};
+    char *bytes = calloc(1, 3 << 18), text[160];
+    for (int i = 0; i < 48; i++) {
+        int total = (i % 2 + 1) * (1 << 18) + beside[i / 2 % 4];
+        int fd = raw_connect(f->port);
+        bool chunked = i >= 24;
+        snprintf(text, sizeof(text), "PUT /sink HTTP/1.1\r\nHost: x\r\n%s%x\r\n",
+                 chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "X: ", total);
+        raw_send(fd, text);
+        if (!chunked) {
+            snprintf(text, sizeof(text), "Content-Length: %d\r\n\r\n", total);
+            raw_send(fd, text);
+        }
+        raw_send_bytes(fd, bytes, (1 << 18) - 2);
+        raw_send_bytes(fd, bytes, (size_t)total - ((1 << 18) - 2));
+        raw_send(fd, chunked ? "\r\n0\r\n\r\n" : "");
+        raw_answer(fd, false, &f->answer);
+        assert_int_equal(f->answer.status, 201);
+        assert_int_equal(record.sink.length, total);
+        close(fd);
+    }
+    free(bytes);
+}
+
 static void test_server__many_tiny_chunks_reach_the_sink(void **state)
 {
     struct fixture *f = *state;
@@ -471,6 +499,7 @@ int main(void)
         T(test_server__files_have_ranges_and_conditions, setup),
         T(test_server__serves_a_folder_and_nothing_else, setup),
         T(test_server__sinks_take_more_than_memory_would, setup),
+        T(test_server__sinks_take_every_length, setup),
         T(test_server__many_tiny_chunks_reach_the_sink, setup),
         T(test_server__sinks_refuse_and_fail, setup),
         T(test_stream__pushes_as_it_comes_and_ends, setup),
