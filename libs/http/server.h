@@ -238,9 +238,9 @@ struct cyx_http_route {
     const char *method, *path;
     cyx_http_handler *handler;
     unsigned flags;
+    int deadline_ms; /* for headers and body to arrive; 0: the server's; -1: idle time-out only */
     uint64_t
         max_body_bytes; /* 0: the server's; for sinks 0 is without limit (the sink may refuse) */
-    int deadline_ms; /* for headers and body to arrive; 0: the server's; -1: idle time-out only */
     const char *content_type; /* of request bodies; NULL: application/json */
     const struct cyx_http_sink *sink;
     const struct cyx_ws_handlers *websocket; /* then method is GET and handler may be NULL */
