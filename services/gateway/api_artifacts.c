@@ -248,7 +248,7 @@ static enum cyx_status upload_begin(void *ctx, const struct cyx_http_request *re
                                     struct cyx_http_response *response, void **ret_state)
 {
     const struct api_caller *caller = api_caller(request);
-    const char *sha256 = NULL;
+    const char *sha256 = "";
     if (caller->kind != API_CALLER_GRANT || !(caller->grant.rights & CYX_GRANT_WRITE))
         return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL,
                              "expected a worker's grant with the right to write");

@@ -160,10 +160,11 @@ static int64_t layer_parameters(const struct cyx_graph *graph, size_t layer)
 static json_t *layer_json(const struct cyx_graph *graph, const struct cyx_job_spec *spec,
                           size_t layer)
 {
+    static const struct cyx_shape nothing = {0};
     json_t *shape = json_array();
     int32_t output = layer_output(graph, layer);
-    const struct cyx_shape *of = output == CYX_NO_VALUE ? NULL : &graph->values[output].shape;
-    for (int d = 1; of && d < of->rank; d++) /* the batch's dimension is left out */
+    const struct cyx_shape *of = output == CYX_NO_VALUE ? &nothing : &graph->values[output].shape;
+    for (int d = 1; d < of->rank; d++) /* the batch's dimension is left out */
         json_array_append_new(shape, json_integer(of->dim[d]));
     return json_pack("{s:s,s:s,s:o,s:I}", "name", spec->layers[layer].name, "type",
                      cyx_layer_type_name(spec->layers[layer].type), "output_shape", shape,

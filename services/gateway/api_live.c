@@ -454,7 +454,7 @@ static enum cyx_status listen(struct app *app, struct cyx_http_response *respons
     struct cyx_http_stream_options options = {.on_close = stream_closed, .user = self};
     enum cyx_status status = cyx_http_respond_stream(response, &options, &self->stream);
     if (status != CYX_OK) {
-        listener_unref(self);
+        atomic_store(&self->refs, 1); /* there will be no end of a stream */
         listener_unref(self);
         return status;
     }

@@ -1,4 +1,5 @@
 /* Signing in and out, API keys, the first account. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -73,7 +74,7 @@ static enum cyx_status limit_logins(struct app *app, const struct cyx_http_reque
     int64_t wait_ms = 0;
     if (store_login_allow(app->store, request->peer, &wait_ms))
         return CYX_OK;
-    const char *seconds = cyx_arena_printf(request->arena, "%lld", (long long)(wait_ms / 1000 + 1));
+    const char *seconds = cyx_arena_printf(request->arena, "%" PRId64, wait_ms / 1000 + 1);
     if (seconds)
         cyx_http_response_header(response, "Retry-After", seconds);
     return cyx_error_set(&response->error, CYX_ERR_RATE_LIMITED, NULL,

@@ -128,8 +128,10 @@ void gateway_token_new(char ret_token[GATEWAY_TOKEN_BYTES])
 void gateway_api_key_new(char ret_key[GATEWAY_API_KEY_BYTES],
                          char ret_prefix[GATEWAY_API_KEY_PREFIX_BYTES])
 {
-    memcpy(ret_key, "cyx_", 4);
-    random_base64url(ret_key + 4);
+    char token[GATEWAY_TOKEN_BYTES];
+    random_base64url(token);
+    snprintf(ret_key, GATEWAY_API_KEY_BYTES, "cyx_%s", token);
+    sodium_memzero(token, sizeof(token));
     memcpy(ret_prefix, ret_key, GATEWAY_API_KEY_PREFIX_BYTES - 1);
     ret_prefix[GATEWAY_API_KEY_PREFIX_BYTES - 1] = '\0';
 }

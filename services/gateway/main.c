@@ -11,17 +11,19 @@
 #define V1 "/api/v1"
 
 static const struct cyx_http_route routes[] = {
-    {"POST", V1 "/session", api_session_create, CYX_ROUTE_NO_HOOK, API_SMALL_BODY_BYTES},
+    {"POST", V1 "/session", api_session_create, CYX_ROUTE_NO_HOOK,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
     {"GET", V1 "/session", api_session_get},
     {"DELETE", V1 "/session", api_session_delete},
-    {"POST", V1 "/api-keys", api_keys_create, 0, API_SMALL_BODY_BYTES},
+    {"POST", V1 "/api-keys", api_keys_create, 0, .max_body_bytes = API_SMALL_BODY_BYTES},
     {"GET", V1 "/api-keys", api_keys_list},
     {"DELETE", V1 "/api-keys/{id}", api_keys_delete},
     {"POST", V1 "/jobs", api_jobs_create},
     {"GET", V1 "/jobs", api_jobs_list},
     {"POST", V1 "/jobs/validate", api_jobs_validate},
     {"GET", V1 "/jobs/{id}", api_jobs_get},
-    {"POST", V1 "/jobs/{id}/cancel", api_jobs_cancel, CYX_ROUTE_ANY_TYPE, API_SMALL_BODY_BYTES},
+    {"POST", V1 "/jobs/{id}/cancel", api_jobs_cancel, CYX_ROUTE_ANY_TYPE,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
     {"GET", V1 "/jobs/{id}/metrics", api_jobs_metrics},
     {"GET", V1 "/jobs/{id}/logs", api_jobs_logs},
     {"GET", V1 "/jobs/{id}/events", api_jobs_events},
@@ -37,8 +39,8 @@ static const struct cyx_http_route routes[] = {
     {"GET", V1 "/account/balance", api_account_balance},
     {"GET", V1 "/account/statement", api_account_statement},
     {"GET", V1 "/artifacts/{sha256}", api_artifacts_get, API_ROUTE_GRANT},
-    {"PUT", V1 "/artifacts/{sha256}", api_artifacts_put, API_ROUTE_GRANT, API_ARTIFACT_LIMIT_BYTES,
-     .deadline_ms = -1, .sink = &api_artifacts_sink},
+    {"PUT", V1 "/artifacts/{sha256}", api_artifacts_put, API_ROUTE_GRANT,
+     .max_body_bytes = API_ARTIFACT_LIMIT_BYTES, .deadline_ms = -1, .sink = &api_artifacts_sink},
     {"GET", V1 "/openapi.json", api_openapi_get, CYX_ROUTE_NO_HOOK},
 };
 
