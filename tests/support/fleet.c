@@ -156,7 +156,15 @@ json_t *ask_error(struct cyx_bus *bus, const char *subject, json_t *body, enum c
                   struct cyx_error *ret_error)
 {
     json_t *reply = NULL;
-    enum cyx_status status = request(bus, subject, body, &reply, ret_error);
+    const int64_t until_ns = cyx_clock_monotonic_ns() + WAIT_MS * INT64_C(1000000);
+    enum cyx_status status = request(bus, subject, json_incref(body), &reply, ret_error);
+    /* What should succeed may have to wait for a server or service that is on its way back. */
+    while (status == CYX_ERR_UNAVAILABLE && expected == CYX_OK &&
+           cyx_clock_monotonic_ns() < until_ns) {
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        status = request(bus, subject, json_incref(body), &reply, ret_error);
+    }
+    json_decref(body);
     if (status != expected)
         fail_msg("%s: expected %s, got %s (%s %s)", subject, cyx_status_name(expected),
                  cyx_status_name(status), ret_error->pointer, ret_error->message);
@@ -434,21 +442,22 @@ static void *work_main(void *ctx)
     return NULL;
 }
 
-static void enrol(struct worker *self)
+json_t *worker_enrolment(const struct worker *self)
 {
     int64_t memory = self->options.memory_bytes ? self->options.memory_bytes : INT64_C(8) << 30;
     json_t *devices = json_pack("[{s:i, s:s, s:s, s:I, s:b, s:i}]", "index", 0, "backend", "cpu",
                                 "name", "test processor", "memory_bytes", (json_int_t)memory,
                                 "is_software", 0, "threads", 4);
-    json_t *reply =
-        ask(self->bus, CYX_SVC_REGISTRY_ENROL,
-            json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:s}", "node_id", self->id, "name",
-                      self->options.name, "enrol_token", getenv("CYXWIZ_ENROL_TOKEN"), "boot_id",
-                      self->boot_id, "version", "0.1.0", "devices", devices, "host_memory_bytes",
-                      (json_int_t)memory, "cpus", 4, "price_per_hour",
-                      self->options.price ? self->options.price : "1 CYX"),
-            CYX_OK);
-    json_decref(reply);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:s}", "node_id", self->id, "name",
+                     self->options.name, "enrol_token", getenv("CYXWIZ_ENROL_TOKEN"), "boot_id",
+                     self->boot_id, "version", "0.1.0", "devices", devices, "host_memory_bytes",
+                     (json_int_t)memory, "cpus", 4, "price_per_hour",
+                     self->options.price ? self->options.price : "1 CYX");
+}
+
+static void enrol(struct worker *self)
+{
+    json_decref(ask(self->bus, CYX_SVC_REGISTRY_ENROL, worker_enrolment(self), CYX_OK));
 }
 
 struct worker *worker_create(const struct worker_options *options)

@@ -64,6 +64,8 @@ struct worker_options {
 struct worker;
 /* Enrols, and beats from then on. */
 struct worker *worker_create(const struct worker_options *options);
+/* What the worker enrols with; for tests that change it. */
+json_t *worker_enrolment(const struct worker *self);
 /* Stops beating and listening; the node stays as the registry and the scheduler know it. */
 void worker_destroy(struct worker *self);
 const char *worker_id(const struct worker *self);
