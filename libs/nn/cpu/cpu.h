@@ -28,7 +28,8 @@ struct cyx_device {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     int threads;
-    bool prepared; /* denormals are off in the worker threads of `owner` */
+    struct cpu_patience *patience; /* with more than one thread */
+    bool prepared;                 /* denormals are off in the worker threads of `owner` */
     pthread_t owner;
 };
 

@@ -10,6 +10,7 @@
 
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/parallel.h"
+#include "nn/cpu/patience.h"
 
 #include "base/banned.h"
 
@@ -84,6 +85,7 @@ static void device_close(struct cyx_device *self)
         dnnl_stream_destroy(self->stream);
     if (self->engine)
         dnnl_engine_destroy(self->engine);
+    cpu_patience_destroy(self->patience);
     free(self);
 }
 
@@ -103,6 +105,8 @@ static enum cyx_status device_open(const struct cyx_device_options *options,
         return cyx_error_set(ret_error, CYX_ERR_UNAVAILABLE, NULL,
                              "oneDNN gives no CPU engine on this machine");
     }
+    if (self->threads > 1)
+        self->patience = cpu_patience_create();
     *ret_device = self;
     return CYX_OK;
 }
