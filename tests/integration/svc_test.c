@@ -223,6 +223,18 @@ static void assert_log(struct service *service, const char *part)
         fail_msg("no %s in the log:\n%s", part, log);
 }
 
+/* The outcome of a request is counted behind its answer. */
+static bool counted(void *ctx)
+{
+    struct service *service = ctx;
+    CYX_CLEANUP_HTTP_RESULT struct cyx_http_result result = {0};
+    const struct cyx_http_call call = {.method = "GET", .url = "/metrics"};
+    return cyx_http_client_call(service->http, &call, &result, NULL) == CYX_OK &&
+           strstr(result.body.data,
+                  "cyx_bus_request_seconds_count{subject=\"cyx.svc.sample.create\","
+                  "status=\"ok\"} 1\n");
+}
+
 static void test_svc__it_tells_health_readiness_and_metrics(void **state)
 {
     struct service *service = *state;
@@ -233,9 +245,7 @@ static void test_svc__it_tells_health_readiness_and_metrics(void **state)
                          "{\"database\":\"ok\",\"bus\":\"ok\"}}"),
                      200);
     assert_int_equal(ask(service, "cyx.svc.sample.create", NULL, &err), CYX_OK);
-    get(service, "/metrics",
-        "cyx_bus_request_seconds_count{subject=\"cyx.svc.sample.create\","
-        "status=\"ok\"} 1\n");
+    assert_true(wait_for(counted, service));
     get(service, "/metrics", "\ncyx_bus_up 1\n");
     get(service, "/metrics", "\ncyx_cache_up ");
     get(service, "/metrics", "\ncyx_process_resident_bytes ");
