@@ -81,14 +81,27 @@ static bool import_file(struct importer *self, const struct cyx_dataset *set,
     return false;
 }
 
+static bool file_stored(struct importer *self, const struct cyx_dataset_file *file)
+{
+    uint64_t bytes = 0;
+    return cyx_blob_stat(self->blobs, file->sha256, &bytes, NULL) == CYX_OK &&
+           bytes == (uint64_t)file->bytes;
+}
+
+static bool all_stored(struct importer *self, const struct cyx_dataset *set)
+{
+    size_t i = 0;
+    while (i < set->n_files && file_stored(self, &set->files[i]))
+        i++;
+    return i == set->n_files;
+}
+
 static bool look_at(struct importer *self, size_t index)
 {
     const struct cyx_dataset *set = &self->sets[index];
     bool all = true;
     for (size_t i = 0; i < set->n_files && i < FILES_LIMIT; i++) {
-        uint64_t bytes = 0;
-        bool there = cyx_blob_stat(self->blobs, set->files[i].sha256, &bytes, NULL) == CYX_OK &&
-                     bytes == (uint64_t)set->files[i].bytes;
+        bool there = file_stored(self, &set->files[i]);
         if (!there && self->data_dir && !stopping(self))
             there = import_file(self, set, &set->files[i], &self->refused[index][i]);
         all = all && there;
@@ -198,7 +211,10 @@ bool importer_available(struct importer *self, const struct cyx_dataset *set, in
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += wait_ms / 1000;
+    bool gone = wait_ms > 0 && !all_stored(self, set);
     pthread_mutex_lock(&self->lock);
+    if (gone)
+        self->available[index] = false; /* until the next look */
     if (!self->available[index] && wait_ms > 0) {
         uint64_t look_number = self->begun + 1;
         self->wanted = look_number;

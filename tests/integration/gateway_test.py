@@ -914,6 +914,79 @@ def test_gateway__a_service_that_is_away_is_503_and_said_so(world, api, contract
         world.start("registry")
 
 
+def test_gateway__a_data_set_that_comes_later_is_found_and_a_wrong_one_is_not(world, api, contract):
+    digest = hashlib.sha256(b"").hexdigest()
+    folder = world.data / "mnist"
+    folder.mkdir()
+    sizes = {"train-images-idx3-ubyte": 47040016, "train-labels-idx1-ubyte": 60008, "t10k-images-idx3-ubyte": 7840016,
+             "t10k-labels-idx1-ubyte": 10008}
+    for name, size in sizes.items():
+        (folder / name).write_bytes(b"\0" * size)  # the right size, the wrong bytes
+    problem = contract.problem(api.call("POST", "/api/v1/jobs", example("mnist-mlp")), 422)
+    assert problem["pointer"] == "/data/dataset"
+    assert "is not the one of the catalogue" in world.log("gateway")
+    wrong = hashlib.sha256(b"\0" * 10008).hexdigest()
+    assert not (world.folder / "blob" / "objects" / wrong[:2] / wrong).exists()
+    assert digest not in world.log("gateway")
+    source = world.data / "fashion-mnist"
+    moved = world.data / "away"
+    source.rename(moved)
+    contract.problem(api.call("POST", "/api/v1/jobs", example()), 422)
+    moved.rename(source)
+    assert api.call("POST", "/api/v1/jobs", example()).status == 201  # looked for again at once
+
+
+def test_gateway__without_nats_it_says_so_and_goes_on_when_it_is_back(world, api, nats, contract):
+    job_id = submit(api, name="nats away")
+    client = WebSocket(world, {"Authorization": f"Bearer {api.token}"})
+    client.send({"type": "subscribe", "id": "1", "job_id": job_id, "cursor": 0})
+    assert client.receive()["type"] == "subscribed"
+    world.servers.kill("nats")
+    try:
+        answer = api.call("GET", f"/api/v1/jobs/{job_id}")
+        contract.problem(answer, 503, "unavailable")
+        assert answer.headers["Retry-After"]
+        contract.problem(api.call("GET", f"/api/v1/jobs/{job_id}/metrics"), 503)
+        assert api.call("GET", "/api/v1/datasets").status == 200
+        other = WebSocket(world, {"Authorization": f"Bearer {api.token}"})
+        other.send({"type": "subscribe", "id": "1", "job_id": job_id})
+        assert other.receive()["problem"]["type"].endswith(":unavailable")
+        other.close()
+    finally:
+        world.servers.start("nats")
+    end = time.monotonic() + 30
+    while api.call("GET", f"/api/v1/jobs/{job_id}").status != 200:
+        assert time.monotonic() < end
+    with Nats(world.servers.env["CYXWIZ_NATS_URL"]) as again:
+        step, seen = 1000, None
+        client.socket.settimeout(0.5)
+        while seen is None and time.monotonic() < end:  # the tail comes back by itself
+            tell(again, job_id, step)
+            step += 1
+            try:
+                message = client.receive()
+                seen = message["data"].get("step") if message["type"] == "event" else None
+            except TimeoutError:
+                client.file = client.socket.makefile("rb")
+    assert seen is not None and seen >= 1000
+    client.close()
+
+
+def test_gateway__without_postgresql_nobody_is_taken_for_a_stranger(world, api, user, contract):
+    fresh = user.call("POST", "/api/v1/api-keys", {"name": "fresh"}).json["key"]
+    world.servers.kill("postgres")
+    try:
+        answer = Client(world.url, fresh).call("GET", "/api/v1/session")
+        contract.problem(answer, 503, "unavailable")  # not 401: a client would throw its key away
+        assert "SQLSTATE" not in answer.body.decode() and answer.headers["Retry-After"]
+        contract.problem(Client(world.url).sign_in("a@example.org", "some password"), 503)
+    finally:
+        world.servers.start("postgres")
+    end = time.monotonic() + 20
+    while Client(world.url, fresh).call("GET", "/api/v1/session").status != 200:
+        assert time.monotonic() < end
+
+
 def test_gateway__it_stops_at_once_although_pages_are_open(world, api):
     job_id = submit(api, name="drain")
     client = WebSocket(world, {"Authorization": f"Bearer {api.token}"})
@@ -926,3 +999,15 @@ def test_gateway__it_stops_at_once_although_pages_are_open(world, api):
     assert client.receive() is None
     client.close()
     listener.close()
+
+
+def test_gateway__without_a_dashboard_it_says_how_to_build_it(world):
+    (world.web / "index.html").unlink()
+    world.extra = {"CYXWIZ_PUBLIC_URL": "https://cyxwiz.example"}
+    world.start("gateway")
+    client = Client(world.url)
+    page = client.call("GET", "/")
+    assert page.status == 404 and b"make web" in page.body
+    assert page.headers["Content-Type"].startswith("text/html")
+    signed_in = client.sign_in(world.ADMIN, world.password)
+    assert signed_in.status == 201 and "Secure" in signed_in.headers["Set-Cookie"]  # behind TLS
