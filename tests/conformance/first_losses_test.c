@@ -116,7 +116,6 @@ static void test_first_losses__of_the_cnn_agree_step_by_step(void **state)
 
 static bool shell(const char *text)
 {
-    extern char **environ;
     char command[4 * PATH_BYTES], *argv[] = {(char[]){"sh"}, (char[]){"-c"}, command, NULL};
     pid_t pid = 0;
     int status = 0;

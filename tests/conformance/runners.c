@@ -16,17 +16,7 @@
 
 #include "reference.h"
 
-/*
- * The validation layer leaks some of each pipeline. The leak checker can only be told so while the layer is loaded,
- * and the loader unloads it with the instance, so keep_layer() holds it.
- */
-const char *__lsan_default_suppressions(void);
-
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libVkLayer_khronos_validation.so\n";
-}
-
+/* For the leak checker: support/sanitizers.c. The loader would unload it with the instance. */
 static void keep_layer(void)
 {
     dlopen("libVkLayer_khronos_validation.so", RTLD_NOW | RTLD_LOCAL);
