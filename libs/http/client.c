@@ -290,7 +290,7 @@ static int on_transfer(void *user, curl_off_t down_total, curl_off_t down, curl_
         self->stalled = true;
         return 1;
     }
-    if (self->on_progress)
+    if (self->on_progress && self->stopped == CYX_OK)
         self->stopped = self->on_progress(self, (uint64_t)down, (uint64_t)up);
     return self->stopped != CYX_OK;
 }
