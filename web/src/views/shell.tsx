@@ -47,11 +47,12 @@ function NavLink({ place, size }: { place: Place; size?: number }) {
 function AccountButton({ account, short }: { account: Account; short?: boolean }) {
   const name = account.name || account.email;
   return (
-    <button type="button" class="account-button" popovertarget={menuId} aria-label={t.nav.account}>
+    <button type="button" class="account-button" popovertarget={menuId}>
       <span class="avatar" aria-hidden="true">
         {name.slice(0, 1)}
       </span>
-      {!short && <span>{name}</span>}
+      {!short && <span class="account-name">{name}</span>}
+      <span class="hidden-text">{t.nav.account}</span>
     </button>
   );
 }

@@ -19,7 +19,8 @@ export function EpochsCard({ run }: { run: Run }) {
       <header class="card-head">
         <h2 id="epochs">{t.job.epochs}</h2>
       </header>
-      <div class="table-wrap">
+      {/* biome-ignore lint/a11y: a table that scrolls must be reachable by keyboard and say what it is */}
+      <div class="table-wrap" role="region" aria-labelledby="epochs" tabIndex={0}>
         <table class="table dense num epochs-table">
           <thead>
             <tr>

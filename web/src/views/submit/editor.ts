@@ -84,6 +84,19 @@ const faultNotes = StateField.define<DecorationSet>({
   provide: (field) => EditorView.decorations.from(field),
 });
 
+const deepestHang = 40;
+
+/** Classes, not style attributes: the browser's own editing copies an attribute along, which the policy forbids. */
+const hangs = Object.fromEntries(
+  Array.from({ length: deepestHang + 1 }, (_, spaces) => {
+    const columns = spaces + 4;
+    return [
+      `.cm-line.cm-hang-${spaces}`,
+      { textIndent: `-${columns}ch`, paddingLeft: `calc(8px + ${columns}ch)` },
+    ];
+  }),
+);
+
 /** A long line that wraps goes on below its own start, not at the margin. */
 const hangingIndent = ViewPlugin.fromClass(
   class {
@@ -103,9 +116,8 @@ function indented(view: EditorView): DecorationSet {
   for (const { from, to } of view.visibleRanges) {
     for (let at = from; at <= to; ) {
       const line = view.state.doc.lineAt(at);
-      const columns = (/^ */.exec(line.text)?.[0].length ?? 0) + 4;
-      const style = `text-indent: -${columns}ch; padding-left: calc(8px + ${columns}ch)`;
-      lines.push(Decoration.line({ attributes: { style } }).range(line.from));
+      const spaces = /^ */.exec(line.text)?.[0].length ?? 0;
+      lines.push(Decoration.line({ class: `cm-hang-${Math.min(spaces, deepestHang)}` }).range(line.from));
       at = line.to + 1;
     }
   }
@@ -118,6 +130,7 @@ const look = EditorView.theme({
   '.cm-scroller': { fontFamily: 'var(--mono)', lineHeight: '1.62', overflow: 'auto' },
   '.cm-content': { padding: '12px 0', caretColor: 'var(--ink)' },
   '.cm-line': { padding: '0 16px 0 8px' },
+  ...hangs,
   '.cm-gutters': { backgroundColor: 'transparent', border: 'none', color: 'var(--ink-3)' },
   '.cm-lineNumbers .cm-gutterElement': { padding: '0 6px 0 14px', minWidth: '40px' },
   '.cm-activeLine, .cm-activeLineGutter': {
@@ -231,7 +244,11 @@ export class JsonEditor {
             ...defaultKeymap,
           ]),
           this.#label.of(
-            EditorView.contentAttributes.of({ 'aria-label': options.label, spellcheck: 'false' }),
+            EditorView.contentAttributes.of({
+              'aria-label': options.label,
+              spellcheck: 'false',
+              tabindex: '0',
+            }),
           ),
           EditorView.updateListener.of((update) => {
             if (update.docChanged && !this.#applying) options.onChange(update.state.doc.toString());

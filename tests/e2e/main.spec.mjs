@@ -1,0 +1,388 @@
+// The main job as a person does it: signs in, is shown a mistake at its place, submits, watches the curve move through
+// a dropped connection, waits for the end, downloads the model. Then every page: accessibility, screenshots.
+// Needs a running stack: CYXWIZ_E2E_URL, CYXWIZ_E2E_EMAIL, CYXWIZ_E2E_PASSWORD (tests/e2e/run makes one).
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import {
+  launch,
+  login,
+  openPage,
+  relayTo,
+  seriousFaults,
+  shoot,
+  shootWhole,
+  signIn,
+  sizes,
+} from './support.mjs';
+
+const trainingLimitMs = 240_000;
+const batchSize = 32;
+const trainImages = 60_000;
+const totalSteps = Math.ceil(trainImages / batchSize);
+
+function smallSpec(name) {
+  return {
+    name,
+    model: {
+      layers: [
+        { type: 'Flatten' },
+        { type: 'Linear', name: 'fc1', in_features: 784, out_features: 64 },
+        { type: 'ReLU' },
+        { type: 'Linear', name: 'fc2', in_features: 64, out_features: 10 },
+      ],
+    },
+    data: { dataset: 'fashion-mnist', batch_size: batchSize },
+    loss: { type: 'CrossEntropyLoss' },
+    optimizer: { type: 'AdamW', lr: 0.001 },
+    epochs: 1,
+    seed: 7,
+    budget: '1 CYX',
+  };
+}
+
+/** Replaces the editor's text through the clipboard, as a person who pastes does. */
+async function paste(page, text) {
+  const editor = page.getByRole('textbox', { name: 'Job spec, JSON' });
+  await editor.click();
+  await page.evaluate((copied) => navigator.clipboard.writeText(copied), text);
+  await page.keyboard.press('Control+a');
+  await page.keyboard.press('Control+v');
+}
+
+async function pointsShown(page) {
+  return Number(await page.locator('.plot').first().getAttribute('data-points'));
+}
+
+/** The pixels of the loss curve that have the train line's colour: what is really drawn. */
+async function inkOfCurve(page) {
+  return page.evaluate(() => {
+    const plot = document.querySelector('.plot');
+    const canvas = plot?.querySelector('canvas');
+    if (!canvas) return 0;
+    const colour = getComputedStyle(plot).getPropertyValue('--data-1').trim();
+    const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) {
+      const apart = Math.abs(data[i] - red) + Math.abs(data[i + 1] - green) + Math.abs(data[i + 2] - blue);
+      if (data[i + 3] > 200 && apart < 24) count += 1;
+    }
+    return count;
+  });
+}
+
+async function until(what, look, limitMs = 20_000) {
+  const deadline = Date.now() + limitMs;
+  for (;;) {
+    const value = await look();
+    if (value) return value;
+    if (Date.now() > deadline) assert.fail(`waited ${limitMs} ms for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+describe('the dashboard', () => {
+  let browser;
+  let relay;
+  let main;
+  let jobUrl;
+  let trains = false;
+  let firstStep;
+  let storageState;
+
+  before(async () => {
+    browser = await launch();
+    relay = await relayTo(login.url);
+    main = await openPage(browser, { baseURL: relay.url });
+  });
+  after(async () => {
+    await browser?.close();
+    relay?.close();
+  });
+
+  test('test_web__the_page_comes_compressed_with_a_strict_policy', async () => {
+    const answer = await fetch(`${login.url}/`);
+    const policy = answer.headers.get('content-security-policy') ?? '';
+    assert.match(policy, /default-src 'self'/);
+    assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval/);
+    const script = /src="(\/assets\/[^"]+\.js)"/.exec(await answer.text())?.[1];
+    assert.ok(script, 'the page names its script');
+    const asset = await fetch(login.url + script, { headers: { 'accept-encoding': 'gzip' } });
+    assert.equal(asset.headers.get('content-encoding'), 'gzip');
+    assert.match(asset.headers.get('cache-control') ?? '', /immutable/);
+  });
+
+  test('test_web__a_wrong_password_is_refused', async () => {
+    const { page } = main;
+    await page.goto('/');
+    await signIn(page, `${login.password}x`);
+    await page.getByRole('alert').getByText('do not go together').waitFor();
+    assert.equal(await page.locator('#password').getAttribute('aria-invalid'), 'true');
+    assert.equal(await page.getByRole('navigation', { name: 'Main' }).count(), 0);
+  });
+
+  test('test_web__signs_in_and_shows_an_empty_list_or_jobs', async () => {
+    const { page, context } = main;
+    await signIn(page);
+    await page.getByRole('heading', { name: 'Jobs', exact: true }).waitFor();
+    await page.locator('.empty, .jobs-table').first().waitFor();
+    storageState = await context.storageState();
+    await page.reload();
+    await page.getByRole('heading', { name: 'Jobs', exact: true }).waitFor();
+  });
+
+  test('test_web__an_example_is_checked_and_priced', async () => {
+    const { page } = main;
+    await page.locator('.side').getByRole('link', { name: 'New job' }).click();
+    await page.getByRole('button', { name: /^fashion-cnn/ }).click();
+    await page.getByText('Ready to train').waitFor();
+    const preview = page.locator('.preview');
+    await preview.getByText('421,642').waitFor();
+    await preview.getByText('At most 2.50 CYX').waitFor();
+    await preview.getByText('180,000 images').waitFor();
+    assert.equal(await page.locator('.shapes tbody tr').count(), 10);
+  });
+
+  test('test_web__broken_json_is_marked_where_it_breaks', async () => {
+    const { page } = main;
+    await paste(page, '{\n  "name": "x"\n  "epochs": 1\n}');
+    await page.getByText('Line 3, column 3').waitFor();
+    await page.locator('.cm-fault-note').getByText('comma').waitFor();
+  });
+
+  test('test_web__a_shape_error_stands_at_its_field', async () => {
+    const { page } = main;
+    const wrong = smallSpec('e2e-shape');
+    wrong.model.layers[3].in_features = 65;
+    const text = JSON.stringify(wrong, null, 2);
+    const line = text.split('\n').findIndex((each) => each.includes('"in_features": 65')) + 1;
+    await paste(page, text);
+    const fault = page.locator('.fault');
+    await fault.getByText(/64/).first().waitFor();
+    const note = await fault.innerText();
+    assert.match(note, /\/model\/layers\/3/);
+    const shown = Number(/Line (\d+)/.exec(note)?.[1]);
+    // The pointer names the field, or its layer where the layer as a whole does not fit.
+    assert.ok(
+      shown === line || shown === line - 3,
+      `line ${shown} is shown, the field is in line ${line}\n${note}`,
+    );
+    await page.locator('.cm-fault-note').waitFor();
+    await page.getByRole('button', { name: 'Submit job' }).click();
+    await page.waitForFunction(() => document.querySelector('.editor-host')?.shadowRoot?.activeElement);
+    assert.match(page.url(), /\/submit$/, 'a spec with an error is not submitted');
+    assert.deepEqual(await seriousFaults(page), []);
+    await shoot(page, 'submit-fault-desktop-light');
+  });
+
+  test('test_web__an_unknown_key_stands_at_its_field', async () => {
+    const { page } = main;
+    await paste(page, JSON.stringify({ ...smallSpec('e2e-key'), epoch: 3 }, null, 2));
+    await page.locator('.fault .pointer').getByText('/epoch', { exact: true }).waitFor();
+  });
+
+  test('test_web__submits_and_the_curve_moves_through_the_websocket', async () => {
+    const { page } = main;
+    const frames = [];
+    page.on('websocket', (socket) =>
+      socket.on('framereceived', ({ payload }) => frames.push(String(payload))),
+    );
+    await paste(page, JSON.stringify(smallSpec('e2e-curve'), null, 2));
+    await page.getByText('Ready to train').waitFor();
+    await page.getByRole('button', { name: 'Submit job' }).click();
+    await page.waitForURL(/\/jobs\/[0-9a-f-]{36}$/);
+    jobUrl = new URL(page.url()).pathname;
+    await page.getByRole('heading', { name: 'e2e-curve' }).waitFor();
+    const failed = page.locator('.banner.failed');
+    await page.locator('.plot canvas').first().or(failed).first().waitFor({ timeout: trainingLimitMs });
+    assert.equal(await failed.count(), 0, `the job failed: ${await failed.allInnerTexts()}`);
+    trains = true;
+    const first = await pointsShown(page);
+    const firstInk = await until('the curve to be drawn', () => inkOfCurve(page));
+    await until('the curve to grow', async () => (await pointsShown(page)) > first + 10, trainingLimitMs);
+    await until('more of the curve to be drawn', async () => (await inkOfCurve(page)) > firstInk);
+    assert.ok(
+      frames.some((frame) => frame.includes('"metrics"')),
+      'the points came through the WebSocket',
+    );
+  });
+
+  test('test_web__goes_on_without_gap_after_a_dropped_connection', async () => {
+    const { page } = main;
+    assert.ok(trains, 'needs the job that trains');
+    const before = await pointsShown(page);
+    relay.cut();
+    await page.getByText('Reconnecting…').waitFor();
+    assert.ok((await pointsShown(page)) >= before, 'what was shown stays');
+    relay.mend();
+    await page.getByText('Reconnecting…').waitFor({ state: 'detached', timeout: 30_000 });
+  });
+
+  test('test_web__waits_for_completed_with_every_state_and_no_gap', {
+    timeout: trainingLimitMs + 30_000,
+  }, async () => {
+    const { page } = main;
+    assert.ok(trains, 'needs the job that trains');
+    await page.locator('.job-title .badge.completed').waitFor({ timeout: trainingLimitMs });
+    const history = await page.locator('.timeline strong').allInnerTexts();
+    assert.deepEqual([history[0], history.at(-1)], ['Queued', 'Completed']);
+    assert.ok(history.includes('Assigned') && history.includes('Running'), history.join());
+    await until('the last step', async () =>
+      (await page.locator('.wide-stat').innerText()).includes('100 %'),
+    );
+    await page.locator('.epochs-table tbody tr').first().waitFor();
+
+    const id = jobUrl.split('/').pop();
+    const { points } = await page.evaluate(
+      async (path) => (await fetch(path)).json(),
+      `/api/v1/jobs/${id}/metrics`,
+    );
+    const steps = new Set(points.map((point) => point.step));
+    assert.equal(await pointsShown(page), steps.size, 'the page holds exactly the points that are kept');
+    assert.equal(Math.max(...steps), totalSteps);
+    firstStep = Math.min(...steps);
+    await until('payments to settle', async () =>
+      (await page.locator('.job-side').innerText()).includes('settled'),
+    );
+  });
+
+  test('test_web__the_downloaded_model_has_the_promised_sha256', async () => {
+    const { page } = main;
+    assert.ok(trains, 'needs the job that trains');
+    const promised = await page.locator('[data-sha256]').getAttribute('data-sha256');
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.locator('.job-head').getByRole('link', { name: 'Download model' }).click(),
+    ]);
+    const body = readFileSync(await download.path());
+    assert.match(download.suggestedFilename(), /\.safetensors$/);
+    assert.equal(createHash('sha256').update(body).digest('hex'), promised);
+    const headerLength = Number(body.readBigUInt64LE(0));
+    const header = JSON.parse(body.subarray(8, 8 + headerLength).toString('utf8'));
+    assert.deepEqual(header['fc1.weight'].shape, [64, 784]);
+  });
+
+  test('test_web__charts_read_by_keyboard_zoom_and_change_scale', async () => {
+    const { page } = main;
+    assert.ok(trains, 'needs the job that trains');
+    const loss = page.getByRole('slider', { name: /^Loss by step/ });
+    await loss.focus();
+    await page.keyboard.press('Home');
+    await until('the first step to be read', async () =>
+      (await loss.getAttribute('aria-valuetext')).startsWith(`step ${firstStep},`),
+    );
+    await page.keyboard.press('End');
+    await until('the last step to be read', async () =>
+      (await loss.getAttribute('aria-valuetext')).startsWith(`step ${totalSteps.toLocaleString('en-GB')}`),
+    );
+    const box = await loss.boundingBox();
+    await page.mouse.move(box.x + box.width * 0.4, box.y + 60);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.7, box.y + 60, { steps: 5 });
+    await page.mouse.up();
+    await page.getByRole('button', { name: 'Reset zoom' }).click();
+    await page.getByRole('switch', { name: 'Log scale' }).check();
+    await until('the curve on a log scale', () => inkOfCurve(page));
+    await page.getByRole('switch', { name: 'Log scale' }).uncheck();
+  });
+
+  test('test_web__a_job_can_be_cancelled_and_its_row_follows', async () => {
+    const { page } = main;
+    assert.ok(trains, 'needs a stack that trains');
+    const long = { ...smallSpec('e2e-cancel'), epochs: 500 };
+    await page.goto('/submit');
+    await page.getByRole('textbox', { name: 'Job spec, JSON' }).waitFor();
+    await paste(page, JSON.stringify(long, null, 2));
+    await page.getByText('Ready to train').waitFor();
+    await page.getByRole('button', { name: 'Submit job' }).click();
+    await page.waitForURL(/\/jobs\/[0-9a-f-]{36}$/);
+    await page.locator('.job-title .badge.running').waitFor({ timeout: 60_000 });
+    await page.locator('.side').getByRole('link', { name: 'Jobs' }).click();
+    const row = page.locator('.jobs-table tr', { hasText: 'e2e-cancel' });
+    await row.locator('.badge.running').waitFor();
+    const part = () => row.locator('.meter').getAttribute('aria-valuenow');
+    assert.ok((await part()) !== null);
+    await row.getByRole('link').click();
+    await page.getByRole('button', { name: 'Cancel job' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel job' }).click();
+    await page.locator('.job-title .badge.cancelled').waitFor({ timeout: 60_000 });
+    await page.goto('/jobs');
+    await page.locator('.jobs-table tr', { hasText: 'e2e-cancel' }).locator('.badge.cancelled').waitFor();
+  });
+
+  test('test_web__a_job_of_nobody_and_a_page_of_nobody_are_told_kindly', async () => {
+    const { page } = main;
+    await page.goto('/jobs/01990000-0000-7000-8000-000000000000');
+    await page.getByRole('heading', { name: 'There is no such job' }).first().waitFor();
+    await page.goto('/nowhere');
+    await page.getByRole('heading', { name: 'There is no such page' }).first().waitFor();
+  });
+
+  test('test_web__nothing_broke_the_policy_or_threw', () => {
+    assert.deepEqual(main.faults, []);
+  });
+
+  for (const size of Object.keys(sizes)) {
+    for (const theme of ['light', 'dark']) {
+      test(`test_web__every_page_is_accessible_and_photographed__${size}_${theme}`, {
+        timeout: 120_000,
+      }, async () => {
+        await tour(size, theme);
+      });
+    }
+  }
+
+  /** Every page in one theme and size; each is looked at by axe and photographed. */
+  async function tour(size, theme) {
+    const out = await openPage(browser, { size, theme });
+    await out.page.goto('/');
+    await out.page.locator('#email').waitFor();
+    assert.deepEqual(await seriousFaults(out.page), [], 'sign-in');
+    await shoot(out.page, `sign-in-${size}-${theme}`);
+    assert.deepEqual(out.faults, []);
+    await out.context.close();
+
+    const cookies = {
+      ...storageState,
+      cookies: storageState.cookies.map((each) => ({ ...each, domain: '127.0.0.1' })),
+    };
+    const { page, faults, context } = await openPage(browser, { size, theme, storageState: cookies });
+    const stops = [
+      ['jobs', '/jobs', '.jobs-table'],
+      ['job', jobUrl, '.plot canvas'],
+      ['submit', '/submit?example=fashion-cnn', '.preview'],
+      ['models', '/models', '.table'],
+      ['nodes', '/nodes', '.node'],
+      ['wallet', '/wallet', '.table'],
+    ];
+    for (const [name, path, shown] of stops) {
+      await page.goto(path);
+      await page.locator(shown).first().waitFor();
+      assert.deepEqual(await seriousFaults(page), [], name);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${name} is ${wide} px wider than the ${size} window`);
+      await shoot(page, `${name}-${size}-${theme}`);
+      await shootWhole(page, `${name}-${size}-${theme}-whole`);
+    }
+    await page.getByRole('button', { name: 'Account and theme' }).filter({ visible: true }).click();
+    const other = theme === 'light' ? 'Dark' : 'Light';
+    await page.getByRole('radio', { name: other }).check({ force: true });
+    await shoot(page, `account-menu-${size}-${other.toLowerCase()}`);
+    await page.reload();
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), other.toLowerCase());
+    assert.deepEqual(faults, []);
+    await context.close();
+  }
+
+  test('test_web__signing_out_ends_the_session', async () => {
+    const { page } = main;
+    await page.goto('/jobs');
+    await page.getByRole('button', { name: 'Account and theme' }).filter({ visible: true }).click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await page.goto('/wallet');
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  });
+});
