@@ -536,10 +536,11 @@ class Listener:
             if name in ("event", "id", "data", ""):
                 event[name] = value.strip()
 
-    def next_event(self):
+    def next_event(self, *kinds):
+        """The next event, of one of these kinds; the job's first states come when they come."""
         while True:
             got = self.next()
-            if got[0]:
+            if got[0] and (not kinds or got[0] in kinds):
                 return got
 
     def close(self):
@@ -554,18 +555,18 @@ def test_gateway__server_sent_events_resume_behind_the_last_one(world, api, nats
     assert listener.next()[0] == ""  # subscribed
     tell(nats, job_id, 1)
     tell(nats, job_id, 2)
-    events = [listener.next_event() for _ in range(2)]
+    events = [listener.next_event("metrics") for _ in range(2)]
     assert [(event, data["step"]) for event, _, data in events] == [("metrics", 1), ("metrics", 2)]
     listener.close()
     tell(nats, job_id, 3)
     tell(nats, job_id, 4, "log")
     flushed(nats)
     again = Listener(world, api, job_id, events[0][1])
-    got = [again.next_event() for _ in range(3)]
+    got = [again.next_event("metrics", "log") for _ in range(3)]
     assert [(event, data.get("step", data.get("message"))) for event, _, data in got] == [
         ("metrics", 2), ("metrics", 3), ("log", "line 4")]
     tell(nats, job_id, 5)
-    assert again.next_event()[2]["step"] == 5
+    assert again.next_event("metrics")[2]["step"] == 5
     again.close()
     whole = Listener(world, api, job_id, 0)
     kinds = [whole.next_event() for _ in range(6)]
@@ -616,6 +617,11 @@ class WebSocket:
                 self.frame(10, data)
             elif start[0] & 15 == 1:
                 return json.loads(data)
+
+    def receive_metrics(self):
+        while (message := self.receive())["type"] != "event" or message["event"] != "metrics":
+            pass
+        return message
 
     def close(self):
         self.file.close()
@@ -668,7 +674,7 @@ def test_gateway__websocket_replays_from_a_cursor_and_goes_on_live(world, api, n
     thread.join()
     assert steps == list(range(1200))  # no gap, no repeat, in order
     assert cursors == sorted(set(cursors))
-    first_live = live.receive()
+    first_live = live.receive_metrics()
     assert first_live["id"] == "live" and first_live["data"]["step"] >= 1000
     client.send({"type": "ping"})
     while (message := client.receive())["type"] == "event":
@@ -689,7 +695,7 @@ def test_gateway__one_tail_serves_all_who_watch_a_job(world, api, nats):
         client.send({"type": "subscribe", "id": "a", "job_id": job_id})
         assert client.receive()["type"] == "subscribed"
     tell(nats, job_id, 42)
-    assert [client.receive()["data"]["step"] for client in clients] == [42] * 8
+    assert [client.receive_metrics()["data"]["step"] for client in clients] == [42] * 8
     metrics = world.metrics("gateway")
     watched = float(next(line for line in metrics.splitlines() if line.startswith("cyx_live_subscriptions ")).split()[1])
     tails = float(next(line for line in metrics.splitlines() if line.startswith("cyx_live_jobs ")).split()[1])
@@ -765,7 +771,7 @@ def test_gateway__a_reader_that_sleeps_loses_detail_and_is_told(world, api, nats
     def read_all():
         while len(seen) < count:
             message = awake.receive()
-            if message["type"] == "event":
+            if message["type"] == "event" and message["event"] == "metrics":
                 seen.append(message["data"]["step"])
             elif message["type"] == "lost":
                 seen.extend([None] * message["count"])
@@ -784,7 +790,7 @@ def test_gateway__a_reader_that_sleeps_loses_detail_and_is_told(world, api, nats
         if message["type"] == "lost":
             check(message)
             lost += message["count"]
-        else:
+        elif message["event"] == "metrics":
             got += 1
     assert lost > 0 and got + lost >= count
     status = Path(f"/proc/{world.running['gateway'].pid}/status").read_text()
