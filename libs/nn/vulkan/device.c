@@ -69,14 +69,9 @@ static bool has_layer(struct cyx_device *self, const char *name)
     return false;
 }
 
-static enum cyx_status create_instance(struct cyx_device *self, bool validation,
-                                       struct cyx_error *ret_error)
+static VkDebugUtilsMessengerCreateInfoEXT messenger_info(struct cyx_device *self)
 {
-    static const VkValidationFeatureEnableEXT enabled[] = {
-        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-    static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME,
-                                             VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
-    VkDebugUtilsMessengerCreateInfoEXT messenger = {
+    return (VkDebugUtilsMessengerCreateInfoEXT){
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
                            VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
@@ -84,6 +79,15 @@ static enum cyx_status create_instance(struct cyx_device *self, bool validation,
         .pfnUserCallback = on_message,
         .pUserData = self,
     };
+}
+
+static VkResult create_instance_with(struct cyx_device *self, bool validation)
+{
+    static const VkValidationFeatureEnableEXT enabled[] = {
+        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME,
+                                             VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
+    VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info(self);
     VkValidationFeaturesEXT features = {
         .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
         .pNext = &messenger,
@@ -97,21 +101,25 @@ static enum cyx_status create_instance(struct cyx_device *self, bool validation,
     };
     VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+        .pNext = validation ? &features : NULL,
         .pApplicationInfo = &application,
+        .enabledLayerCount = validation ? 1 : 0,
+        .ppEnabledLayerNames = &VALIDATION_LAYER,
+        .enabledExtensionCount = validation ? 2 : 0,
+        .ppEnabledExtensionNames = extensions,
     };
-    if (validation) {
-        if (!has_layer(self, VALIDATION_LAYER))
-            return cyx_error_set(ret_error, CYX_ERR_UNAVAILABLE, NULL,
-                                 "%s is not installed: install vulkan-validationlayers, or run "
-                                 "without validation",
-                                 VALIDATION_LAYER);
-        info.pNext = &features;
-        info.enabledLayerCount = 1;
-        info.ppEnabledLayerNames = &VALIDATION_LAYER;
-        info.enabledExtensionCount = 2;
-        info.ppEnabledExtensionNames = extensions;
-    }
-    VkResult result = self->vk.CreateInstance(&info, NULL, &self->instance);
+    return self->vk.CreateInstance(&info, NULL, &self->instance);
+}
+
+static enum cyx_status create_instance(struct cyx_device *self, bool validation,
+                                       struct cyx_error *ret_error)
+{
+    if (validation && !has_layer(self, VALIDATION_LAYER))
+        return cyx_error_set(ret_error, CYX_ERR_UNAVAILABLE, NULL,
+                             "%s is not installed: install vulkan-validationlayers, or run without "
+                             "validation",
+                             VALIDATION_LAYER);
+    VkResult result = create_instance_with(self, validation);
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
         return cyx_error_set(
             ret_error, CYX_ERR_UNAVAILABLE, NULL,
@@ -120,8 +128,10 @@ static enum cyx_status create_instance(struct cyx_device *self, bool validation,
     if (result != VK_SUCCESS)
         return cyx_vk_failed(result, "start Vulkan", ret_error);
     enum cyx_status status = cyx_vk_api_load_instance(&self->vk, self->instance, ret_error);
-    if (status == CYX_OK && validation && self->vk.CreateDebugUtilsMessengerEXT)
+    if (status == CYX_OK && validation && self->vk.CreateDebugUtilsMessengerEXT) {
+        VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info(self);
         self->vk.CreateDebugUtilsMessengerEXT(self->instance, &messenger, NULL, &self->messenger);
+    }
     return status;
 }
 
