@@ -63,16 +63,16 @@ async function everyPage<T>(
   onPage: (items: T[]) => void,
   signal?: AbortSignal,
 ): Promise<void> {
-  let after: number | null = null;
+  let cursor: string | null = null;
   do {
     const page: { [key: string]: unknown } = await request(
       'GET',
-      path + query({ after }),
+      path + query({ cursor }),
       withSignal(signal),
     );
     onPage((page[key] ?? []) as T[]);
-    after = (page.next_cursor ?? null) as number | null;
-  } while (after !== null);
+    cursor = (page.next_cursor ?? null) as string | null;
+  } while (cursor !== null);
 }
 export const eachMetric = (id: string, onPage: (points: MetricPoint[]) => void, signal?: AbortSignal) =>
   everyPage<MetricPoint>(`/jobs/${encodeURIComponent(id)}/metrics`, 'points', onPage, signal);
