@@ -11,7 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-import yaml
+try:
+    import yaml
+except ImportError:
+    sys.exit("embed_openapi: Python's yaml is missing: apt-get install python3-yaml")
 
 
 def moved(node, base):
