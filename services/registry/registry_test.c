@@ -111,7 +111,7 @@ static void test_registry__judges_by_what_is_known(void **state)
     (void)state;
     static const struct {
         enum cyx_registry_status status;
-        int64_t stored, heard, listening;
+        int stored, heard, listening;
         enum cyx_registry_verdict verdict;
     } cases[] = {
         {CYX_NODE_ONLINE, 0, 0, 60000, CYX_VERDICT_KEEP},

@@ -1,5 +1,6 @@
 #include "store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,8 +168,7 @@ enum cyx_status cyx_registry_store_beat(struct cyx_registry_store *self, const c
 /* "node:<id>" */
 static void cache_key(const char *node_id, char ret_key[64])
 {
-    memcpy(ret_key, "node:", 5);
-    copy(ret_key + 5, 59, node_id);
+    snprintf(ret_key, 64, "node:%s", node_id);
 }
 
 void cyx_registry_store_cache_load(struct cyx_registry_store *self, const char *node_id,
@@ -279,7 +279,7 @@ enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
     if (status == CYX_OK && !nodes)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the list");
     size_t count = 0;
-    for (; status == CYX_OK && count < cyx_db_rows(rows); count++)
+    for (; nodes && status == CYX_OK && count < cyx_db_rows(rows); count++)
         status = read_node(rows, count, &nodes[count], err);
     cyx_db_result_free(rows);
     cyx_db_give(conn);
@@ -311,7 +311,7 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
         status == CYX_OK ? calloc(count + 1, sizeof(*sights)) : NULL;
     if (status == CYX_OK && !sights)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
-    for (size_t i = 0; status == CYX_OK && i < count; i++) {
+    for (size_t i = 0; sights && i < count; i++) {
         copy(sights[i].id, sizeof(sights[i].id), cyx_db_text(rows, i, 0));
         copy(sights[i].boot_id, sizeof(sights[i].boot_id), cyx_db_text(rows, i, 1));
         (void)cyx_registry_status_parse(cyx_db_text(rows, i, 2), &sights[i].status);

@@ -26,7 +26,7 @@
 enum { HEARTBEAT_MS = 800, LEASE_MS = HEARTBEAT_MS * CYX_HEARTBEATS_MISSED };
 #define KEY "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 static const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=800", "CYXWIZ_ENROL_TOKEN=let me in",
-                                          "CYXWIZ_GRANT_KEY=" KEY, "CYXWIZ_DRAIN_MS=2000", NULL};
+                                          ("CYXWIZ_GRANT_KEY=" KEY), "CYXWIZ_DRAIN_MS=2000", NULL};
 static const char *const account = "01935b1e-0000-7000-8000-0000000acc01";
 static const char *const stranger = "01935b1e-0000-7000-8000-0000000acc02";
 static const char *const sha = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -364,7 +364,9 @@ static void *submit_once(void *ctx)
 {
     const char *key = ctx;
     struct cyx_buf reply = {0};
-    char *text = json_dumps(submit_json(spec("once"), key), JSON_COMPACT);
+    json_t *body = submit_json(spec("once"), key);
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
     enum cyx_status status = cyx_bus_request(bus, CYX_SVC_SCHEDULER_SUBMIT, NULL, text,
                                              strlen(text), WAIT_MS, &reply, NULL);
     free(text);

@@ -52,7 +52,7 @@ enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self,
     struct cyx_sched_node *nodes = status == CYX_OK ? calloc(count + 1, sizeof(*nodes)) : NULL;
     if (status == CYX_OK && !nodes)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
-    for (size_t i = 0; status == CYX_OK && i < count; i++)
+    for (size_t i = 0; nodes && i < count; i++)
         read_node(rows, i, &nodes[i]);
     cyx_db_result_free(rows);
     cyx_db_give(conn);
@@ -422,7 +422,7 @@ static enum cyx_status too_late(const struct claiming *claiming, const struct he
 static enum cyx_status accept_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
 {
     struct claiming *claiming = ctx;
-    struct held held;
+    struct held held = {0};
     struct cyx_sched_change change;
     claiming->moved = false;
     enum cyx_status status = look_up(conn, claiming, &held, err);
@@ -472,7 +472,7 @@ static enum cyx_status finish_body(void *ctx, struct cyx_db_conn *conn, struct c
 {
     struct claiming *claiming = ctx;
     const struct cyx_sched_report *report = claiming->report;
-    struct held held;
+    struct held held = {0};
     struct cyx_sched_change change;
     claiming->moved = false;
     enum cyx_status status = look_up(conn, claiming, &held, err);

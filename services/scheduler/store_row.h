@@ -12,7 +12,8 @@
     "j.failures, j.backend, j.memory_bytes, j.threads, j.budget, j.priority, j.attempt, j.token, " \
     "j.node_id, j.price_per_hour, j.cost, j.device_ms, j.parameters, j.flops_per_sample, "         \
     "j.training_bytes, "                                                                           \
-    "greatest(0, extract(epoch from greatest(j.not_before, clock_timestamp()) - clock_timestamp()) * 1000)::bigint, " \
+    "greatest(0, extract(epoch from greatest(j.not_before, clock_timestamp()) - "                  \
+    "clock_timestamp()) * 1000)::bigint, "                                                         \
     "j.created_at, j.assigned_at, j.started_at, j.ended_at, a.progress, j.result, j.error, "       \
     "j.model_sha256, j.model_bytes, j.checkpoint_sha256, j.checkpoint_bytes, j.checkpoint_step"
 #define CYX_SCHED_JOB_FROM                                                                         \
