@@ -150,9 +150,9 @@ static void detach_stream(struct cyx_exchange *self)
 {
     struct cyx_conn *conn = self->conn;
     struct cyx_http_server *server = self->server;
+    cyx_watch_forget(server->watch, conn);
     if (!conn->stream)
         return;
-    cyx_watch_forget(server->watch, conn);
     pthread_mutex_lock(&server->conns_lock);
     conn->stream = NULL;
     pthread_mutex_unlock(&server->conns_lock);
@@ -253,6 +253,7 @@ static enum MHD_Result dispatch(struct cyx_exchange *self)
     int reading = CYX_PHASE_READING;
     if (!atomic_compare_exchange_strong(&self->conn->phase, &reading, CYX_PHASE_BUSY))
         return MHD_NO; /* the watcher was quicker */
+    cyx_watch_forget(self->server->watch, self->conn);
     self->request.body = self->match.route->sink ? NULL : self->input.data ? self->input.data : "";
     self->request.body_length = self->match.route->sink ? 0 : self->input.length;
     if (self->match.route->flags & CYX_ROUTE_INLINE) {
@@ -328,6 +329,7 @@ static enum MHD_Result on_begun(struct cyx_exchange *self)
     if (!self->refused) {
         self->step = CYX_STEP_BODY;
         start_body_deadline(self);
+        cyx_watch_hangup(self->server->watch, self->conn);
         return MHD_YES;
     }
     if (self->has_body)

@@ -158,6 +158,8 @@ struct cyx_conn {
     _Atomic int64_t deadline_ns;
     _Atomic uint64_t bytes_seen; /* of the socket, when the last request ended */
     bool linger;                 /* close gently: a refused body may be in flight */
+    bool watched;                /* by cyx_watch_hangup(): an upload or a stream */
+    bool hung_up;                /* the client has sent its FIN; guarded by conns_lock */
     struct cyx_exchange *exchange;
     struct cyx_http_stream *stream; /* while one is being sent; guarded by conns_lock */
     char peer[64];
@@ -215,7 +217,11 @@ enum cyx_status cyx_watch_create(struct cyx_http_server *server, struct cyx_watc
                                  struct cyx_error *ret_error);
 /* Takes over a duplicate of a socket, reads what still comes and closes it after a moment. */
 void cyx_watch_linger(struct cyx_watch *self, int fd);
-/* Tells when the client hangs up while its connection is suspended by a stream. */
+/*
+ * Looks out for the client hanging up, which MHD does not see by itself while a stream has its connection
+ * suspended, and which it misses when the FIN comes together with the last bytes of an unfinished upload (its
+ * edge-triggered epoll takes a short read for the end of what there is).
+ */
 void cyx_watch_hangup(struct cyx_watch *self, struct cyx_conn *conn);
 void cyx_watch_forget(struct cyx_watch *self, struct cyx_conn *conn);
 void cyx_watch_destroy(struct cyx_watch *self);

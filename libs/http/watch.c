@@ -94,6 +94,9 @@ static void scan(struct cyx_watch *self, int64_t now_ns)
     for (struct cyx_conn *conn = server->conns; conn; conn = conn->next) {
         if (conn->stream)
             cyx_stream_heartbeat(conn->stream, now_ns);
+        /* Wakes MHD to read on to the end. The client's FIN is here: nothing more can come, nothing is lost. */
+        if (conn->hung_up && atomic_load(&conn->phase) == CYX_PHASE_READING)
+            shutdown(conn->fd, SHUT_RD);
         int64_t deadline_ns = atomic_load(&conn->deadline_ns);
         if (deadline_ns && now_ns >= deadline_ns)
             expire(conn, now_ns);
@@ -101,23 +104,26 @@ static void scan(struct cyx_watch *self, int64_t now_ns)
     pthread_mutex_unlock(&server->conns_lock);
 }
 
-/* ---- hang-ups of suspended streams
+/* ---- hang-ups
  * --------------------------------------------------------------- */
 
 void cyx_watch_hangup(struct cyx_watch *self, struct cyx_conn *conn)
 {
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = conn};
-    epoll_ctl(self->epoll, EPOLL_CTL_ADD, conn->fd, &event);
+    conn->watched = epoll_ctl(self->epoll, EPOLL_CTL_ADD, conn->fd, &event) == 0;
 }
 
 void cyx_watch_forget(struct cyx_watch *self, struct cyx_conn *conn)
 {
-    epoll_ctl(self->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
+    if (conn->watched)
+        epoll_ctl(self->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
+    conn->watched = false;
 }
 
 static void hung_up(struct cyx_watch *self, struct cyx_conn *conn)
 {
     pthread_mutex_lock(&self->server->conns_lock);
+    conn->hung_up = true; /* scan() does the rest for an upload */
     struct cyx_http_stream *stream = conn->stream ? cyx_http_stream_ref(conn->stream) : NULL;
     pthread_mutex_unlock(&self->server->conns_lock);
     if (stream)
