@@ -15,6 +15,13 @@
     "revision, enrolled_at, last_heartbeat_at, running_jobs, cpu_percent, memory_used_bytes, "     \
     "images_per_second"
 
+/*
+ * Revisions rise with each event of a node, and never fall behind the clock: consumers pass over what is older than
+ * they know, and must not do so for ever when this schema was lost and made anew.
+ */
+#define NOW_MS "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+#define NEXT_REVISION "greatest(node.revision + 1, " NOW_MS ")"
+
 static void copy(char *target, size_t size, const char *text)
 {
     size_t length = strnlen(text, size - 1);
@@ -91,12 +98,13 @@ static enum cyx_status write_enrolment(struct cyx_db_conn *conn, struct enrolmen
     status = cyx_db_query_one(
         conn,
         "insert into node (id, boot_id, name, version, status, devices, host_memory_bytes, cpus, "
-        "price_per_hour) values ($1, $2, $3, $4, 'online', $5::jsonb, $6, $7, $8) "
+        "price_per_hour, revision) "
+        "values ($1, $2, $3, $4, 'online', $5::jsonb, $6, $7, $8, " NOW_MS ") "
         "on conflict (id) do update set boot_id = excluded.boot_id, name = excluded.name, "
         "version = excluded.version, status = 'online', devices = excluded.devices, "
         "host_memory_bytes = excluded.host_memory_bytes, cpus = excluded.cpus, "
         "price_per_hour = excluded.price_per_hour, last_heartbeat_at = now(), "
-        "revision = node.revision + (case when $9::boolean then 1 else 0 end) "
+        "revision = case when $9::boolean then " NEXT_REVISION " else node.revision end "
         "returning " NODE_COLUMNS,
         &rows, err, CYX_DB_TEXT(node->id), CYX_DB_TEXT(node->boot_id), CYX_DB_TEXT(node->name),
         CYX_DB_TEXT(node->version), CYX_DB_TEXT(devices.data), CYX_DB_INT(node->host_memory_bytes),
@@ -209,7 +217,7 @@ static enum cyx_status judge_body(void *ctx, struct cyx_db_conn *conn, struct cy
     enum cyx_status status = cyx_db_query(
         conn,
         "update node set status = case when $3::boolean then 'online' else 'offline' end, "
-        "revision = revision + 1, "
+        "revision = " NEXT_REVISION ", "
         "last_heartbeat_at = case when $3::boolean then now() else last_heartbeat_at end "
         "where id = $1 and boot_id = $2 and (status = 'offline') = $3::boolean "
         "returning " NODE_COLUMNS,

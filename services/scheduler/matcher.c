@@ -23,6 +23,8 @@ struct cyx_sched_matcher {
     bool woken, stop;
     bool started; /* main's thread alone reads and writes it */
     bool failing; /* the last pass failed: it is logged once, not every second */
+    int64_t
+        able_since_ns; /* since when database and bus have been there without a gap that we saw */
 };
 
 void cyx_sched_tell(struct cyx_sched_app *app, const char *node_id, const char *what,
@@ -65,6 +67,17 @@ static enum cyx_status count_jobs(struct cyx_sched_app *app, struct cyx_error *e
     return status;
 }
 
+/*
+ * A lease that ran out while we could not hear its renewals proves nothing: leases end by time only once we have
+ * been able to hear for as long as one lasts. Nodes that the registry gave up are taken at its word.
+ */
+static bool may_end_leases(struct cyx_sched_matcher *self, int64_t now_ns)
+{
+    if (self->failing || !cyx_bus_connected(self->app->bus))
+        self->able_since_ns = now_ns;
+    return now_ns - self->able_since_ns >= self->app->store.policy.lease_ms * 1000000;
+}
+
 /* Takes back, assigns, tells standing offers again; gives how long to sleep when nobody wakes us. */
 static int64_t look(struct cyx_sched_matcher *self, bool polled)
 {
@@ -72,7 +85,8 @@ static int64_t look(struct cyx_sched_matcher *self, bool polled)
     struct cyx_error err = {0};
     size_t freed = 0, assigned = 0, standing = 0;
     int64_t start_ns = cyx_clock_monotonic_ns();
-    enum cyx_status status = cyx_sched_store_reap(&app->store, &freed, &err);
+    enum cyx_status status =
+        cyx_sched_store_reap(&app->store, may_end_leases(self, start_ns), &freed, &err);
     if (status == CYX_OK)
         status = cyx_sched_store_match(&app->store, offer, app, &assigned, &err);
     if (status == CYX_OK)
@@ -93,6 +107,7 @@ static void *run(void *ctx)
 {
     struct cyx_sched_matcher *self = ctx;
     bool polled = true;
+    self->able_since_ns = cyx_clock_monotonic_ns();
     pthread_mutex_lock(&self->lock);
     while (!self->stop) {
         self->woken = false;

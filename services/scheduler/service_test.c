@@ -24,6 +24,7 @@
 #include "store/db.h"
 
 enum { HEARTBEAT_MS = 800, LEASE_MS = HEARTBEAT_MS * CYX_HEARTBEATS_MISSED };
+#define LAST_REVISION INT64_C(9000000000000000)
 #define KEY "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 static const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=800", "CYXWIZ_ENROL_TOKEN=let me in",
                                           ("CYXWIZ_GRANT_KEY=" KEY), "CYXWIZ_DRAIN_MS=2000", NULL};
@@ -127,10 +128,12 @@ static void retire(struct worker *worker)
     char boot_id[CYX_ID_BYTES];
     cyx_id_new(boot_id);
     const char *id = worker_id(worker);
-    publish(CYX_EVT_NODE_OFFLINE, json_pack("{s:s, s:s, s:i, s:s}", "node_id", id, "boot_id",
-                                            boot_id, "revision", 1000000, "reason", "retired"));
+    publish(CYX_EVT_NODE_OFFLINE,
+            json_pack("{s:s, s:s, s:I, s:s}", "node_id", id, "boot_id", boot_id, "revision",
+                      (json_int_t)LAST_REVISION, "reason", "retired"));
     const int64_t until_ns = cyx_clock_monotonic_ns() + WAIT_MS * INT64_C(1000000);
-    while (number("select count(*) from node n where n.id = $1 and (n.revision < 1000000 or exists "
+    while (number("select count(*) from node n where n.id = $1 and (n.revision < 9000000000000000 "
+                  "or exists "
                   "(select from assignment a where a.node_id = n.id and a.ended_at is null))",
                   id) > 0) {
         assert_true(cyx_clock_monotonic_ns() < until_ns);
@@ -774,6 +777,12 @@ static void test_scheduler__replicas_never_assign_twice(void **state)
     free(ids);
 }
 
+/* A progress that is taken: the scheduler is back, and the token still holds. */
+static void wait_renewed(struct worker *worker, const struct claim *claim)
+{
+    json_decref(ask(bus, CYX_SVC_SCHEDULER_PROGRESS, progress_json(worker, claim, 10), CYX_OK));
+}
+
 static void test_scheduler__outlives_its_servers(void **state)
 {
     (void)state;
@@ -786,7 +795,11 @@ static void test_scheduler__outlives_its_servers(void **state)
     ask_error(bus, CYX_SVC_SCHEDULER_GET, target(id), CYX_ERR_UNAVAILABLE, &err);
     assert_null(strstr(err.message, "database:")); /* nothing of where and how it is kept */
     assert_null(strstr(err.message, "host"));
+    /* Away for longer than a lease: nobody could renew, so nobody has lost anything. */
+    nanosleep(&(struct timespec){.tv_sec = LEASE_MS / 1000 + 1}, NULL);
     servers_command("start", "postgres");
+    wait_renewed(worker, &claim);
+    expect_state(id, "running");
     finish(worker, &claim, "completed", NULL);
     expect_state(id, "completed");
 

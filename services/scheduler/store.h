@@ -145,8 +145,11 @@ enum cyx_status cyx_sched_store_standing(struct cyx_sched_store *self, int64_t o
                                          cyx_sched_offered offered, void *ctx, size_t *ret_count,
                                          struct cyx_error *err);
 
-/* One pass of taking back what is lost: offers and leases that ran out, nodes gone or started anew. */
-enum cyx_status cyx_sched_store_reap(struct cyx_sched_store *self, size_t *ret_freed,
+/*
+ * One pass of taking back what is lost: nodes gone or started anew, and, with `by_time`, offers and leases that
+ * ran out. Without it for a scheduler that has not been able to hear renewals for as long as a lease.
+ */
+enum cyx_status cyx_sched_store_reap(struct cyx_sched_store *self, bool by_time, size_t *ret_freed,
                                      struct cyx_error *err);
 
 /* Which assignment a worker speaks of. `boot_id` is given by accept alone, NULL otherwise. */

@@ -259,7 +259,8 @@ enum cyx_status cyx_sched_store_match(struct cyx_sched_store *self, cyx_sched_of
     "coalesce(not n.online, false), coalesce(n.boot_id <> a.boot_id, false), "                     \
     "coalesce(n.offers_missed, 0) "                                                                \
     "from assignment a left join node n on n.id = a.node_id where a.ended_at is null and "         \
-    "(a.lease_until < clock_timestamp() or not n.online or n.boot_id <> a.boot_id) "
+    "(($1::boolean and a.lease_until < clock_timestamp()) or not n.online or "                     \
+    "n.boot_id <> a.boot_id) "
 
 static enum cyx_sched_event lost_by(const struct cyx_db_result *rows, size_t row)
 {
@@ -286,7 +287,7 @@ static enum cyx_status rest_node(struct cyx_db_conn *conn, const struct cyx_sche
 struct reaping {
     struct cyx_sched_store *self;
     char job_id[CYX_ID_BYTES];
-    bool freed;
+    bool by_time, freed;
 };
 
 static enum cyx_status reap_locked(struct reaping *reaping, struct cyx_db_conn *conn,
@@ -300,7 +301,8 @@ static enum cyx_status reap_locked(struct reaping *reaping, struct cyx_db_conn *
     if (status == CYX_ERR_NOT_FOUND)
         return CYX_OK; /* somebody is at it */
     if (status == CYX_OK)
-        status = cyx_db_query(conn, LOST_SQL "and a.job_id = $1", &rows, err, CYX_DB_TEXT(job.id));
+        status = cyx_db_query(conn, LOST_SQL "and a.job_id = $2", &rows, err,
+                              CYX_DB_BOOL(reaping->by_time), CYX_DB_TEXT(job.id));
     if (status != CYX_OK || cyx_db_rows(rows) == 0)
         return status; /* renewed, or ended, in the meantime */
     enum cyx_sched_event event = lost_by(rows, 0);
@@ -323,16 +325,17 @@ static enum cyx_status reap_body(void *ctx, struct cyx_db_conn *conn, struct cyx
 }
 
 /* Ids of jobs whose assignment is lost; at most BATCH. */
-static enum cyx_status read_lost(struct cyx_sched_store *self, char (*ret_ids)[CYX_ID_BYTES],
-                                 size_t *ret_count, struct cyx_error *err)
+static enum cyx_status read_lost(struct cyx_sched_store *self, bool by_time,
+                                 char (*ret_ids)[CYX_ID_BYTES], size_t *ret_count,
+                                 struct cyx_error *err)
 {
     struct cyx_db_conn *conn = NULL;
     struct cyx_db_result *rows = NULL;
     enum cyx_status status = cyx_db_take(self->db, &conn, err);
     if (status != CYX_OK)
         return status;
-    status = cyx_db_query(conn, LOST_SQL "order by a.lease_until limit $1", &rows, err,
-                          CYX_DB_INT(BATCH));
+    status = cyx_db_query(conn, LOST_SQL "order by a.lease_until limit $2", &rows, err,
+                          CYX_DB_BOOL(by_time), CYX_DB_INT(BATCH));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < count; i++)
         copy_id(ret_ids[i], cyx_db_text(rows, i, 0));
@@ -342,14 +345,14 @@ static enum cyx_status read_lost(struct cyx_sched_store *self, char (*ret_ids)[C
     return status;
 }
 
-enum cyx_status cyx_sched_store_reap(struct cyx_sched_store *self, size_t *ret_freed,
+enum cyx_status cyx_sched_store_reap(struct cyx_sched_store *self, bool by_time, size_t *ret_freed,
                                      struct cyx_error *err)
 {
     char ids[BATCH][CYX_ID_BYTES];
     size_t count = 0, freed = 0;
-    enum cyx_status status = read_lost(self, ids, &count, err);
+    enum cyx_status status = read_lost(self, by_time, ids, &count, err);
     for (size_t i = 0; status == CYX_OK && i < count; i++) {
-        struct reaping reaping = {.self = self};
+        struct reaping reaping = {.self = self, .by_time = by_time};
         copy_id(reaping.job_id, ids[i]);
         status = cyx_db_transaction(self->db, reap_body, &reaping, err);
         freed += status == CYX_OK && reaping.freed;
