@@ -126,7 +126,7 @@ void cyx_blob_store_destroy(struct cyx_blob_store *self)
     free(self);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* A linked file counts only while it has the size and time that it had when it was hashed. */
 static bool link_holds(struct cyx_blob_store *self, const char *sha256, const struct stat *now)
@@ -208,7 +208,7 @@ enum cyx_status cyx_blob_open(struct cyx_blob_store *self, const char *sha256, i
     return CYX_OK;
 }
 
-/* ---- links -------------------------------------------------------------------------------------------- */
+/* ---- links ---- */
 
 static enum cyx_status write_record(struct cyx_blob_store *self, const char *sha256,
                                     const struct stat *file, struct cyx_error *ret_error)
@@ -282,7 +282,7 @@ enum cyx_status cyx_blob_link(struct cyx_blob_store *self, const char *path,
     return CYX_OK;
 }
 
-/* ---- care --------------------------------------------------------------------------------------------- */
+/* ---- care ---- */
 
 enum cyx_status cyx_blob_remove(struct cyx_blob_store *self, const char *sha256,
                                 struct cyx_error *ret_error)

@@ -47,7 +47,7 @@ enum cyx_status cyx_blob_offset(struct cyx_blob_store *self, const char *sha256,
     return CYX_OK;
 }
 
-/* ---- begin ------------------------------------------------------------------------------------------- */
+/* ---- begin ---- */
 
 /* Opens and locks the partial file; another writer may have renamed or removed it in between. */
 static enum cyx_status open_locked(struct cyx_blob_writer *self, struct cyx_error *ret_error)
@@ -177,7 +177,7 @@ enum cyx_status cyx_blob_begin(struct cyx_blob_store *self, const char *sha256, 
     return begin_named(self, sha256, "", offset, total_bytes, ret_writer, ret_error);
 }
 
-/* ---- append, commit ------------------------------------------------------------------------------------ */
+/* ---- append, commit ---- */
 
 uint64_t cyx_blob_written(const struct cyx_blob_writer *self)
 {
@@ -276,7 +276,7 @@ void cyx_blob_writer_destroy(struct cyx_blob_writer *self)
     free(self);
 }
 
-/* ---- whole objects --------------------------------------------------------------------------------------- */
+/* ---- whole objects ---- */
 
 /* Under a name of its own, so that it does not disturb an upload of the same object. */
 static enum cyx_status begin_one_shot(struct cyx_blob_store *self, const char *sha256,
@@ -297,9 +297,9 @@ enum cyx_status cyx_blob_put_bytes(struct cyx_blob_store *self, const void *byte
     if (cyx_sha256_bytes(bytes, length, hex) != CYX_OK)
         return cyx_error_set(ret_error, CYX_ERR_INTERNAL, NULL, "cannot hash the artifact");
     enum cyx_status status = begin_one_shot(self, hex, length, &writer, ret_error);
-    if (status == CYX_OK)
+    if (status == CYX_OK && writer)
         status = cyx_blob_append(writer, bytes, length, ret_error);
-    if (status == CYX_OK)
+    if (status == CYX_OK && writer)
         status = cyx_blob_commit(writer, NULL, ret_error);
     cyx_blob_writer_destroy(writer);
     if (status == CYX_OK)
@@ -340,9 +340,9 @@ enum cyx_status cyx_blob_put_file(struct cyx_blob_store *self, const char *path,
     enum cyx_status status = cyx_sha256_file(path, hex, &size, ret_error);
     if (status == CYX_OK)
         status = begin_one_shot(self, hex, size, &writer, ret_error);
-    if (status == CYX_OK)
+    if (status == CYX_OK && writer)
         status = copy_file(writer, path, ret_error);
-    if (status == CYX_OK)
+    if (status == CYX_OK && writer)
         status = cyx_blob_commit(writer, &size, ret_error);
     cyx_blob_writer_destroy(writer);
     if (status != CYX_OK)

@@ -97,7 +97,7 @@ int cyx_client_stall_ms(const struct cyx_http_client *self)
     return self->options.stall_timeout_ms > 0 ? self->options.stall_timeout_ms : DEFAULT_STALL_MS;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------- */
+/* ---- results ---- */
 
 void cyx_http_result_finish(struct cyx_http_result *self)
 {
@@ -186,7 +186,7 @@ enum cyx_status cyx_http_result_check(const struct cyx_http_result *self,
     return status;
 }
 
-/* ---- one attempt ------------------------------------------------------------------------------------------ */
+/* ---- one attempt ---- */
 
 static size_t on_header(char *line, size_t size, size_t count, void *user)
 {
@@ -278,7 +278,7 @@ static int on_transfer(void *user, curl_off_t down_total, curl_off_t down, curl_
     const volatile sig_atomic_t *cancel = self->client->options.cancel;
     uint64_t moved = (uint64_t)down + (uint64_t)up;
     int64_t now_ns = cyx_clock_monotonic_ns();
-    if (cancel && *cancel) {
+    if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED)) {
         self->stopped = cyx_error_set(self->error, CYX_ERR_CANCELLED, NULL, "cancelled");
         return 1;
     }
@@ -490,7 +490,7 @@ enum cyx_status cyx_attempt_pause(struct cyx_attempt *self, int n)
     const volatile sig_atomic_t *cancel = self->client->options.cancel;
     for (int64_t until_ns = cyx_clock_monotonic_ns() + wait_ms * 1000000;;) {
         int64_t left_ms = (until_ns - cyx_clock_monotonic_ns()) / 1000000;
-        if (cancel && *cancel)
+        if (cancel && __atomic_load_n(cancel, __ATOMIC_RELAXED))
             return cyx_error_set(self->error, CYX_ERR_CANCELLED, NULL, "cancelled");
         if (left_ms <= 0)
             return CYX_OK;
@@ -498,7 +498,7 @@ enum cyx_status cyx_attempt_pause(struct cyx_attempt *self, int n)
     }
 }
 
-/* ---- calls -------------------------------------------------------------------------------------------------- */
+/* ---- calls ---- */
 
 static bool may_repeat(const struct cyx_http_call *call)
 {

@@ -12,15 +12,17 @@
  *
  * Ownership: the client owns its connections; a result is the caller's, zero-initialised before the
  * first call, emptied by cyx_http_result_finish(); a result may be reused. Thread rule: one thread
- * at a time for a client; as many clients as you like. `cancel` may be set from any thread or
- * signal handler.
+ * at a time for a client; as many clients as you like. `cancel` ends
+ * whatever runs.
  *
  *     struct cyx_http_client *http;
- *     cyx_http_client_create(&(struct cyx_http_client_options){.base_url = url, .bearer = token},
- * &http, &err); CYX_CLEANUP_HTTP_RESULT struct cyx_http_result result = {0}; struct cyx_http_call
- * call = {.method = "GET", .url = "/api/v1/jobs"}; if (cyx_http_client_call(http, &call, &result,
- * &err) != CYX_OK || cyx_http_result_check(&result, &err) != CYX_OK) fprintf(stderr, "%s\n",
- * err.message);
+ *     struct cyx_http_client_options options = {.base_url = url, .bearer = token};
+ *     cyx_http_client_create(&options, &http, &err);
+ *     CYX_CLEANUP_HTTP_RESULT struct cyx_http_result result = {0};
+ *     struct cyx_http_call call = {.method = "GET", .url = "/api/v1/jobs"};
+ *     if (cyx_http_client_call(http, &call, &result, &err) != CYX_OK ||
+ *         cyx_http_result_check(&result, &err) != CYX_OK)
+ *         fprintf(stderr, "%s\n", err.message);
  */
 #ifndef CYX_HTTP_CLIENT_H
 #define CYX_HTTP_CLIENT_H
@@ -46,7 +48,9 @@ struct cyx_http_client_options {
     int stall_timeout_ms;    /* transfers and streams: longest silence; 0: 60 s */
     int max_attempts;        /* 0: 4 */
     size_t max_body_bytes;   /* of answers kept in memory; 0: 16 MiB */
-    const volatile sig_atomic_t *cancel; /* not 0: calls end with CYX_ERR_CANCELLED; may be NULL */
+    /* Not 0: calls end with CYX_ERR_CANCELLED. Set by a signal handler, or by __atomic_store_n()
+     * elsewhere. May be NULL. */
+    const volatile sig_atomic_t *cancel;
 };
 
 enum cyx_status cyx_http_client_create(const struct cyx_http_client_options *options,

@@ -1,5 +1,6 @@
 /*
- * Private to libs/http: one exchange over curl, without tries again; used by client.c and transfer.c.
+ * Private to libs/http: one exchange over curl, without tries again; used by client.c and
+ * transfer.c.
  */
 #ifndef CYX_HTTP_CLIENT_PRIVATE_H
 #define CYX_HTTP_CLIENT_PRIVATE_H
@@ -38,12 +39,12 @@ struct cyx_attempt {
 };
 
 /*
- * Runs it. CYX_OK with result->status set when an answer came whole. `*ret_again` tells whether the failure
- * or the status (429, 502, 503, 504) may go away by itself.
+ * Runs it. CYX_OK with result->status set when an answer came whole. `*ret_again` tells whether the
+ * failure or the status (429, 502, 503, 504) may go away by itself.
  */
 enum cyx_status cyx_attempt_run(struct cyx_attempt *attempt, bool *ret_again);
 
-/* Waits before try `n` (from 1), as Retry-After says or longer each time. CYX_ERR_CANCELLED when cancelled. */
+/* Waits before try `n` (from 1), as Retry-After says or longer each time; CYX_ERR_CANCELLED. */
 enum cyx_status cyx_attempt_pause(struct cyx_attempt *attempt, int n);
 
 int cyx_client_max_attempts(const struct cyx_http_client *self);

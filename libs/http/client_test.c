@@ -386,7 +386,7 @@ static void *cancel_soon(void *arg)
 {
     (void)arg;
     gate_await_entered(1);
-    cancelled = 1;
+    __atomic_store_n(&cancelled, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 

@@ -314,9 +314,9 @@ static enum MHD_Result on_body(struct cyx_exchange *self, const char *data, size
     if (self->input.failed)
         return MHD_NO;
     /*
-     * The connection is set aside when, and only when, something is left over: MHD forgets what is left when it
-     * is not, and calls again at once, in spite of it, when a chunk was taken whole. The upload
-     * holds its place already, so it is never turned away.
+     * The connection is set aside when, and only when, something is left over: MHD forgets what is
+     * left when it is not, and calls again at once, in spite of it, when a chunk was taken whole.
+     * The upload holds its place already, so it is never turned away.
      */
     if (*size)
         hand_over(self, CYX_STEP_CHUNK, true);

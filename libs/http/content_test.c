@@ -305,7 +305,7 @@ static void test_server__sinks_take_more_than_memory_would(void **state)
     free(bytes);
 }
 
-/* Around the size of the buffer that is handed to the sink, in pieces that end at its edge or beside it. */
+/* Around the size of the buffer that is handed to the sink, in pieces that end beside it. */
 static void test_server__sinks_take_every_length(void **state)
 {
     struct fixture *f = *state;

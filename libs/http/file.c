@@ -237,7 +237,7 @@ enum cyx_status cyx_http_respond_file(struct cyx_http_response *self,
 {
     static const struct cyx_http_file defaults = {0};
     const struct cyx_http_file *file = options ? options : &defaults;
-    struct stat found;
+    struct stat found = {0};
     int fd = -1;
     enum cyx_status status = open_regular(path, &fd, &found, &self->error);
     if (status != CYX_OK)

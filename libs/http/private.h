@@ -218,9 +218,9 @@ enum cyx_status cyx_watch_create(struct cyx_http_server *server, struct cyx_watc
 /* Takes over a duplicate of a socket, reads what still comes and closes it after a moment. */
 void cyx_watch_linger(struct cyx_watch *self, int fd);
 /*
- * Looks out for the client hanging up, which MHD does not see by itself while a stream has its connection
- * suspended, and which it misses when the FIN comes together with the last bytes of an unfinished upload (its
- * edge-triggered epoll takes a short read for the end of what there is).
+ * Looks out for the client hanging up, which MHD does not see by itself while a stream has its
+ * connection suspended, and which it misses when the FIN comes together with the last bytes of an
+ * unfinished upload (its edge-triggered epoll takes a short read for the end of what there is).
  */
 void cyx_watch_hangup(struct cyx_watch *self, struct cyx_conn *conn);
 void cyx_watch_forget(struct cyx_watch *self, struct cyx_conn *conn);

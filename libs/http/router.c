@@ -125,7 +125,7 @@ enum cyx_status cyx_router_add(struct cyx_router *self, const struct cyx_http_ro
     enum cyx_status status = self->root && made
                                  ? walk_pattern(self, route, &node, ret_error)
                                  : cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory");
-    if (status != CYX_OK) {
+    if (status != CYX_OK || !node || !made) {
         free(made);
         return status;
     }

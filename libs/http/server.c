@@ -105,11 +105,15 @@ static enum cyx_status open_socket(struct cyx_http_server *self, int *ret_fd, bo
                              self->options.port, self->host);
     if (fd < 0)
         return cyx_error_errno(ret_error, "cannot listen on %s:%u", self->host, self->options.port);
-    struct sockaddr_storage bound;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound;
+    memset(&bound, 0, sizeof(bound));
     socklen_t length = sizeof(bound);
-    if (getsockname(fd, (struct sockaddr *)&bound, &length) == 0)
-        self->port = ntohs(v6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                              : ((struct sockaddr_in *)&bound)->sin_port);
+    if (getsockname(fd, &bound.any, &length) == 0)
+        self->port = ntohs(v6 ? bound.v6.sin6_port : bound.v4.sin_port);
     *ret_fd = fd;
     *ret_v6 = v6;
     return CYX_OK;

@@ -1,5 +1,6 @@
 /*
- * For the tests of libs/http: raw sockets to a server on the loopback, and its answers taken apart by hand.
+ * For the tests of libs/http: raw sockets to a server on the loopback, and its answers taken apart
+ * by hand.
  * Every wait has a limit of ten seconds and fails the test.
  */
 #ifndef CYX_HTTP_TESTING_H
@@ -41,8 +42,8 @@ void assert_problem(const struct answer *answer, int status, const char *name);
 void answer_finish(struct answer *answer);
 
 /*
- * Sends 50 MB behind `head` for as long as the server takes it, then reads the answer. `chunk_head` (or NULL)
- * stands before each 64 KiB. Gives back how many bytes the server took.
+ * Sends 50 MB behind `head` for as long as the server takes it, then reads the answer.
+ * `chunk_head` (or NULL) stands before each 64 KiB. Gives back how many bytes the server took.
  */
 size_t raw_push_fifty_megabytes(uint16_t port, const char *head, const char *chunk_head,
                                 struct answer *answer);

@@ -11,7 +11,7 @@
 
 enum { ETAG_BYTES = 256, READ_BYTES = 1 << 18 };
 
-/* ---- download ------------------------------------------------------------------------------------------- */
+/* ---- download ---- */
 
 struct download {
     const struct cyx_http_download *asked;
@@ -184,7 +184,7 @@ enum cyx_status cyx_http_client_download(struct cyx_http_client *self,
     }
 }
 
-/* ---- download to a file ------------------------------------------------------------------------------------ */
+/* ---- download to a file ---- */
 
 struct file_download {
     const struct cyx_http_download *asked;
@@ -312,7 +312,7 @@ cyx_http_client_download_file(struct cyx_http_client *self, const struct cyx_htt
     return status;
 }
 
-/* ---- upload ------------------------------------------------------------------------------------------------- */
+/* ---- upload ---- */
 
 struct upload {
     const struct cyx_http_upload *asked;

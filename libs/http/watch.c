@@ -94,7 +94,7 @@ static void scan(struct cyx_watch *self, int64_t now_ns)
     for (struct cyx_conn *conn = server->conns; conn; conn = conn->next) {
         if (conn->stream)
             cyx_stream_heartbeat(conn->stream, now_ns);
-        /* Wakes MHD to read on to the end. The client's FIN is here: nothing more can come, nothing is lost. */
+        /* Wakes MHD to read on to the end. The FIN is here: nothing can come, nothing is lost. */
         if (conn->hung_up && atomic_load(&conn->phase) == CYX_PHASE_READING)
             shutdown(conn->fd, SHUT_RD);
         int64_t deadline_ns = atomic_load(&conn->deadline_ns);

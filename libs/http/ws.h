@@ -18,8 +18,8 @@
  * whoever keeps a handle longer, or hands it to another thread, takes one. All functions here are
  * thread-safe.
  *
- *     static void on_message(void *user, struct cyx_ws *ws, bool text, const char *bytes, size_t
- * length)
+ *     static void on_message(void *user, struct cyx_ws *ws, bool text, const char *bytes,
+ *                            size_t length)
  *     {
  *         cyx_ws_send(ws, bytes, length, 0);
  *     }

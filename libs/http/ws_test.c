@@ -1,4 +1,4 @@
-/* WebSockets of a real server, spoken to by a client made by hand: every frame is put together here. */
+/* WebSockets of a real server, spoken to by a client made by hand, frame by frame. */
 #include "http/testing.h"
 
 #include <pthread.h>
