@@ -14,7 +14,9 @@
  * target over `max_target_bytes` (414), a body over its limit (413, at once where Content-Length
  * tells it), a request that did not arrive whole by its deadline (408), no such path (404), a
  * method that the path does not have (405 with Allow), a body of a type that the route does not
- * take (415). All of them are application/problem+json (RFC 9457).
+ * take (415). All of them are application/problem+json (RFC 9457). Only what libmicrohttpd cannot
+ * read at all (a broken request line or chunk, headers over four times the limit) is answered by
+ * itself: right status, short HTML body.
  *
  * Ownership: the server owns its threads and routes' copies; `ctx` pointers stay the caller's and
  * must outlive cyx_http_server_destroy(). Request and response live until the handler returns;
