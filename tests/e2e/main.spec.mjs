@@ -20,7 +20,12 @@ import {
 const trainingLimitMs = 240_000;
 const batchSize = 32;
 const trainImages = 60_000;
-const totalSteps = Math.ceil(trainImages / batchSize);
+const epochs = 8;
+const totalSteps = Math.ceil(trainImages / batchSize) * epochs;
+// Names of this run alone, so that the tests can run twice on one stack.
+const mark = Date.now().toString(36);
+const curveName = `e2e-curve-${mark}`;
+const cancelName = `e2e-cancel-${mark}`;
 
 function smallSpec(name) {
   return {
@@ -28,15 +33,15 @@ function smallSpec(name) {
     model: {
       layers: [
         { type: 'Flatten' },
-        { type: 'Linear', name: 'fc1', in_features: 784, out_features: 64 },
+        { type: 'Linear', name: 'fc1', in_features: 784, out_features: 128 },
         { type: 'ReLU' },
-        { type: 'Linear', name: 'fc2', in_features: 64, out_features: 10 },
+        { type: 'Linear', name: 'fc2', in_features: 128, out_features: 10 },
       ],
     },
     data: { dataset: 'fashion-mnist', batch_size: batchSize },
     loss: { type: 'CrossEntropyLoss' },
     optimizer: { type: 'AdamW', lr: 0.001 },
-    epochs: 1,
+    epochs,
     seed: 7,
     budget: '1 CYX',
   };
@@ -155,12 +160,12 @@ describe('the dashboard', () => {
   test('test_web__a_shape_error_stands_at_its_field', async () => {
     const { page } = main;
     const wrong = smallSpec('e2e-shape');
-    wrong.model.layers[3].in_features = 65;
+    wrong.model.layers[3].in_features = 129;
     const text = JSON.stringify(wrong, null, 2);
-    const line = text.split('\n').findIndex((each) => each.includes('"in_features": 65')) + 1;
+    const line = text.split('\n').findIndex((each) => each.includes('"in_features": 129')) + 1;
     await paste(page, text);
     const fault = page.locator('.fault');
-    await fault.getByText(/64/).first().waitFor();
+    await fault.getByText(/128/).first().waitFor();
     const note = await fault.innerText();
     assert.match(note, /\/model\/layers\/3/);
     const shown = Number(/Line (\d+)/.exec(note)?.[1]);
@@ -189,12 +194,12 @@ describe('the dashboard', () => {
     page.on('websocket', (socket) =>
       socket.on('framereceived', ({ payload }) => frames.push(String(payload))),
     );
-    await paste(page, JSON.stringify(smallSpec('e2e-curve'), null, 2));
+    await paste(page, JSON.stringify(smallSpec(curveName), null, 2));
     await page.getByText('Ready to train').waitFor();
     await page.getByRole('button', { name: 'Submit job' }).click();
     await page.waitForURL(/\/jobs\/[0-9a-f-]{36}$/);
     jobUrl = new URL(page.url()).pathname;
-    await page.getByRole('heading', { name: 'e2e-curve' }).waitFor();
+    await page.getByRole('heading', { name: curveName }).waitFor();
     const failed = page.locator('.banner.failed');
     await page.locator('.plot canvas').first().or(failed).first().waitFor({ timeout: trainingLimitMs });
     assert.equal(await failed.count(), 0, `the job failed: ${await failed.allInnerTexts()}`);
@@ -212,12 +217,22 @@ describe('the dashboard', () => {
   test('test_web__goes_on_without_gap_after_a_dropped_connection', async () => {
     const { page } = main;
     assert.ok(trains, 'needs the job that trains');
-    const before = await pointsShown(page);
+    const progress = async () => {
+      const cookie = storageState.cookies.map(({ name, value }) => `${name}=${value}`).join('; ');
+      const job = await (await fetch(`${login.url}/api/v1${jobUrl}`, { headers: { cookie } })).json();
+      return { state: job.state, step: job.progress?.step ?? 0 };
+    };
     relay.cut();
     await page.getByText('Reconnecting…').waitFor();
-    assert.ok((await pointsShown(page)) >= before, 'what was shown stays');
+    const shown = await pointsShown(page);
+    assert.ok(shown > 0, 'what was shown stays');
+    const { state, step } = await progress();
+    assert.equal(state, 'running', 'the job still runs, so that there is something to miss');
+    await until('the job to go on unseen', async () => (await progress()).step > step);
+    assert.equal(await pointsShown(page), shown, 'nothing arrives while the network is cut');
     relay.mend();
     await page.getByText('Reconnecting…').waitFor({ state: 'detached', timeout: 30_000 });
+    await until('the points that were missed', async () => (await pointsShown(page)) > shown);
   });
 
   test('test_web__waits_for_completed_with_every_state_and_no_gap', {
@@ -261,7 +276,7 @@ describe('the dashboard', () => {
     assert.equal(createHash('sha256').update(body).digest('hex'), promised);
     const headerLength = Number(body.readBigUInt64LE(0));
     const header = JSON.parse(body.subarray(8, 8 + headerLength).toString('utf8'));
-    assert.deepEqual(header['fc1.weight'].shape, [64, 784]);
+    assert.deepEqual(header['fc1.weight'].shape, [128, 784]);
   });
 
   test('test_web__charts_read_by_keyboard_zoom_and_change_scale', async () => {
@@ -291,7 +306,7 @@ describe('the dashboard', () => {
   test('test_web__a_job_can_be_cancelled_and_its_row_follows', async () => {
     const { page } = main;
     assert.ok(trains, 'needs a stack that trains');
-    const long = { ...smallSpec('e2e-cancel'), epochs: 500 };
+    const long = { ...smallSpec(cancelName), epochs: 500 };
     await page.goto('/submit');
     await page.getByRole('textbox', { name: 'Job spec, JSON' }).waitFor();
     await paste(page, JSON.stringify(long, null, 2));
@@ -300,7 +315,7 @@ describe('the dashboard', () => {
     await page.waitForURL(/\/jobs\/[0-9a-f-]{36}$/);
     await page.locator('.job-title .badge.running').waitFor({ timeout: 60_000 });
     await page.locator('.side').getByRole('link', { name: 'Jobs' }).click();
-    const row = page.locator('.jobs-table tr', { hasText: 'e2e-cancel' });
+    const row = page.locator('.jobs-table tr', { hasText: cancelName });
     await row.locator('.badge.running').waitFor();
     const part = () => row.locator('.meter').getAttribute('aria-valuenow');
     assert.ok((await part()) !== null);
@@ -309,7 +324,7 @@ describe('the dashboard', () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Cancel job' }).click();
     await page.locator('.job-title .badge.cancelled').waitFor({ timeout: 60_000 });
     await page.goto('/jobs');
-    await page.locator('.jobs-table tr', { hasText: 'e2e-cancel' }).locator('.badge.cancelled').waitFor();
+    await page.locator('.jobs-table tr', { hasText: cancelName }).locator('.badge.cancelled').waitFor();
   });
 
   test('test_web__a_job_of_nobody_and_a_page_of_nobody_are_told_kindly', async () => {

@@ -60,9 +60,10 @@ function scaled(value: number, base: number, units: string[]): string {
   return `${text} ${units[unit]}`;
 }
 
-/** 0.8 s, 42 s, 3 min 05 s, 2 h 07 min, 3 d 4 h. */
+/** 840 ms, 4.2 s, 42 s, 3 min 05 s, 2 h 07 min, 3 d 4 h. */
 export function formatDuration(ms: number | null | undefined): string {
   if (!isNumber(ms) || ms < 0) return dash;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
   const seconds = ms / 1000;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);

@@ -1,5 +1,6 @@
 // The curves of a run and what steers them. Loaded when a job is first opened, since it brings uPlot.
 import { logScale, smoothing, zoom } from '../../state/chart';
+import { isTerminal } from '../../state/jobs';
 import type { Run } from '../../state/run';
 import { t } from '../../strings/en';
 import { formatLoss, formatPercent, formatRate } from '../format';
@@ -59,14 +60,17 @@ function Controls() {
   );
 }
 
-export function Charts({ run, live }: { run: Run; live: boolean }) {
+interface ChartsProps {
+  run: Run;
+  live: boolean;
+}
+
+function Charts({ run, live }: ChartsProps) {
   void run.seriesVersion.value;
   if (run.series.length === 0) {
-    return (
-      <p class="chart-none muted">
-        {live || !run.telemetryReady.value ? t.job.charts.waiting : t.job.charts.none}
-      </p>
-    );
+    const job = run.job.state.value.data;
+    const none = job !== null && isTerminal(job.state) && run.telemetryReady.value;
+    return <p class="chart-none muted">{none ? t.job.charts.none : t.job.charts.waiting}</p>;
   }
   const common = { run, live };
   return (
@@ -113,7 +117,7 @@ export function Charts({ run, live }: { run: Run; live: boolean }) {
   );
 }
 
-export function ChartsCard({ run, live }: { run: Run; live: boolean }) {
+export function ChartsCard({ run, live }: ChartsProps) {
   return (
     <section class="card charts" aria-labelledby="charts">
       <header class="card-head">

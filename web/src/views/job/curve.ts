@@ -34,6 +34,7 @@ export interface CurveFrame {
 const axisWidth = 56;
 const axisHeight = 28;
 const mostEpochLines = 40;
+const mostMarks = 60;
 
 export class Curve {
   readonly #plot: uPlot;
@@ -103,9 +104,14 @@ export class Curve {
     return {
       stroke,
       width: line.width,
-      dash: [5, 4],
       spanGaps: true,
-      points: { show: true, size: 7, width: 2, stroke, fill: () => this.#colour('--surface') },
+      points: {
+        show: () => (this.#frame?.epochs ?? 0) <= mostMarks,
+        size: 7,
+        width: 2,
+        stroke,
+        fill: () => this.#colour('--surface'),
+      },
     };
   }
 

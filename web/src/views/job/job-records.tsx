@@ -20,7 +20,7 @@ export function EpochsCard({ run }: { run: Run }) {
         <h2 id="epochs">{t.job.epochs}</h2>
       </header>
       {/* biome-ignore lint/a11y: a table that scrolls must be reachable by keyboard and say what it is */}
-      <div class="table-wrap" role="region" aria-labelledby="epochs" tabIndex={0}>
+      <div class="epochs-wrap" role="region" aria-labelledby="epochs" tabIndex={0}>
         <table class="table dense num epochs-table">
           <thead>
             <tr>
@@ -43,7 +43,7 @@ export function EpochsCard({ run }: { run: Run }) {
             </tr>
           </thead>
           <tbody>
-            {rows.map((row) => (
+            {[...rows].reverse().map((row) => (
               <tr key={row.epoch}>
                 <td>{row.epoch}</td>
                 <td class="right">{formatLoss(row.loss)}</td>

@@ -5,6 +5,7 @@ import type { Escrow, JobDetail, Json, Transition } from '../../api/types';
 import { nodes } from '../../state/lists';
 import { t } from '../../strings/en';
 import {
+  baseUnits,
   formatAmount,
   formatBytes,
   formatClock,
@@ -86,7 +87,7 @@ export function MoneyCard({ job }: { job: JobDetail }) {
         </div>
         {escrow &&
           escrowParts
-            .filter((part) => escrow[part] !== null && escrow[part] !== undefined)
+            .filter((part) => part === 'held' || (baseUnits(escrow[part]) ?? 0n) > 0n)
             .map((part) => (
               <div key={part}>
                 <dt>{t.job.escrow[part]}</dt>
