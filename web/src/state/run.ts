@@ -33,7 +33,6 @@ export class Run {
   #unsubscribe: (() => void) | null = null;
   #stopPoll: (() => void) | null = null;
   #abort = new AbortController();
-  #lastSequence = 0;
   #pendingLogs: LogLine[] = [];
   #frame = 0;
   #newestStep: LiveEvent | null = null;
@@ -102,51 +101,40 @@ export class Run {
     this.#abort.abort();
     this.#abort = new AbortController();
     const { signal } = this.#abort;
-    this.series.clear();
-    this.#lastSequence = 0;
     const lines: LogLine[] = [];
-    let points = 0;
     let metricsUpTo = 0;
-    let logsUpTo = 0;
+    let isFirstPage = true;
     try {
-      await Promise.all([
-        api.eachMetric(
-          this.id,
-          (page) => {
-            for (const point of page) this.series.push(point);
-            points += page.length;
-            metricsUpTo = page.at(-1)?.sequence ?? metricsUpTo;
-            this.seriesVersion.value += 1;
-          },
-          signal,
-        ),
-        api.eachLog(
-          this.id,
-          (page) => {
-            lines.push(...page);
-            logsUpTo = page.at(-1)?.sequence ?? logsUpTo;
-          },
-          signal,
-        ),
-      ]);
+      await api.eachMetric(
+        this.id,
+        (page) => {
+          // What was shown before (after a gap) stays until there is something to take its place.
+          if (isFirstPage) this.series.clear();
+          isFirstPage = false;
+          for (const point of page) this.series.push(point);
+          metricsUpTo = page.at(-1)?.sequence ?? metricsUpTo;
+          this.seriesVersion.value += 1;
+        },
+        signal,
+      );
+      // After the metrics, so that every line older than the newest point is in: the subscription goes on from there.
+      await api.eachLog(this.id, (page) => lines.push(...page), signal);
     } catch (error) {
       if (!signal.aborted) this.telemetryProblem.value = asProblem(error);
       return;
     }
     if (this.#stopped || signal.aborted) return;
+    const logsUpTo = lines.at(-1)?.sequence ?? 0;
     batch(() => {
       this.logs.value = lines.slice(-logLimit);
       this.logsDropped.value = Math.max(0, lines.length - logLimit);
       this.telemetryReady.value = true;
     });
-    // Metrics and logs share one stream: go on from the earlier of the two, and skip what the other already has.
-    const from = points === 0 || lines.length === 0 ? 0 : Math.min(metricsUpTo, logsUpTo);
     this.#unsubscribe = subscribe(
-      { job_id: this.id, cursor: from },
+      { job_id: this.id, cursor: metricsUpTo },
       {
         onEvent: (event) => {
-          if (event.event === 'metrics' && event.cursor <= metricsUpTo) return;
-          if (event.event === 'log' && event.cursor <= logsUpTo) return;
+          if (event.event === 'log' && event.cursor <= logsUpTo) return; // came with the kept ones
           this.#onEvent(event);
         },
         onGap: () => void this.#loadTelemetry(),
@@ -158,7 +146,6 @@ export class Run {
   }
 
   #onEvent(event: LiveEvent): void {
-    this.#lastSequence = event.cursor;
     if (event.event === 'metrics') {
       this.series.push(event.data);
       if (event.data.kind === 'step') this.#newestStep = event;
@@ -189,10 +176,5 @@ export class Run {
       }
       this.#newestStep = null;
     });
-  }
-
-  /** The stream's sequence of the newest event that was shown. */
-  get lastSequence(): number {
-    return this.#lastSequence;
   }
 }

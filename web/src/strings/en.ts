@@ -157,6 +157,7 @@ export const t = {
     failedTitle: 'The job failed',
     failedAt: (pointer: string) => `at ${pointer}`,
     cancelledText: 'The job was cancelled. Nothing was charged.',
+    cancelledCharged: (cost: string) => `The job was cancelled. Its device time cost ${cost}.`,
 
     history: 'History',
     causes: {

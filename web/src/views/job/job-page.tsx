@@ -7,6 +7,7 @@ import { isTerminal } from '../../state/jobs';
 import { Run } from '../../state/run';
 import { t } from '../../strings/en';
 import {
+  baseUnits,
   formatAmountShort,
   formatDuration,
   formatInteger,
@@ -133,11 +134,12 @@ function Notice({ job }: { job: JobDetail }) {
     );
   }
   if (job.state === 'cancelled') {
+    const charged = (baseUnits(job.cost) ?? 0n) > 0n;
     return (
       <div class="banner" role="status">
         <Icon name="stop" />
         <div>
-          <p>{t.job.cancelledText}</p>
+          <p>{charged ? t.job.cancelledCharged(formatAmountShort(job.cost)) : t.job.cancelledText}</p>
         </div>
       </div>
     );
