@@ -35,6 +35,35 @@ static const char cnn[] =
     "{\"type\":\"ReLU\"},{\"type\":\"MaxPool2d\",\"kernel_size\":2},{\"type\":\"Flatten\"},"
     "{\"type\":\"Linear\",\"out_features\":10}";
 
+/* Channel counts that a blocked layout pads, or that make it change from layer to layer. */
+static const char *const blocked[] = {
+    /* LeNet: 1, 6, 16 channels, then a Flatten of blocks */
+    "{\"type\":\"Conv2d\",\"out_channels\":6,\"kernel_size\":5,\"padding\":2},{\"type\":\"ReLU\"},"
+    "{\"type\":\"MaxPool2d\",\"kernel_size\":2},"
+    "{\"type\":\"Conv2d\",\"out_channels\":16,\"kernel_size\":5},{\"type\":\"ReLU\"},"
+    "{\"type\":\"MaxPool2d\",\"kernel_size\":2},{\"type\":\"Flatten\"},"
+    "{\"type\":\"Linear\",\"out_features\":20},{\"type\":\"ReLU\"},"
+    "{\"type\":\"Linear\",\"out_features\":10}",
+    /* 20 and 36 channels: two and three blocks with padding; Dropout and pooling on blocks */
+    "{\"type\":\"Conv2d\",\"out_channels\":20,\"kernel_size\":3,\"stride\":2},{\"type\":\"ReLU\"},"
+    "{\"type\":\"Dropout\",\"p\":0.25},"
+    "{\"type\":\"Conv2d\",\"out_channels\":36,\"kernel_size\":3,\"padding\":\"same\"},"
+    "{\"type\":\"MaxPool2d\",\"kernel_size\":3,\"stride\":2,\"padding\":1},{\"type\":\"Dropout\"},"
+    "{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":10}",
+    /* groups of whole blocks, depthwise, and a pool that overlaps behind a ReLU */
+    "{\"type\":\"Conv2d\",\"out_channels\":32,\"kernel_size\":4,\"stride\":3},{\"type\":\"ReLU\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":32,\"kernel_size\":3,\"padding\":1,\"groups\":2},"
+    "{\"type\":\"ReLU\"},{\"type\":\"MaxPool2d\",\"kernel_size\":3,\"stride\":2},"
+    "{\"type\":\"Conv2d\",\"out_channels\":32,\"kernel_size\":3,\"padding\":1,\"groups\":32},"
+    "{\"type\":\"ReLU\"},{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":10}",
+    /* pools and a Dropout right on the input; pools that leave a border; a pool that is the last layer */
+    "{\"type\":\"MaxPool2d\",\"kernel_size\":3,\"padding\":1},{\"type\":\"Dropout\",\"p\":0.1},"
+    "{\"type\":\"Conv2d\",\"out_channels\":16,\"kernel_size\":3,\"padding\":1},{\"type\":\"ReLU\"},"
+    "{\"type\":\"MaxPool2d\",\"kernel_size\":[3,4]},"
+    "{\"type\":\"Conv2d\",\"out_channels\":10,\"kernel_size\":[1,2]},"
+    "{\"type\":\"MaxPool2d\",\"kernel_size\":[3,1]},{\"type\":\"Flatten\"}",
+};
+
 /* One model on one device, with the reference beside it. */
 struct fixture {
     const struct runner *runner;
@@ -173,6 +202,18 @@ static void test_training__matches_reference_in_a_shared_arena(void **state)
     check_training(cnn, "\"type\":\"SGD\"", true);
     check_training(every_layer, "\"type\":\"AdamW\"", false);
     check_training(mlp, "\"type\":\"AdamW\",\"weight_decay\":0.1", false);
+}
+
+static void test_training__matches_reference_on_blocked_channels(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof blocked / sizeof *blocked; i++) {
+        setenv("CYXWIZ_KEEP_VALUES", "1", 1);
+        check_values(blocked[i], "", false);
+        unsetenv("CYXWIZ_KEEP_VALUES");
+        check_training(blocked[i], "\"type\":\"SGD\",\"momentum\":0.9", true);
+        check_training(blocked[i], "\"type\":\"AdamW\"", false);
+    }
 }
 
 /* Parameters after STEPS steps with as many under way as may be. */
@@ -333,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_step__every_value_matches_reference),
         cmocka_unit_test(test_training__matches_reference_in_a_shared_arena),
+        cmocka_unit_test(test_training__matches_reference_on_blocked_channels),
         cmocka_unit_test(test_training__gives_the_same_bits_each_run),
         cmocka_unit_test(test_evaluation__sees_the_parameters_being_trained),
         cmocka_unit_test(test_tickets__are_limited_and_in_order),
