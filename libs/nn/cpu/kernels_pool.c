@@ -26,6 +26,24 @@ static void clip(const struct pool *p, int axis, int64_t o, struct span *span)
     span->last[axis] = last < first ? first : last;
 }
 
+static const struct bounds two_by_two = {{0, 0}, {2, 2}, {1, 1}, 2};
+
+static bool is_two_by_two(const struct pool *p, const struct span *s)
+{
+    const struct cyx_window *w = p->window;
+    return w->kernel[0] == 2 && w->kernel[1] == 2 && w->dilation[0] == 1 && w->dilation[1] == 1 &&
+           s->last[0] - s->first[0] == 2 && s->last[1] - s->first[1] == 2;
+}
+
+static struct bounds bounds_of(const struct pool *p, const struct span *s)
+{
+    const struct cyx_window *w = p->window;
+    return (struct bounds){{s->first[0], s->first[1]},
+                           {s->last[0], s->last[1]},
+                           {w->dilation[0], w->dilation[1]},
+                           w->kernel[1]};
+}
+
 /* The inner loops, for each instruction set; the best that this machine has is taken when a step runs. */
 #define POOL_NAME(name) name##_default
 #include "nn/cpu/kernels_pool_lanes.h"
@@ -81,25 +99,58 @@ static void max_1(const struct pool *p, const struct span *s, const float *plane
         index[offset] = p->relu_mask && best <= 0.0f ? CPU_POOL_NONE : (uint16_t)place;
 }
 
-/* Rows of output pixels: row r is (outer, oh) = (r / OH, r % OH). */
+/* Output columns [*ret_first, *ret_last) whose windows lie wholly within the row. */
+static void whole_windows(const struct pool *p, int64_t *ret_first, int64_t *ret_last)
+{
+    const struct cyx_window *w = p->window;
+    int64_t stride = w->stride[1], pad = w->pad_begin[1];
+    int64_t room = p->in.width - 1 - (w->kernel[1] - 1) * w->dilation[1] + pad;
+    int64_t first = (pad + stride - 1) / stride, last = room < 0 ? 0 : room / stride + 1;
+    *ret_last = last < p->out.width ? last : p->out.width;
+    *ret_first = first < *ret_last ? first : *ret_last;
+}
+
+/* Does n output pixels: whole vectors of lanes, then one by one. */
+typedef void (*pixels)(const struct pool *p, const struct span *s, int64_t n, int64_t plane,
+                       int64_t pixel);
+
+/*
+ * A row of output pixels, (outer, oh) = (row / OH, row % OH), as runs of like-clipped windows: a pixel each at the
+ * borders, one run between. `plane` and `pixel` are where x's plane and y's pixel begin.
+ */
+static void for_row(const struct pool *p, int64_t row, pixels run)
+{
+    struct span span;
+    int64_t whole_first, whole_last;
+    int64_t plane = row / p->out.height * p->in.height * p->in.width * p->in.lanes;
+    clip(p, 0, row % p->out.height, &span);
+    whole_windows(p, &whole_first, &whole_last);
+    for (int64_t ow = 0; ow < p->out.width;) {
+        int64_t n = ow == whole_first && whole_last > ow ? whole_last - ow : 1;
+        clip(p, 1, ow, &span);
+        run(p, &span, n, plane, (row * p->out.width + ow) * p->in.lanes);
+        ow += n;
+    }
+}
+
+static void max_run(const struct pool *p, const struct span *s, int64_t n, int64_t plane,
+                    int64_t pixel)
+{
+    int64_t lanes = p->in.lanes, lane = 0;
+    const float *x = p->x + plane;
+    uint16_t *index = p->index ? p->index + pixel : NULL;
+    for (; lane + LANES <= lanes; lane += LANES)
+        p->max(p, s, n, x + lane, p->y + pixel + lane, index ? index + lane : NULL);
+    struct span one = *s;
+    for (int64_t i = 0; i < n && lane < lanes; i++, one.at[1] += p->window->stride[1])
+        for (int64_t l = lane; l < lanes; l++)
+            max_1(p, &one, x, l, p->y + pixel + i * lanes, index ? index + i * lanes : NULL);
+}
+
 static void forward_range(void *context, int64_t begin, int64_t end)
 {
-    const struct pool *p = context;
-    int64_t lanes = p->in.lanes;
-    for (int64_t r = begin; r < end; r++) {
-        struct span span;
-        const float *plane = p->x + r / p->out.height * p->in.height * p->in.width * lanes;
-        clip(p, 0, r % p->out.height, &span);
-        for (int64_t ow = 0; ow < p->out.width; ow++) {
-            int64_t pixel = (r * p->out.width + ow) * lanes, lane = 0;
-            uint16_t *index = p->index ? p->index + pixel : NULL;
-            clip(p, 1, ow, &span);
-            for (; lane + LANES <= lanes; lane += LANES)
-                p->max(p, &span, plane + lane, p->y + pixel + lane, index ? index + lane : NULL);
-            for (; lane < lanes; lane++)
-                max_1(p, &span, plane, lane, p->y + pixel, index);
-        }
-    }
+    for (int64_t row = begin; row < end; row++)
+        for_row(context, row, max_run);
 }
 
 void cpu_kernel_max_pool(struct cyx_program *program, const struct cpu_step *step)
@@ -141,24 +192,31 @@ static void scatter_1(const struct pool *p, const struct span *s, float *plane, 
     plane[pixel * p->in.lanes + offset] += dy[offset];
 }
 
+static void scatter_run(const struct pool *p, const struct span *s, int64_t n, int64_t plane,
+                        int64_t pixel)
+{
+    int64_t lanes = p->in.lanes, lane = 0;
+    float *dx = p->dx + plane;
+    const float *dy = p->dy + pixel;
+    const uint16_t *kept = p->kept + pixel;
+    for (; lane + LANES <= lanes; lane += LANES)
+        p->scatter(p, s, n, dx + lane, dy + lane, kept + lane);
+    struct span one = *s;
+    for (int64_t i = 0; i < n && lane < lanes; i++, one.at[1] += p->window->stride[1])
+        for (int64_t l = lane; l < lanes; l++)
+            scatter_1(p, &one, dx, l, dy + i * lanes, kept + i * lanes);
+}
+
+/* Whole planes, since windows of neighbouring rows may overlap. */
 static void backward_range(void *context, int64_t begin, int64_t end)
 {
     const struct pool *p = context;
-    int64_t lanes = p->in.lanes, plane_size = p->in.height * p->in.width * lanes;
+    int64_t plane_size = p->in.height * p->in.width * p->in.lanes;
     for (int64_t outer = begin; outer < end; outer++) {
-        float *plane = p->dx + outer * plane_size;
-        if (!p->tiled || lanes % LANES != 0)
-            memset(plane, 0, (size_t)plane_size * sizeof(float));
-        for (int64_t o = 0; o < p->out.height * p->out.width; o++) {
-            struct span span;
-            int64_t pixel = (outer * p->out.height * p->out.width + o) * lanes, lane = 0;
-            clip(p, 0, o / p->out.width, &span);
-            clip(p, 1, o % p->out.width, &span);
-            for (; lane + LANES <= lanes; lane += LANES)
-                p->scatter(p, &span, plane + lane, p->dy + pixel + lane, p->kept + pixel + lane);
-            for (; lane < lanes; lane++)
-                scatter_1(p, &span, plane, lane, p->dy + pixel, p->kept + pixel);
-        }
+        if (!p->tiled || p->in.lanes % LANES != 0)
+            memset(p->dx + outer * plane_size, 0, (size_t)plane_size * sizeof(float));
+        for (int64_t oh = 0; oh < p->out.height; oh++)
+            for_row(p, outer * p->out.height + oh, scatter_run);
     }
 }
 

@@ -16,17 +16,22 @@ struct pool {
     uint16_t *index; /* NULL: no gradient will be taken */
     const uint16_t *kept;
     bool relu_mask, tiled;
-    /* CPU_POOL_LANES channels of one output pixel; pointers at the first of them. */
-    void (*max)(const struct pool *p, const struct span *s, const float *x, float *y,
+    /* CPU_POOL_LANES channels of n output pixels: see kernels_pool_lanes.h. */
+    void (*max)(const struct pool *p, const struct span *s, int64_t n, const float *x, float *y,
                 uint16_t *index);
-    void (*scatter)(const struct pool *p, const struct span *s, float *dx, const float *dy,
-                    const uint16_t *kept);
+    void (*scatter)(const struct pool *p, const struct span *s, int64_t n, float *dx,
+                    const float *dy, const uint16_t *kept);
 };
 
 /* The part of a window that lies within the plane. */
 struct span {
     int64_t first[2], last[2]; /* window places, last excluded */
     int64_t at[2];             /* pixel of place 0; may be negative */
+};
+
+/* What the inner loops run over; known when compiling for the common window. */
+struct bounds {
+    int64_t first[2], last[2], dilation[2], kernel_width;
 };
 
 typedef float lanes_f __attribute__((vector_size(CPU_POOL_LANES * sizeof(float))));

@@ -1,55 +1,80 @@
 /*
  * MaxPool2d's inner loops over CPU_POOL_LANES channels, in vectors of the compiler's. A template: kernels_pool.c
  * includes it once for each instruction set, with POOL_NAME() to tell them apart.
+ *
+ * Each does a run of `n` output pixels in a row whose windows are clipped alike by `s`; pointers stand at the
+ * first of the lanes. The bodies are inlined where the window is known, above all 2x2, which unrolls them.
  */
 
-/* LANES channels of one output pixel; x, y and index point at the first of them. */
-static void POOL_NAME(max_lanes)(const struct pool *p, const struct span *s, const float *x,
-                                 float *y, uint16_t *index)
+static inline __attribute__((always_inline)) void
+POOL_NAME(max_body)(const struct pool *p, const struct span *s, int64_t n, const float *x, float *y,
+                    uint16_t *index, const struct bounds b)
 {
-    const struct cyx_window *w = p->window;
-    int64_t lanes = p->in.lanes;
-    lanes_f best = (lanes_f){0} - INFINITY, v;
-    lanes_i place = (lanes_i){0} + (int32_t)(s->first[0] * w->kernel[1] + s->first[1]);
-    for (int64_t kh = s->first[0]; kh < s->last[0]; kh++) {
-        int64_t row = (s->at[0] + kh * w->dilation[0]) * p->in.width + s->at[1];
-        for (int64_t kw = s->first[1]; kw < s->last[1]; kw++) {
-            LOAD(v, x + (row + kw * w->dilation[1]) * lanes);
-            lanes_i larger = (v > best) | (v != v);
-            lanes_i here = (lanes_i){0} + (int32_t)(kh * w->kernel[1] + kw);
-            best = (lanes_f)((larger & (lanes_i)v) | (~larger & (lanes_i)best));
-            place = (larger & here) | (~larger & place);
+    int64_t lanes = p->in.lanes, width = p->in.width, step = p->window->stride[1] * lanes;
+    const float *from = x + (s->at[0] * width + s->at[1]) * lanes;
+    for (int64_t i = 0; i < n; i++, from += step, y += lanes) {
+        lanes_f best = (lanes_f){0} - INFINITY, v;
+        lanes_i place = (lanes_i){0} + (int32_t)(b.first[0] * b.kernel_width + b.first[1]);
+        for (int64_t kh = b.first[0]; kh < b.last[0]; kh++) {
+            for (int64_t kw = b.first[1]; kw < b.last[1]; kw++) {
+                LOAD(v, from + (kh * b.dilation[0] * width + kw * b.dilation[1]) * lanes);
+                lanes_i larger = (v > best) | (v != v);
+                lanes_i here = (lanes_i){0} + (int32_t)(kh * b.kernel_width + kw);
+                best = (lanes_f)((larger & (lanes_i)v) | (~larger & (lanes_i)best));
+                place = (larger & here) | (~larger & place);
+            }
         }
+        STORE(y, best);
+        if (!index)
+            continue;
+        if (p->relu_mask)
+            place |= (best <= 0.0f) & CPU_POOL_NONE;
+        lanes_u narrow = __builtin_convertvector(place, lanes_u);
+        STORE(index + i * lanes, narrow);
     }
-    STORE(y, best);
-    if (!index)
-        return;
-    if (p->relu_mask)
-        place |= (best <= 0.0f) & CPU_POOL_NONE;
-    lanes_u narrow = __builtin_convertvector(place, lanes_u);
-    STORE(index, narrow);
 }
 
-static void POOL_NAME(scatter_lanes)(const struct pool *p, const struct span *s, float *dx,
-                                     const float *dy, const uint16_t *kept)
+static void POOL_NAME(max_lanes)(const struct pool *p, const struct span *s, int64_t n,
+                                 const float *x, float *y, uint16_t *index)
 {
-    const struct cyx_window *w = p->window;
-    lanes_f g, before;
-    lanes_u narrow;
-    LOAD(g, dy);
-    LOAD(narrow, kept);
-    lanes_i place = __builtin_convertvector(narrow, lanes_i);
-    for (int64_t kh = s->first[0]; kh < s->last[0]; kh++) {
-        int64_t row = (s->at[0] + kh * w->dilation[0]) * p->in.width + s->at[1];
-        for (int64_t kw = s->first[1]; kw < s->last[1]; kw++) {
-            float *to = dx + (row + kw * w->dilation[1]) * p->in.lanes;
-            lanes_i chosen = place == (int32_t)(kh * w->kernel[1] + kw);
-            lanes_f part = (lanes_f)(chosen & (lanes_i)g);
-            if (!p->tiled) {
-                LOAD(before, to);
-                part += before;
+    if (is_two_by_two(p, s))
+        POOL_NAME(max_body)(p, s, n, x, y, index, two_by_two);
+    else
+        POOL_NAME(max_body)(p, s, n, x, y, index, bounds_of(p, s));
+}
+
+static inline __attribute__((always_inline)) void
+POOL_NAME(scatter_body)(const struct pool *p, const struct span *s, int64_t n, float *dx,
+                        const float *dy, const uint16_t *kept, const struct bounds b)
+{
+    int64_t lanes = p->in.lanes, width = p->in.width, step = p->window->stride[1] * lanes;
+    float *into = dx + (s->at[0] * width + s->at[1]) * lanes;
+    for (int64_t i = 0; i < n; i++, into += step) {
+        lanes_f g, before;
+        lanes_u narrow;
+        LOAD(g, dy + i * lanes);
+        LOAD(narrow, kept + i * lanes);
+        lanes_i place = __builtin_convertvector(narrow, lanes_i);
+        for (int64_t kh = b.first[0]; kh < b.last[0]; kh++) {
+            for (int64_t kw = b.first[1]; kw < b.last[1]; kw++) {
+                float *to = into + (kh * b.dilation[0] * width + kw * b.dilation[1]) * lanes;
+                lanes_i chosen = place == (int32_t)(kh * b.kernel_width + kw);
+                lanes_f part = (lanes_f)(chosen & (lanes_i)g);
+                if (!p->tiled) {
+                    LOAD(before, to);
+                    part += before;
+                }
+                STORE(to, part);
             }
-            STORE(to, part);
         }
     }
+}
+
+static void POOL_NAME(scatter_lanes)(const struct pool *p, const struct span *s, int64_t n,
+                                     float *dx, const float *dy, const uint16_t *kept)
+{
+    if (is_two_by_two(p, s) && p->tiled)
+        POOL_NAME(scatter_body)(p, s, n, dx, dy, kept, two_by_two);
+    else
+        POOL_NAME(scatter_body)(p, s, n, dx, dy, kept, bounds_of(p, s));
 }

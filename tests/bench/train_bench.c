@@ -1,0 +1,163 @@
+/*
+ * How long the CPU backend takes for a training step, for tests/bench/train_bench.py:
+ *
+ *   train_bench THREADS SECONDS SPEC.json …
+ *
+ * Prints one JSON object a spec: median and best milliseconds of a step (feed, forward, backward, optimizer),
+ * the step's FLOPs, and the rate at which oneDNN multiplies large matrices here, which is what this machine's
+ * processors can do at most.
+ */
+#include <dnnl.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "contract/dataset.h"
+#include "nn/backend.h"
+#include "nn/train/init.h"
+
+enum { STEPS_LIMIT = 100000, WARM_UP = 5, PEAK_SIZE = 1024 };
+
+static void must(enum cyx_status status, const struct cyx_error *error)
+{
+    if (status == CYX_OK)
+        return;
+    fprintf(stderr, "train_bench: %s %s\n", error->pointer, error->message);
+    exit(1);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The best of several runs, in GFLOP/s. */
+static double measure_peak(int threads, double seconds)
+{
+    size_t count = (size_t)PEAK_SIZE * PEAK_SIZE;
+    float *a = calloc(count, sizeof *a), *b = calloc(count, sizeof *b),
+          *c = calloc(count, sizeof *c);
+    if (!a || !b || !c)
+        exit(1);
+    omp_set_num_threads(threads);
+    int64_t begin = cyx_clock_monotonic_ns(), best = INT64_MAX;
+    while ((double)(cyx_clock_monotonic_ns() - begin) < seconds * 1e9) {
+        int64_t start = cyx_clock_monotonic_ns();
+        dnnl_sgemm('N', 'N', PEAK_SIZE, PEAK_SIZE, PEAK_SIZE, 1.0f, a, PEAK_SIZE, b, PEAK_SIZE,
+                   0.0f, c, PEAK_SIZE);
+        int64_t took = cyx_clock_monotonic_ns() - start;
+        best = took < best ? took : best;
+    }
+    free(a);
+    free(b);
+    free(c);
+    return 2.0 * PEAK_SIZE * PEAK_SIZE * PEAK_SIZE / (double)best;
+}
+
+struct bench {
+    struct cyx_job_spec *spec;
+    struct cyx_graph *graph;
+    const struct cyx_backend *backend;
+    struct cyx_device *device;
+    struct cyx_session *session;
+    struct cyx_program *program;
+    float *input;
+    int32_t *target;
+    double *ms;
+    size_t n_ms;
+};
+
+static void open_bench(struct bench *b, const char *path, int threads)
+{
+    struct cyx_error error = {0};
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    must(cyx_buf_read_file(&text, path, CYX_JOB_SPEC_LIMIT_BYTES, &error), &error);
+    must(cyx_job_spec_parse(text.data, text.length, &b->spec, &error), &error);
+    struct cyx_graph_options options = {.batch = b->spec->data.batch_size, .training = true};
+    must(cyx_graph_create(b->spec, &options, &b->graph, &error), &error);
+    must(cyx_graph_differentiate(b->graph, &error), &error);
+    must(cyx_graph_add_optimizer(b->graph, &b->spec->optimizer, &error), &error);
+    struct cyx_device_options device = {.threads = threads};
+    must(cyx_backend_open("cpu", &device, &b->backend, &b->device, &error), &error);
+    must(b->backend->session_create(b->device, b->graph, &b->session, &error), &error);
+    must(b->backend->program_create(b->session, b->graph, &b->program, &error), &error);
+    must(cyx_init_parameters(b->backend, b->session, b->graph, 1, &error), &error);
+    size_t pixels = (size_t)cyx_shape_count(&b->graph->values[b->graph->input].shape);
+    b->input = calloc(pixels, sizeof *b->input);
+    b->target = calloc((size_t)options.batch, sizeof *b->target);
+    b->ms = calloc(STEPS_LIMIT, sizeof *b->ms);
+    if (!b->input || !b->target || !b->ms)
+        exit(1);
+    cyx_init_uniform(2, 0, 1.0, b->input, pixels);
+    for (int64_t i = 0; i < options.batch; i++)
+        b->target[i] = (int32_t)(i % 10);
+}
+
+static void run_bench(struct bench *b, double seconds)
+{
+    struct cyx_error error = {0};
+    struct cyx_step_result result;
+    int64_t begin = cyx_clock_monotonic_ns();
+    for (uint64_t step = 1; b->n_ms < STEPS_LIMIT; step++) {
+        struct cyx_feed feed = {
+            .input = b->input, .target = b->target, .step = step, .lr = b->spec->optimizer.lr};
+        uint64_t ticket;
+        int64_t start = cyx_clock_monotonic_ns();
+        must(b->backend->submit(b->program, &feed, &ticket, &error), &error);
+        must(b->backend->wait(b->program, ticket, &result, &error), &error);
+        int64_t end = cyx_clock_monotonic_ns();
+        if (step > WARM_UP)
+            b->ms[b->n_ms++] = (double)(end - start) * 1e-6;
+        if ((double)(end - begin) > seconds * 1e9 && b->n_ms > 0)
+            break;
+    }
+}
+
+static void report(struct bench *b, const char *path, double peak)
+{
+    struct cyx_error error = {0};
+    struct cyx_model_cost cost = {0};
+    must(cyx_model_cost(b->spec, &cost, &error), &error);
+    qsort(b->ms, b->n_ms, sizeof *b->ms, compare);
+    printf("{\"spec\":\"%s\",\"median_ms\":%.4f,\"best_ms\":%.4f,\"gflop\":%.6f,"
+           "\"peak_gflops\":%.1f,\"memory_bytes\":%lld}\n",
+           path, b->ms[b->n_ms / 2], b->ms[0],
+           (double)cost.training_flops_per_sample * (double)b->spec->data.batch_size * 1e-9, peak,
+           (long long)b->backend->memory_bytes(b->program));
+}
+
+static void close_bench(struct bench *b)
+{
+    b->backend->program_destroy(b->program);
+    b->backend->session_destroy(b->session);
+    b->backend->device_close(b->device);
+    cyx_graph_destroy(b->graph);
+    cyx_job_spec_destroy(b->spec);
+    free(b->input);
+    free(b->target);
+    free(b->ms);
+}
+
+int main(int argc, char **argv)
+{
+    int threads = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 0;
+    double seconds = argc > 2 ? strtod(argv[2], NULL) : 0;
+    if (argc < 4 || threads < 1 || !(seconds > 0)) {
+        fprintf(stderr, "usage: train_bench THREADS SECONDS SPEC.json …\n");
+        return 2;
+    }
+    double peak = measure_peak(threads, seconds / 4);
+    for (int i = 3; i < argc; i++) {
+        struct bench b = {0};
+        open_bench(&b, argv[i], threads);
+        run_bench(&b, seconds);
+        report(&b, argv[i], peak);
+        close_bench(&b);
+    }
+    return 0;
+}
