@@ -274,6 +274,7 @@ export const t = {
     epochs: (count: number) => plural(count, 'epoch', 'epochs'),
     spec: 'Job spec',
     editorLabel: 'Job spec, JSON',
+    editorPlaceholder: 'Paste a job spec here, or pick an example above.',
     editorHelp: 'Escape, then Tab leaves the editor. Ctrl-Enter submits.',
     format: 'Format',
     loadingEditor: 'Opening the editor…',

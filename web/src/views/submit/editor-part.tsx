@@ -30,6 +30,7 @@ export function EditorPart({ onReady, onSubmit }: EditorPartProps) {
     const made = new JsonEditor(host.current, {
       text: draft.peek(),
       label: t.submit.editorLabel,
+      placeholder: t.submit.editorPlaceholder,
       onChange: (text) => {
         draft.value = text;
       },

@@ -22,6 +22,7 @@ import {
   highlightActiveLineGutter,
   keymap,
   lineNumbers,
+  placeholder,
   ViewPlugin,
   type ViewUpdate,
   WidgetType,
@@ -37,6 +38,7 @@ export interface EditorFault {
 export interface EditorOptions {
   text: string;
   label: string;
+  placeholder: string;
   onChange(text: string): void;
   onSubmit(): void;
 }
@@ -164,6 +166,7 @@ const look = EditorView.theme({
     textUnderlineOffset: '4px',
     textDecorationSkipInk: 'none',
   },
+  '.cm-placeholder': { color: 'var(--ink-3)' },
   '.cm-foldPlaceholder': {
     backgroundColor: 'var(--sunken)',
     border: '1px solid var(--line)',
@@ -235,6 +238,7 @@ export class JsonEditor {
           EditorState.tabSize.of(2),
           EditorView.lineWrapping,
           hangingIndent,
+          placeholder(options.placeholder),
           keymap.of([
             submit,
             indentWithTab,
