@@ -9,7 +9,6 @@
  */
 #include <dnnl.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "base/clock.h"
 #include "contract/dataset.h"
 #include "nn/backend.h"
+#include "nn/cpu/openmp.h"
 #include "nn/train/init.h"
 
 enum { STEPS_LIMIT = 100000, WARM_UP = 5, PEAK_SIZE = 1024 };

@@ -117,12 +117,9 @@ void cpu_try(struct cyx_program *self, const void *op_desc, bool relu, dnnl_prim
 
 /* ---- element-wise and own kernels ---- */
 
-static int64_t shape_dims(const struct cyx_program *self, int32_t value, int64_t dims[4])
+static const struct cyx_shape *shape_of(const struct cyx_program *self, int32_t value)
 {
-    const struct cyx_shape *shape = &self->graph->values[value].shape;
-    for (int i = 0; i < shape->rank; i++)
-        dims[i] = shape->dim[i];
-    return shape->rank;
+    return &self->graph->values[value].shape;
 }
 
 /* Output and second input take the first input's layout: one loop over all bytes, padding included. */
@@ -188,11 +185,10 @@ static enum cyx_status choose_pool(struct cyx_program *self, struct cpu_step *st
     const struct cyx_node *node = &step->node;
     if (node->window.kernel[0] * node->window.kernel[1] >= CPU_POOL_WINDOW_LIMIT)
         return cpu_refuse(step, "a window of 65535 elements or more", error);
-    int64_t x_dims[4], y_dims[4], block = 1;
-    shape_dims(self, node->in[0], x_dims);
-    shape_dims(self, node->out[0], y_dims);
+    const int64_t *y_dims = shape_of(self, node->out[0])->dim;
+    int64_t block = 1;
     dnnl_memory_desc_t x, y;
-    known_form(self, node->in[0], x_dims, &x, &step->planes);
+    known_form(self, node->in[0], shape_of(self, node->in[0])->dim, &x, &step->planes);
     cpu_md_same_form(&x, y_dims, &y);
     enum cpu_form form = cpu_md_form(&x, &block);
     step->out_planes = planes_of(form, block, y_dims);
@@ -231,17 +227,16 @@ static enum cyx_status choose_pool_grad(struct cyx_program *self, struct cpu_ste
 static enum cyx_status choose_loss(struct cyx_program *self, struct cpu_step *step)
 {
     const struct cyx_node *node = &step->node;
-    int64_t dims[4] = {0};
-    int n_dims = (int)shape_dims(self, node->in[0], dims);
+    const struct cyx_shape *shape = shape_of(self, node->in[0]);
     dnnl_memory_desc_t md;
-    cpu_md_plain(n_dims, dims, &md);
+    cpu_md_plain(shape->rank, shape->dim, &md);
     bool gradient = node->op == CYX_OP_CROSS_ENTROPY_GRAD;
     cpu_bind(self, step, 0, node->in[0], &md, false);
     if (gradient)
         cpu_bind(self, step, 1, node->out[0], &md, true);
     step->kernel = gradient ? cpu_kernel_cross_entropy_grad : cpu_kernel_cross_entropy;
     /* A row's own loss, or its gradient's work, apart: summed in row order whatever the threads. */
-    step->scratchpad_bytes = gradient ? 0 : dims[0] * (int64_t)sizeof(struct cpu_row_loss);
+    step->scratchpad_bytes = gradient ? 0 : shape->dim[0] * (int64_t)sizeof(struct cpu_row_loss);
     return CYX_OK;
 }
 

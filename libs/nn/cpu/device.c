@@ -1,4 +1,3 @@
-#include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #endif
 
 #include "nn/cpu/cpu.h"
+#include "nn/cpu/openmp.h"
 #include "nn/cpu/parallel.h"
 #include "nn/cpu/patience.h"
 

@@ -68,10 +68,15 @@ static void pick_loops(struct pool *p)
     p->max = max_lanes_default;
     p->scatter = scatter_lanes_default;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("x86-64-v4")) {
+    __builtin_cpu_init();
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi2");
+    if (v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
         p->max = max_lanes_v4;
         p->scatter = scatter_lanes_v4;
-    } else if (__builtin_cpu_supports("x86-64-v3")) {
+    } else if (v3) {
         p->max = max_lanes_v3;
         p->scatter = scatter_lanes_v3;
     }

@@ -18,7 +18,7 @@ POOL_NAME(max_body)(const struct pool *p, const struct span *s, int64_t n, const
         for (int64_t kh = b.first[0]; kh < b.last[0]; kh++) {
             for (int64_t kw = b.first[1]; kw < b.last[1]; kw++) {
                 LOAD(v, from + (kh * b.dilation[0] * width + kw * b.dilation[1]) * lanes);
-                lanes_i larger = (v > best) | (v != v);
+                lanes_i larger = (v > best) | (v != v); // NOLINT(misc-redundant-expression): NaN
                 lanes_i here = (lanes_i){0} + (int32_t)(kh * b.kernel_width + kw);
                 best = (lanes_f)((larger & (lanes_i)v) | (~larger & (lanes_i)best));
                 place = (larger & here) | (~larger & place);

@@ -1,6 +1,6 @@
 #include "nn/cpu/parallel.h"
 
-#include <omp.h>
+#include "nn/cpu/openmp.h"
 
 #include "base/banned.h"
 

@@ -1,10 +1,11 @@
 #include "nn/cpu/patience.h"
 
-#include <omp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+
+#include "nn/cpu/openmp.h"
 
 #include "base/banned.h"
 

@@ -50,7 +50,7 @@ static dnnl_memory_t add_memory(struct cyx_program *self, const dnnl_memory_desc
 {
     dnnl_memory_t memory = NULL;
     if (!with_room((void **)&self->memories, &self->memories_capacity, self->n_memories,
-                   sizeof(*self->memories)))
+                   sizeof(dnnl_memory_t)))
         return NULL;
     if (dnnl_memory_create(&memory, md, self->device->engine, data ? data : DNNL_MEMORY_NONE) !=
         dnnl_success)
@@ -313,7 +313,7 @@ static enum cyx_status compile(struct cyx_program *self, struct cyx_error *error
     struct cyx_plan *plan = NULL;
     cpu_share_in_place(self);
     enum cyx_status status = make_plan(self, &plan, error);
-    if (status != CYX_OK)
+    if (!plan)
         return status;
     status = allocate_arena(self, plan, error);
     if (status == CYX_OK)
@@ -331,7 +331,7 @@ enum cyx_status cpu_program_create(struct cyx_session *session, const struct cyx
     struct cpu_scope scope;
     cpu_enter(session->device, &scope);
     enum cyx_status status = cpu_program_layouts(session->device, session, graph, &self, ret_error);
-    if (status == CYX_OK)
+    if (self)
         status = compile(self, ret_error);
     cpu_leave(&scope);
     if (status != CYX_OK) {

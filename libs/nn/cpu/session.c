@@ -141,27 +141,22 @@ enum cyx_status cpu_copy(struct cyx_device *device, const dnnl_memory_desc_t *fr
     return CYX_OK;
 }
 
-static enum cyx_status find_value(const struct cyx_session *self, const char *name, size_t count,
-                                  struct cpu_store **ret_store, struct cyx_error *error)
+static enum cyx_status refuse_value(const struct cpu_store *store, const char *name, size_t count,
+                                    struct cyx_error *error)
 {
-    struct cpu_store *store = cpu_session_find(self, name);
     if (!store)
         return cyx_error_set(error, CYX_ERR_NOT_FOUND, NULL, "the session has no value \"%s\"",
                              name);
-    if ((size_t)store->count != count)
-        return cyx_error_set(error, CYX_ERR_INVALID, NULL, "\"%s\" has %lld elements, got %zu",
-                             name, (long long)store->count, count);
-    *ret_store = store;
-    return CYX_OK;
+    return cyx_error_set(error, CYX_ERR_INVALID, NULL, "\"%s\" has %lld elements, got %zu", name,
+                         (long long)store->count, count);
 }
 
 enum cyx_status cpu_value_write(struct cyx_session *self, const char *name, const float *data,
                                 size_t count, struct cyx_error *ret_error)
 {
-    struct cpu_store *store = NULL;
-    enum cyx_status status = find_value(self, name, count, &store, ret_error);
-    if (status != CYX_OK)
-        return status;
+    struct cpu_store *store = cpu_session_find(self, name);
+    if (!store || (size_t)store->count != count)
+        return refuse_value(store, name, count, ret_error);
     if (cpu_md_is_plain(&store->md)) { /* bit for bit, denormals too */
         memcpy(store->data, data, count * sizeof(float));
         return CYX_OK;
@@ -174,10 +169,9 @@ enum cyx_status cpu_value_write(struct cyx_session *self, const char *name, cons
 enum cyx_status cpu_value_read(struct cyx_session *self, const char *name, float *ret_data,
                                size_t count, struct cyx_error *ret_error)
 {
-    struct cpu_store *store = NULL;
-    enum cyx_status status = find_value(self, name, count, &store, ret_error);
-    if (status != CYX_OK)
-        return status;
+    struct cpu_store *store = cpu_session_find(self, name);
+    if (!store || (size_t)store->count != count)
+        return refuse_value(store, name, count, ret_error);
     if (cpu_md_is_plain(&store->md)) {
         memcpy(ret_data, store->data, count * sizeof(float));
         return CYX_OK;

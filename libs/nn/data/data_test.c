@@ -204,7 +204,7 @@ static void test_loader__goes_on_within_an_epoch(void **state)
     assert_memory_equal(rest, whole + 70, (ROWS - 70) * sizeof *rest);
     assert_int_equal(collect(loader, 3, 11, rest), 0);
     /* Begun again in mid-epoch: what was prefetched is dropped. */
-    struct cyx_batch batch;
+    struct cyx_batch batch = {0};
     for (int i = 0; i < 50; i++) {
         cyx_loader_start(loader, (uint32_t)i, 0);
         assert_true(cyx_loader_next(loader, &batch));
@@ -221,7 +221,7 @@ static void test_loader__order_and_rows_are_the_callers(void **state)
     static const uint32_t chosen[] = {9, 4, 102, 0, 77};
     struct bench b;
     struct cyx_loader *loader = NULL;
-    int32_t rows[ROWS];
+    int32_t rows[ROWS] = {0};
     bench_init(&b);
     b.options.shuffle = false;
     b.options.rows = chosen;

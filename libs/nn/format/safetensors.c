@@ -89,7 +89,8 @@ static enum cyx_status check_tensor(const struct cyx_safetensors_tensor *tensor,
                              "safetensors: \"%.200s\" has %llu bytes, which is not what its dtype "
                              "%s and shape need",
                              name, end - begin, cyx_safetensors_dtype_name(tensor->dtype));
-    if (begin % cyx_safetensors_dtype_bytes(tensor->dtype) != 0)
+    size_t width = cyx_safetensors_dtype_bytes(tensor->dtype);
+    if (width == 0 || begin % width != 0)
         return cyx_error_set(ret_error, CYX_ERR_CORRUPT, NULL,
                              "safetensors: \"%.200s\" begins at byte %llu, not aligned for %s",
                              name, begin, cyx_safetensors_dtype_name(tensor->dtype));
@@ -99,13 +100,14 @@ static enum cyx_status check_tensor(const struct cyx_safetensors_tensor *tensor,
 static enum cyx_status index_names(struct cyx_safetensors *self, struct cyx_error *ret_error)
 {
     struct cyx_safetensors_memory *memory = self->memory;
-    memory->by_name = cyx_arena_calloc(&memory->arena, self->n_tensors, sizeof(*memory->by_name));
+    const size_t width = sizeof(struct cyx_safetensors_tensor *);
+    memory->by_name = cyx_arena_calloc(&memory->arena, self->n_tensors, width);
     if (!memory->by_name)
         return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory for a header");
     for (size_t i = 0; i < self->n_tensors; i++)
         memory->by_name[i] = &self->tensors[i];
     if (self->n_tensors)
-        qsort(memory->by_name, self->n_tensors, sizeof(*memory->by_name), compare_name);
+        qsort(memory->by_name, self->n_tensors, width, compare_name);
     for (size_t i = 1; i < self->n_tensors; i++)
         if (strcmp(memory->by_name[i - 1]->name, memory->by_name[i]->name) == 0)
             return cyx_error_set(ret_error, CYX_ERR_CORRUPT, NULL,
@@ -287,12 +289,11 @@ enum cyx_status cyx_safetensors_read_f32(const struct cyx_safetensors *self, con
         return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, NULL, "the file has no \"%.200s\"",
                              name);
     if (tensor->dtype != CYX_ST_F32 || (tensor->end - tensor->begin) / sizeof(float) != count)
-        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
-                             "\"%.200s\": expected %zu elements of F32, the file has %llu of %s",
-                             name, count,
-                             (unsigned long long)((tensor->end - tensor->begin) /
-                                                  cyx_safetensors_dtype_bytes(tensor->dtype)),
-                             cyx_safetensors_dtype_name(tensor->dtype));
+        return cyx_error_set(
+            ret_error, CYX_ERR_INVALID, NULL,
+            "\"%.200s\": expected %zu elements of F32, the file has %llu bytes of %s", name, count,
+            (unsigned long long)(tensor->end - tensor->begin),
+            cyx_safetensors_dtype_name(tensor->dtype));
     return cyx_safetensors_read(self, tensor, ret_data, count * sizeof(float), ret_error);
 }
 

@@ -264,7 +264,7 @@ static bool tensor_body(struct reader *r, struct cyx_safetensors_tensor *tensor)
     if (!expect(r, '{'))
         return false;
     while (!done) {
-        const char *key = NULL;
+        const char *key = "";
         if (!string(r, &key) || !expect(r, ':'))
             return false;
         int field = strcmp(key, "dtype") == 0          ? DTYPE
@@ -352,7 +352,7 @@ static bool members(struct reader *r)
     if (done)
         r->at++;
     while (!done) {
-        const char *name = NULL;
+        const char *name = "";
         if (!string(r, &name) || !expect(r, ':'))
             return false;
         bool is_metadata = strcmp(name, "__metadata__") == 0;

@@ -10,7 +10,12 @@
 
 #include <stdint.h>
 
-enum cyx_philox_purpose { CYX_PHILOX_DROPOUT, CYX_PHILOX_INIT, CYX_PHILOX_SHUFFLE, CYX_PHILOX_AUGMENT };
+enum cyx_philox_purpose {
+    CYX_PHILOX_DROPOUT,
+    CYX_PHILOX_INIT,
+    CYX_PHILOX_SHUFFLE,
+    CYX_PHILOX_AUGMENT
+};
 
 struct cyx_philox {
     uint64_t seed;

@@ -30,7 +30,8 @@ static uint32_t stream_of(const struct cyx_graph *graph, int32_t param)
 /* Inputs of one output unit: the weight's elements but for its first dimension. */
 static double fan_in(const struct cyx_shape *weight)
 {
-    return (double)(cyx_shape_count(weight) / weight->dim[0]);
+    int64_t inputs = cyx_shape_count(weight) / weight->dim[0];
+    return (double)inputs;
 }
 
 static enum cyx_status write_param(const struct cyx_backend *backend, struct cyx_session *session,

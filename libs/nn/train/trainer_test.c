@@ -304,8 +304,7 @@ static void test_trainer__a_checkpoint_of_another_spec_is_refused(void **state)
     (void)state;
     char other[sizeof spec_text];
     memcpy(other, spec_text, sizeof spec_text);
-    *strstr(other, "0.2") = '1'; /* p 1.2 is no probability, so: */
-    memcpy(strstr(other, "1.2"), "0.3", 3);
+    strstr(other, "\"p\":0.2")[6] = '3'; /* 0.3 */
     struct attempt a = {
         .out = "other", .spec = other, .resume_from = path_of("whole/checkpoint.safetensors")};
     assert_int_equal(attempt(&a), CYX_ERR_INVALID);
