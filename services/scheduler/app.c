@@ -62,6 +62,9 @@ enum cyx_status cyx_sched_start(struct cyx_sched_app *app, struct cyx_svc *svc,
         struct cyx_bus_consumer consumer = consumers[i];
         consumer.ctx = app;
         consumer.max_deliver = 1000000; /* money and leases hang on each: none is given up */
+        /* Handling takes milliseconds. What a replica that died had fetched must not wait for half a minute. */
+        consumer.ack_wait_ns = INT64_C(5000000000);
+        consumer.batch = 8;
         status = cyx_bus_consume(app->bus, &consumer, err);
     }
     if (status == CYX_OK)
