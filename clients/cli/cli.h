@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/status.h"
+#include "contract/job_spec.h"
 #include "http/client.h"
 
 enum cli_exit {
@@ -80,7 +81,10 @@ enum cyx_status cli_parse(struct cli *cli, int argc, char **argv, bool *ret_help
 void cli_print_help(const struct cli_command *command);
 enum cyx_status cli_print_completion(const char *shell, struct cyx_error *err);
 
-/* remote.c: the gateway. */
+/* remote.c: the spec and the gateway. */
+/* Reads a spec and judges it whole, shapes too, by the very code that the gateway runs: no round trip for a mistake. */
+enum cyx_status cli_read_spec(const char *path, struct cyx_buf *ret_text,
+                              struct cyx_job_spec **ret_spec, struct cyx_error *err);
 enum cyx_status cli_open_http(struct cli *cli, struct cyx_error *err);
 /* One call; `body` (taken, may be NULL) as JSON; the answer's JSON is the caller's. A status of 400 and up is a failure. */
 enum cyx_status cli_call(struct cli *cli, const char *method, const char *path, json_t *body,

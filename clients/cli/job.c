@@ -324,11 +324,7 @@ enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err)
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     CYX_CLEANUP_JSON json_t *job = NULL;
     struct cyx_job_spec *spec = NULL;
-    enum cyx_status status =
-        cyx_buf_read_file(&text, cli->arguments[0], CYX_JOB_SPEC_LIMIT_BYTES, err);
-    /* Read here as well: a mistake shows without a round trip, by the very same code. */
-    if (status == CYX_OK)
-        status = cyx_job_spec_parse(text.data ? text.data : "", text.length, &spec, err);
+    enum cyx_status status = cli_read_spec(cli->arguments[0], &text, &spec, err);
     cyx_job_spec_destroy(spec);
     if (status == CYX_OK)
         status = post_spec(cli, &text, &job, err);

@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "contract/message.h"
+#include "model/graph.h"
 
 #include "base/banned.h"
 
@@ -168,5 +169,23 @@ enum cyx_status cli_save_client(const char *url, const char *token, char *ret_pa
         status = cyx_file_write_atomic(path.data, text.data, text.length, 0600, err);
     if (status == CYX_OK)
         snprintf(ret_path, size, "%s", path.data);
+    return status;
+}
+
+enum cyx_status cli_read_spec(const char *path, struct cyx_buf *ret_text,
+                              struct cyx_job_spec **ret_spec, struct cyx_error *err)
+{
+    struct cyx_job_spec *spec = NULL;
+    struct cyx_model_cost cost;
+    enum cyx_status status = cyx_buf_read_file(ret_text, path, CYX_JOB_SPEC_LIMIT_BYTES, err);
+    if (status == CYX_OK)
+        status =
+            cyx_job_spec_parse(ret_text->data ? ret_text->data : "", ret_text->length, &spec, err);
+    if (status == CYX_OK)
+        status = cyx_model_cost(spec, &cost, err);
+    if (status == CYX_OK)
+        *ret_spec = spec;
+    else
+        cyx_job_spec_destroy(spec);
     return status;
 }

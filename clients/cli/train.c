@@ -166,14 +166,11 @@ static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, con
 
 enum cyx_status cli_train(struct cli *cli, struct cyx_error *err)
 {
-    const char *path = cli->arguments[0];
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     CYX_CLEANUP_BUF struct cyx_buf data_dir = {0};
     CYX_CLEANUP_BUF struct cyx_buf output = {0};
     struct cyx_job_spec *spec = NULL;
-    enum cyx_status status = cyx_buf_read_file(&text, path, CYX_JOB_SPEC_LIMIT_BYTES, err);
-    if (status == CYX_OK)
-        status = cyx_job_spec_parse(text.data ? text.data : "", text.length, &spec, err);
+    enum cyx_status status = cli_read_spec(cli->arguments[0], &text, &spec, err);
     if (status == CYX_OK)
         status = cli_data_dir(cli, &data_dir, err);
     if (status == CYX_OK) {
