@@ -1,6 +1,7 @@
 /*
  * The scheduler as a process, on real PostgreSQL and NATS, with a real registry; workers speak the real protocol.
- * Run by tests/support/servers. Payments is played by the test, which publishes its events.
+ * Run by tests/support/servers. Payments is played by the test, which publishes its events. What goes wrong
+ * stands in faults_test.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,252 +11,13 @@
 #include <cmocka.h>
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "base/clock.h"
-#include "contract/subjects.h"
-#include "fleet.h"
-#include "integration/servers.h"
-#include "store/db.h"
-
-enum { HEARTBEAT_MS = 800, LEASE_MS = HEARTBEAT_MS * CYX_HEARTBEATS_MISSED };
-#define LAST_REVISION INT64_C(9000000000000000)
-#define KEY "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
-static const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=800", "CYXWIZ_ENROL_TOKEN=let me in",
-                                          ("CYXWIZ_GRANT_KEY=" KEY), "CYXWIZ_DRAIN_MS=2000", NULL};
-static const char *const account = "01935b1e-0000-7000-8000-0000000acc01";
-static const char *const stranger = "01935b1e-0000-7000-8000-0000000acc02";
-static const char *const sha = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-static struct service *scheduler, *registry;
-static struct cyx_bus *bus;
-static struct cyx_db *db;
-static struct watch *events;
-
-static int start_all(void **state)
-{
-    (void)state;
-    struct cyx_error err = {0};
-    if (!getenv("CYXWIZ_DATABASE_URL") || !getenv("CYXWIZ_NATS_URL")) {
-        printf("SKIP needs PostgreSQL and NATS: run by tests/support/servers\n");
-        exit(77);
-    }
-    setenv("CYXWIZ_ENROL_TOKEN", "let me in", 1);
-    registry = service_start("cyxwiz-registry", environment);
-    scheduler = service_start("cyxwiz-scheduler", environment);
-    bus = fleet_bus("scheduler-test");
-    events = watch_create(bus, CYX_STREAM_EVENTS, CYX_EVENTS_ALL);
-    const struct cyx_db_options options = {.dsn = getenv("CYXWIZ_DATABASE_URL"),
-                                           .schema = "scheduler"};
-    return cyx_db_open(&options, &db, &err) == CYX_OK ? 0 : -1;
-}
-
-static int stop_all(void **state)
-{
-    (void)state;
-    watch_destroy(events);
-    cyx_bus_destroy(bus);
-    cyx_db_close(db);
-    int status = service_stop(scheduler, SIGTERM);
-    int other = service_stop(registry, SIGTERM);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 && other == 0 ? 0 : -1;
-}
-
-/* One number out of the scheduler's database. */
-static int64_t number(const char *sql, const char *parameter)
-{
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_error err = {0};
-    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    assert_int_equal(cyx_db_take(db, &conn, &err), CYX_OK);
-    enum cyx_status status = parameter
-                                 ? cyx_db_query_one(conn, sql, &rows, &err, CYX_DB_TEXT(parameter))
-                                 : cyx_db_query_one(conn, sql, &rows, &err);
-    int64_t value = status == CYX_OK ? cyx_db_int(rows, 0, 0) : 0;
-    cyx_db_give(conn);
-    if (status != CYX_OK)
-        fail_msg("%s: %s", sql, err.message);
-    return value;
-}
-
-struct publication {
-    const char *subject, *event_id, *text;
-    struct cyx_error *err;
-};
-
-static bool is_published(void *ctx)
-{
-    struct publication *p = ctx;
-    return cyx_bus_publish_event(bus, p->subject, p->event_id, NULL, p->text, strlen(p->text), NULL,
-                                 p->err) == CYX_OK;
-}
-
-static void publish(const char *subject, json_t *event)
-{
-    struct cyx_error err = {0};
-    char event_id[CYX_ID_BYTES];
-    cyx_id_new(event_id);
-    json_object_set_new(event, "event_id", json_string(event_id));
-    char *text = json_dumps(event, JSON_COMPACT);
-    struct publication publication = {subject, event_id, text, &err};
-    if (!wait_for(is_published, &publication))
-        fail_msg("%s: %s", subject, err.message);
-    free(text);
-    json_decref(event);
-}
-
-static void hold(const char *job_id)
-{
-    publish(CYX_EVT_PAYMENT_HELD, json_pack("{s:s, s:s, s:s}", "job_id", job_id, "account_id",
-                                            account, "amount", "1 CYX"));
-}
-
-static struct worker *new_worker(const char *name, bool works_by_itself)
-{
-    const struct worker_options options = {
-        .name = name, .heartbeat_ms = HEARTBEAT_MS, .works_by_itself = works_by_itself};
-    return worker_create(&options);
-}
-
-/* Takes a node out for good, at once, so that the next test starts with none. */
-static void retire(struct worker *worker)
-{
-    char boot_id[CYX_ID_BYTES];
-    cyx_id_new(boot_id);
-    const char *id = worker_id(worker);
-    publish(CYX_EVT_NODE_OFFLINE,
-            json_pack("{s:s, s:s, s:I, s:s}", "node_id", id, "boot_id", boot_id, "revision",
-                      (json_int_t)LAST_REVISION, "reason", "retired"));
-    const int64_t until_ns = cyx_clock_monotonic_ns() + WAIT_MS * INT64_C(1000000);
-    while (number("select count(*) from node n where n.id = $1 and (n.revision < 9000000000000000 "
-                  "or exists "
-                  "(select from assignment a where a.node_id = n.id and a.ended_at is null))",
-                  id) > 0) {
-        assert_true(cyx_clock_monotonic_ns() < until_ns);
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-    }
-    worker_destroy(worker);
-}
-
-static json_t *spec(const char *name)
-{
-    json_error_t at;
-    json_t *made = json_load_file(CYX_SOURCE_DIR "/docs/examples/mnist-mlp.json", 0, &at);
-    assert_non_null(made);
-    json_object_set_new(made, "name", json_string(name));
-    return made;
-}
-
-static json_t *submit_json(json_t *body_spec, const char *key)
-{
-    json_t *body = json_pack("{s:s, s:o}", "account_id", account, "spec", body_spec);
-    if (key)
-        json_object_set_new(body, "idempotency_key", json_string(key));
-    return body;
-}
-
-static void submit(json_t *body_spec, char ret_id[CYX_ID_BYTES])
-{
-    json_t *reply = ask(bus, CYX_SVC_SCHEDULER_SUBMIT, submit_json(body_spec, NULL), CYX_OK);
-    const json_t *job = json_object_get(reply, "job");
-    assert_true(json_is_true(json_object_get(reply, "created")));
-    assert_string_equal(json_string_value(json_object_get(job, "state")), "queued");
-    snprintf(ret_id, CYX_ID_BYTES, "%s", json_string_value(json_object_get(job, "id")));
-    json_decref(reply);
-}
-
-static void submit_funded(const char *name, char ret_id[CYX_ID_BYTES])
-{
-    submit(spec(name), ret_id);
-    hold(ret_id);
-}
-
-/* {job_id, account_id} */
-static json_t *target(const char *job_id)
-{
-    return json_pack("{s:s, s:s}", "job_id", job_id, "account_id", account);
-}
-
-static json_t *get_job(const char *job_id)
-{
-    json_t *reply = ask(bus, CYX_SVC_SCHEDULER_GET, target(job_id), CYX_OK);
-    json_t *job = json_incref(json_object_get(reply, "job"));
-    json_decref(reply);
-    return job;
-}
-
-static void expect_text(const json_t *object, const char *key, const char *expected)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    if (!value || strcmp(value, expected) != 0) {
-        char *text = json_dumps(object, JSON_INDENT(1));
-        fail_msg("%s: expected %s, got %s in %s", key, expected, value ? value : "none", text);
-    }
-}
-
-static void expect_state(const char *job_id, const char *state)
-{
-    json_t *job = get_job(job_id);
-    expect_text(job, "state", state);
-    json_decref(job);
-}
-
-static void expect_pending(const char *job_id, const char *code)
-{
-    /* Reads may be half a second behind the nodes: what must be true in the end is waited for. */
-    const int64_t until_ns = cyx_clock_monotonic_ns() + 5000 * INT64_C(1000000);
-    for (;;) {
-        json_t *job = get_job(job_id);
-        const json_t *pending = json_object_get(job, "pending");
-        const char *got = json_string_value(json_object_get(pending, "code"));
-        bool same = got && strcmp(got, code) == 0;
-        if (same)
-            assert_true(json_string_length(json_object_get(pending, "message")) > 10);
-        if (!same && cyx_clock_monotonic_ns() > until_ns)
-            fail_msg("expected %s, got %s", code, got ? got : "none");
-        json_decref(job);
-        if (same)
-            return;
-        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-    }
-}
-
-/* The nth transition of a job to a state, with its cause. */
-static void wait_event(const char *job_id, int nth, const char *to, const char *cause)
-{
-    watch_wait(events, nth, WAIT_MS, FIELDS("job_id", job_id, "to", to, "cause", cause));
-}
-
-static struct claim accept_offer(struct worker *worker, const char *job_id)
-{
-    struct claim claim = worker_wait_offer(worker, WAIT_MS);
-    assert_string_equal(claim.job_id, job_id);
-    worker_holds(worker, &claim);
-    json_decref(ask(bus, CYX_SVC_SCHEDULER_ACCEPT, claim_json(worker, &claim), CYX_OK));
-    return claim;
-}
-
-static json_t *progress_json(struct worker *worker, const struct claim *claim, int step)
-{
-    json_t *body = claim_json(worker, claim);
-    json_object_update_new(body, json_pack("{s:i, s:i, s:i, s:i, s:f, s:f, s:f}", "epoch", 1,
-                                           "epochs", 3, "step", step, "total_steps", 1407, "loss",
-                                           0.5, "accuracy", 0.75, "images_per_second", 4321.5));
-    return body;
-}
-
-static void finish(struct worker *worker, const struct claim *claim, const char *outcome,
-                   const char *error)
-{
-    worker_holds(worker, &(struct claim){.token = 0});
-    json_decref(
-        ask(bus, CYX_SVC_SCHEDULER_FINISH, finish_json(worker, claim, outcome, error), CYX_OK));
-}
+#include "world.h"
 
 static void test_scheduler__submit_to_finish(void **state)
 {
@@ -433,13 +195,6 @@ static void test_scheduler__says_why_a_job_waits(void **state)
     retire(worker);
 }
 
-static void expect_outcome(const char *job_id, const char *outcome)
-{
-    json_t *reply = ask(bus, CYX_SVC_SCHEDULER_CANCEL, target(job_id), CYX_OK);
-    expect_text(reply, "outcome", outcome);
-    json_decref(reply);
-}
-
 static void test_scheduler__cancels_in_each_state(void **state)
 {
     (void)state;
@@ -475,48 +230,6 @@ static void test_scheduler__cancels_in_each_state(void **state)
     retire(worker);
 }
 
-static void test_scheduler__a_lost_lease_is_given_to_another(void **state)
-{
-    (void)state;
-    char id[CYX_ID_BYTES];
-    struct cyx_error err = {0};
-    struct worker *lost = new_worker("lost", false);
-    submit_funded("moves on", id);
-    struct claim old = accept_offer(lost, id);
-    json_t *body = progress_json(lost, &old, 400);
-    json_object_set_new(body, "checkpoint",
-                        json_pack("{s:s, s:i, s:i}", "sha256", sha, "bytes", 77, "step", 400));
-    json_decref(ask(bus, CYX_SVC_SCHEDULER_PROGRESS, body, CYX_OK));
-    /* It still beats, but says no more that it holds the job: the lease runs out, the node stays. */
-    worker_holds(lost, &(struct claim){.token = 0});
-    struct worker *heir = new_worker("heir", false);
-    wait_event(id, 1, "queued", "lease-expired");
-    struct claim new = worker_wait_offer(heir, WAIT_MS); /* not to the one that it ran on last */
-    assert_true(new.token > old.token);
-    worker_holds(heir, &new);
-    json_t *accepted = ask(bus, CYX_SVC_SCHEDULER_ACCEPT, claim_json(heir, &new), CYX_OK);
-    expect_text(json_object_get(accepted, "checkpoint"), "sha256", sha);
-    assert_int_equal(
-        json_integer_value(json_object_get(json_object_get(accepted, "checkpoint"), "step")), 400);
-    json_decref(accepted);
-
-    ask_error(bus, CYX_SVC_SCHEDULER_PROGRESS, progress_json(lost, &old, 500), CYX_ERR_CONFLICT,
-              &err);
-    ask_error(bus, CYX_SVC_SCHEDULER_FINISH, finish_json(lost, &old, "completed", NULL),
-              CYX_ERR_CONFLICT, &err);
-    assert_non_null(strstr(err.message, "lease-expired"));
-    ask_error(bus, CYX_SVC_SCHEDULER_FINISH, finish_json(lost, &new, "completed", NULL),
-              CYX_ERR_CONFLICT, &err); /* another's token */
-    worker_holds(lost, &old);
-    struct claim told = worker_wait_cancel(lost, WAIT_MS); /* its heartbeat gives it away */
-    assert_int_equal(told.token, old.token);
-    expect_state(id, "running");
-    finish(heir, &new, "completed", NULL);
-    expect_state(id, "completed");
-    retire(lost);
-    retire(heir);
-}
-
 static void test_scheduler__heartbeats_alone_keep_the_lease(void **state)
 {
     (void)state;
@@ -530,100 +243,6 @@ static void test_scheduler__heartbeats_alone_keep_the_lease(void **state)
     json_decref(ask(bus, CYX_SVC_SCHEDULER_PROGRESS, progress_json(worker, &claim, 9), CYX_OK));
     finish(worker, &claim, "completed", NULL);
     retire(worker);
-}
-
-static void test_scheduler__a_restarted_worker_loses_its_job_at_once(void **state)
-{
-    (void)state;
-    char id[CYX_ID_BYTES];
-    struct cyx_error err = {0};
-    struct worker *worker = new_worker("restarts", false);
-    submit_funded("survives", id);
-    struct claim old = accept_offer(worker, id);
-    int64_t start_ns = cyx_clock_monotonic_ns();
-    worker_restart(worker);
-    wait_event(id, 1, "queued", "node-restarted");
-    struct claim new = worker_wait_offer(worker, WAIT_MS);
-    assert_true((cyx_clock_monotonic_ns() - start_ns) / 1000000 <
-                LEASE_MS); /* not by the lease's end */
-    ask_error(bus, CYX_SVC_SCHEDULER_FINISH, finish_json(worker, &old, "completed", NULL),
-              CYX_ERR_CONFLICT, &err);
-    assert_string_equal(new.job_id, id);
-    worker_holds(worker, &new);
-    json_decref(ask(bus, CYX_SVC_SCHEDULER_ACCEPT, claim_json(worker, &new), CYX_OK));
-    finish(worker, &new, "completed", NULL);
-    expect_state(id, "completed");
-    retire(worker);
-}
-
-static void test_scheduler__an_offline_node_loses_its_job(void **state)
-{
-    (void)state;
-    char id[CYX_ID_BYTES];
-    struct worker *worker = new_worker("dies", false);
-    submit_funded("outlives", id);
-    accept_offer(worker, id);
-    worker_beat(worker, false);
-    const json_t *event =
-        watch_wait(events, 1, WAIT_MS, FIELDS("job_id", id, "from", "running", "to", "queued"));
-    const char *cause = json_string_value(json_object_get(event, "cause"));
-    assert_true(strcmp(cause, "node-offline") == 0 || strcmp(cause, "lease-expired") == 0);
-    json_decref(ask(bus, CYX_SVC_SCHEDULER_CANCEL, target(id), CYX_OK));
-    retire(worker);
-}
-
-static void test_scheduler__failures(void **state)
-{
-    (void)state;
-    char id[CYX_ID_BYTES];
-    struct worker *worker = new_worker("fails", false);
-    submit_funded("wrong", id);
-    struct claim claim = accept_offer(worker, id);
-    finish(worker, &claim, "failed", "unsupported");
-    json_t *job = get_job(id);
-    expect_text(job, "state", "failed");
-    expect_text(json_object_get(job, "error"), "status", "unsupported");
-    expect_text(json_object_get(job, "error"), "message", "as the test wants it");
-    json_decref(job);
-
-    submit_funded("unlucky", id);
-    for (int i = 1; i <= 3; i++) {
-        claim = accept_offer(worker, id);
-        finish(worker, &claim, "failed", "io");
-        if (i < 3) {
-            wait_event(id, i, "queued", "worker-failed");
-            expect_pending(id, "retry-backoff");
-        }
-    }
-    wait_event(id, 1, "failed", "worker-failed");
-    job = get_job(id);
-    assert_int_equal(json_integer_value(json_object_get(job, "attempt")), 3);
-    expect_text(json_object_get(job, "error"), "status", "io");
-    json_decref(job);
-
-    submit_funded("handed back", id);
-    claim = accept_offer(worker, id);
-    finish(worker, &claim, "handed-back", NULL);
-    claim = accept_offer(worker, id);
-    finish(worker, &claim, "completed", NULL);
-    retire(worker);
-}
-
-static void test_scheduler__an_unanswered_offer_expires(void **state)
-{
-    (void)state;
-    char id[CYX_ID_BYTES];
-    struct worker *deaf = new_worker("deaf", false);
-    submit_funded("unanswered", id);
-    struct claim first = worker_wait_offer(deaf, WAIT_MS);
-    wait_event(id, 1, "queued", "offer-expired");
-    struct claim second = worker_wait_offer(deaf, WAIT_MS);
-    assert_true(second.token > first.token);
-    struct cyx_error err = {0};
-    ask_error(bus, CYX_SVC_SCHEDULER_ACCEPT, claim_json(deaf, &first), CYX_ERR_CONFLICT, &err);
-    json_decref(ask(bus, CYX_SVC_SCHEDULER_ACCEPT, claim_json(deaf, &second), CYX_OK));
-    finish(deaf, &second, "completed", NULL);
-    retire(deaf);
 }
 
 static void test_scheduler__a_refused_budget_fails_the_job(void **state)
@@ -718,101 +337,6 @@ static void test_scheduler__the_database_keeps_what_has_ended(void **state)
     expect_closed("delete from job_transition where job_id = $1", id);
 }
 
-enum { JOBS = 100, WORKERS = 4 };
-
-static bool all_finished(void *ctx)
-{
-    struct worker **workers = ctx;
-    int finished = 0;
-    for (int i = 0; i < WORKERS; i++)
-        finished += worker_finished(workers[i]);
-    return finished == JOBS;
-}
-
-/* A hundred jobs, four workers, two schedulers, one of which is killed in the middle and comes back. */
-static void test_scheduler__replicas_never_assign_twice(void **state)
-{
-    (void)state;
-    char(*ids)[CYX_ID_BYTES] = calloc(JOBS, sizeof(*ids));
-    struct worker *workers[WORKERS];
-    struct service *second = service_start("cyxwiz-scheduler", environment);
-    for (int i = 0; i < WORKERS; i++)
-        workers[i] = new_worker("hand", true);
-    for (int i = 0; i < JOBS; i++) {
-        submit_funded("one of many", ids[i]);
-        if (i == JOBS / 2) { /* in the middle of submitting and working */
-            assert_true(WIFSIGNALED(service_stop(second, SIGKILL)));
-            second = service_start("cyxwiz-scheduler", environment);
-        }
-    }
-    for (int i = 0; i < JOBS; i++)
-        watch_wait(events, 1, WAIT_MS, FIELDS("job_id", ids[i], "to", "completed"));
-    for (int i = 0; i < JOBS; i++) {
-        /* Each event once; each held by one node from accept to end. Offers of the killed may be made anew. */
-        assert_int_equal(watch_count(events, FIELDS("job_id", ids[i], "to", "completed")), 1);
-        assert_int_equal(watch_count(events, FIELDS("job_id", ids[i], "to", "running")), 1);
-        int told = watch_count(events, FIELDS("job_id", ids[i], "to", "assigned"));
-        assert_int_equal(
-            number(
-                "select count(*) from job_transition where to_state = 'assigned' and job_id = $1",
-                ids[i]),
-            told);
-        assert_int_equal(number("select count(*) from assignment where job_id = $1 and "
-                                "accepted_at is not null",
-                                ids[i]),
-                         1);
-    }
-    /* No node ever held two at once. From the accept: the clock of an offer is read before its insert waits. */
-    assert_int_equal(
-        number("select count(*) from assignment a join assignment b on a.node_id = b.node_id "
-               "and (a.job_id, a.token) <> (b.job_id, b.token) "
-               "and a.accepted_at is not null and b.accepted_at is not null and "
-               "tstzrange(a.accepted_at, a.ended_at) && tstzrange(b.accepted_at, b.ended_at)",
-               NULL),
-        0);
-    assert_true(wait_for(all_finished, workers)); /* none was lost, none was done twice */
-    for (int i = 0; i < WORKERS; i++)
-        retire(workers[i]);
-    assert_int_equal(service_stop(second, SIGTERM), 0);
-    assert_int_equal(number("select count(*) from outbox", NULL), 0);
-    free(ids);
-}
-
-/* A progress that is taken: the scheduler is back, and the token still holds. */
-static void wait_renewed(struct worker *worker, const struct claim *claim)
-{
-    json_decref(ask(bus, CYX_SVC_SCHEDULER_PROGRESS, progress_json(worker, claim, 10), CYX_OK));
-}
-
-static void test_scheduler__outlives_its_servers(void **state)
-{
-    (void)state;
-    char id[CYX_ID_BYTES];
-    struct cyx_error err = {0};
-    struct worker *worker = new_worker("patient", false);
-    submit_funded("through thick and thin", id);
-    struct claim claim = accept_offer(worker, id);
-    servers_command("kill", "postgres");
-    ask_error(bus, CYX_SVC_SCHEDULER_GET, target(id), CYX_ERR_UNAVAILABLE, &err);
-    assert_null(strstr(err.message, "database:")); /* nothing of where and how it is kept */
-    assert_null(strstr(err.message, "host"));
-    /* Away for longer than a lease: nobody could renew, so nobody has lost anything. */
-    nanosleep(&(struct timespec){.tv_sec = LEASE_MS / 1000 + 1}, NULL);
-    servers_command("start", "postgres");
-    wait_renewed(worker, &claim);
-    expect_state(id, "running");
-    finish(worker, &claim, "completed", NULL);
-    expect_state(id, "completed");
-
-    servers_command("kill", "nats");
-    servers_command("start", "nats");
-    submit_funded("after the storm", id);
-    claim = accept_offer(worker, id);
-    finish(worker, &claim, "completed", NULL);
-    watch_wait(events, 1, WAIT_MS, FIELDS("job_id", id, "to", "completed"));
-    retire(worker);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -822,17 +346,10 @@ int main(void)
         cmocka_unit_test(test_scheduler__same_key_same_job),
         cmocka_unit_test(test_scheduler__says_why_a_job_waits),
         cmocka_unit_test(test_scheduler__cancels_in_each_state),
-        cmocka_unit_test(test_scheduler__a_lost_lease_is_given_to_another),
         cmocka_unit_test(test_scheduler__heartbeats_alone_keep_the_lease),
-        cmocka_unit_test(test_scheduler__a_restarted_worker_loses_its_job_at_once),
-        cmocka_unit_test(test_scheduler__an_offline_node_loses_its_job),
-        cmocka_unit_test(test_scheduler__failures),
-        cmocka_unit_test(test_scheduler__an_unanswered_offer_expires),
         cmocka_unit_test(test_scheduler__a_refused_budget_fails_the_job),
         cmocka_unit_test(test_scheduler__lists_in_pages_and_keeps_accounts_apart),
         cmocka_unit_test(test_scheduler__the_database_keeps_what_has_ended),
-        cmocka_unit_test(test_scheduler__replicas_never_assign_twice),
-        cmocka_unit_test(test_scheduler__outlives_its_servers),
     };
     return cmocka_run_group_tests(tests, start_all, stop_all);
 }
