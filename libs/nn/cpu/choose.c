@@ -284,8 +284,10 @@ static enum cyx_status choose_step(struct cyx_program *self, struct cpu_step *st
         return choose_dropout(self, step) == CYX_OK
                    ? CYX_OK
                    : cpu_refuse(step, "an activation of this rank", error);
-    case CYX_OP_RESHAPE:
-        return CYX_OK; /* the same bytes, seen otherwise */
+    case CYX_OP_RESHAPE: /* the same bytes, seen otherwise, unless the graph keeps them apart */
+        if (cpu_value(self, step->node.in[0]) == cpu_value(self, step->node.out[0]))
+            return CYX_OK;
+        return choose_elementwise(self, step, cpu_kernel_copy);
     case CYX_OP_CROSS_ENTROPY:
     case CYX_OP_CROSS_ENTROPY_GRAD:
         return choose_loss(self, step);

@@ -35,6 +35,7 @@ struct cpu_row_loss {
 void *cpu_data(struct cyx_program *program, const struct cpu_binding *binding);
 void *cpu_scratchpad(struct cyx_program *program, const struct cpu_step *step);
 
+void cpu_kernel_copy(struct cyx_program *program, const struct cpu_step *step);
 void cpu_kernel_relu(struct cyx_program *program, const struct cpu_step *step);
 void cpu_kernel_relu_grad(struct cyx_program *program, const struct cpu_step *step);
 void cpu_kernel_add(struct cyx_program *program, const struct cpu_step *step);

@@ -3,6 +3,7 @@
  * of them.
  */
 #include <math.h>
+#include <string.h>
 
 #include "nn/cpu/kernels.h"
 #include "nn/cpu/parallel.h"
@@ -54,6 +55,13 @@ CPU_CLONES static void add_loop(const float *a, const float *b, float *y, int64_
         y[i] = a[i] + b[i];
 }
 
+static void copy_range(void *context, int64_t begin, int64_t end)
+{
+    const struct elementwise *e = context;
+    int64_t from = begin * LINE, n = cut(end, e->count) - from;
+    memcpy(e->out + from, e->a + from, (size_t)n * sizeof(float));
+}
+
 static void relu_range(void *context, int64_t begin, int64_t end)
 {
     const struct elementwise *e = context;
@@ -73,6 +81,11 @@ static void add_range(void *context, int64_t begin, int64_t end)
     const struct elementwise *e = context;
     int64_t from = begin * LINE, n = cut(end, e->count) - from;
     add_loop(e->a + from, e->b + from, e->out + from, n);
+}
+
+void cpu_kernel_copy(struct cyx_program *program, const struct cpu_step *step)
+{
+    run(program, step, copy_range);
 }
 
 void cpu_kernel_relu(struct cyx_program *program, const struct cpu_step *step)
