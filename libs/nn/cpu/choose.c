@@ -257,6 +257,38 @@ static enum cyx_status choose_optimizer(struct cyx_program *self, struct cpu_ste
     return CYX_OK;
 }
 
+/* Threads for a Linear or Conv2d of so many multiply-adds. */
+static int threads_for(const struct cyx_program *self, const struct cpu_step *step)
+{
+    const struct cyx_node *node = &step->node;
+    const struct cpu_step *forward = step->forward ? step->forward : step;
+    const struct cyx_shape *w = shape_of(self, forward->node.in[1]);
+    const struct cyx_shape *y = shape_of(self, forward->node.out[0]);
+    bool conv = node->op == CYX_OP_CONV2D || node->op == CYX_OP_CONV2D_GRAD_INPUT ||
+                node->op == CYX_OP_CONV2D_GRAD_WEIGHT;
+    double pixels = conv ? (double)(y->dim[2] * y->dim[3]) : 1;
+    double products = (double)cyx_shape_count(w) * (double)y->dim[0] * pixels;
+    return products < CPU_SERIAL_PRODUCTS ? 1 : self->device->threads;
+}
+
+/* A primitive is chosen for the threads that will run it. */
+static enum cyx_status choose_primitive(
+    struct cyx_program *self, struct cpu_step *step, enum cyx_op op,
+    enum cyx_status (*choose)(struct cyx_program *, struct cpu_step *, struct cyx_error *),
+    struct cyx_error *error)
+{
+    for (size_t n = 0; n < self->n_steps && !step->forward; n++)
+        if (self->steps[n].node.op == op && self->steps[n].node.layer == step->node.layer)
+            step->forward = &self->steps[n];
+    if (!step->forward)
+        return cpu_refuse(step, "its forward pass is not in this graph", error);
+    step->threads = threads_for(self, step);
+    cpu_use_threads(step->threads);
+    enum cyx_status status = choose(self, step, error);
+    cpu_use_threads(self->device->threads);
+    return status;
+}
+
 static enum cyx_status choose_step(struct cyx_program *self, struct cpu_step *step,
                                    struct cyx_error *error)
 {
@@ -264,11 +296,11 @@ static enum cyx_status choose_step(struct cyx_program *self, struct cpu_step *st
     case CYX_OP_LINEAR:
     case CYX_OP_LINEAR_GRAD_INPUT:
     case CYX_OP_LINEAR_GRAD_WEIGHT:
-        return cpu_choose_linear(self, step, error);
+        return choose_primitive(self, step, CYX_OP_LINEAR, cpu_choose_linear, error);
     case CYX_OP_CONV2D:
     case CYX_OP_CONV2D_GRAD_INPUT:
     case CYX_OP_CONV2D_GRAD_WEIGHT:
-        return cpu_choose_conv(self, step, error);
+        return choose_primitive(self, step, CYX_OP_CONV2D, cpu_choose_conv, error);
     case CYX_OP_MAX_POOL2D:
         return choose_pool(self, step, error);
     case CYX_OP_MAX_POOL2D_GRAD:
@@ -351,6 +383,7 @@ enum cyx_status cpu_choose(struct cyx_program *self, struct cyx_error *error)
         if (step->dropped)
             continue;
         plain_when_read(self, step);
+        step->threads = self->device->threads;
         status = choose_step(self, step, error);
         if (step->scratchpad_bytes > 0 && status == CYX_OK)
             step->scratchpad_offset = add_scratch(step, step->scratchpad_bytes);

@@ -239,23 +239,10 @@ static enum cyx_status choose_weight_grad(struct conv *c, struct cyx_error *erro
     return CYX_OK;
 }
 
-static const struct cpu_step *forward_of(const struct cyx_program *self,
-                                         const struct cpu_step *step)
-{
-    for (size_t n = 0; n < self->n_steps; n++)
-        if (self->steps[n].node.op == CYX_OP_CONV2D &&
-            self->steps[n].node.layer == step->node.layer)
-            return &self->steps[n];
-    return NULL;
-}
-
 enum cyx_status cpu_choose_conv(struct cyx_program *self, struct cpu_step *step,
                                 struct cyx_error *error)
 {
     struct conv c = {.program = self, .step = step};
-    step->forward = forward_of(self, step);
-    if (!step->forward)
-        return cpu_refuse(step, "its forward pass is not in this graph", error);
     read_geometry(&c, &step->forward->node);
     enum cyx_status status;
     if (step->node.op == CYX_OP_CONV2D)

@@ -51,6 +51,12 @@ struct cyx_session {
     struct cyx_arena arena; /* names */
 };
 
+/*
+ * Work below this many multiply-adds, or bytes to copy, is done by one thread: it takes some 10 to 20 µs, and a
+ * thread that sleeps takes 50 to wake.
+ */
+enum { CPU_SERIAL_PRODUCTS = 2000000, CPU_SERIAL_BYTES = 256 * 1024 };
+
 /* What is known of a value (of a root; aliases look at theirs). */
 struct cpu_value {
     dnnl_memory_desc_t md;
@@ -95,13 +101,14 @@ struct cpu_step {
     struct cpu_planes out_planes;
     int64_t scratchpad_bytes, scratchpad_offset, scratch_bytes;
     const struct cpu_step *forward; /* of a gradient */
+    int threads;                    /* 1 for what is done before a second thread has woken */
     int joined;                     /* optimizer: this many steps from here on run as one call */
 };
 
 /* One prepared call of the replay. */
 struct cpu_call {
     dnnl_primitive_t primitive; /* NULL: a kernel */
-    int n_args;
+    int n_args, threads;
     dnnl_exec_arg_t args[CPU_BINDINGS + 1];
     const struct cpu_step *step; /* of a kernel */
 };
@@ -145,6 +152,9 @@ struct cpu_scope {
 };
 void cpu_enter(struct cyx_device *device, struct cpu_scope *ret_scope);
 void cpu_leave(const struct cpu_scope *scope);
+
+/* From here on oneDNN prepares and runs for so many. */
+void cpu_use_threads(int threads);
 
 /* ---- lower.c ---- */
 

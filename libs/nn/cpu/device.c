@@ -60,6 +60,11 @@ void cpu_enter(struct cyx_device *device, struct cpu_scope *ret_scope)
     }
 }
 
+void cpu_use_threads(int threads)
+{
+    omp_set_num_threads(threads);
+}
+
 void cpu_leave(const struct cpu_scope *scope)
 {
     omp_set_num_threads(scope->threads);
@@ -105,7 +110,7 @@ static enum cyx_status device_open(const struct cyx_device_options *options,
         return cyx_error_set(ret_error, CYX_ERR_UNAVAILABLE, NULL,
                              "oneDNN gives no CPU engine on this machine");
     }
-    if (self->threads > 1)
+    if (self->threads > 1 && !getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"))
         self->patience = cpu_patience_create();
     *ret_device = self;
     return CYX_OK;

@@ -11,7 +11,7 @@
 
 #include "base/banned.h"
 
-enum { GRAIN = 8192, LINE = 16 }; /* elements that are worth a thread; elements of a cache line */
+enum { GRAIN = 65536, LINE = 16 }; /* elements that are worth a thread; elements of a cache line */
 
 struct elementwise {
     const float *a, *b;
@@ -226,8 +226,10 @@ void cpu_kernel_dropout(struct cyx_program *program, const struct cpu_step *step
         .scale = (float)(1.0 / (1.0 - node->p)),
     };
     if (d.planes.lanes == 1 && d.planes.outer == 1)
-        cpu_parallel(program->device, (d.planes.width + CHUNK - 1) / CHUNK, GRAIN / CHUNK / 4,
+        cpu_parallel(program->device, (d.planes.width + CHUNK - 1) / CHUNK, GRAIN / CHUNK / 16,
                      dropout_plain, &d);
     else
-        cpu_parallel(program->device, d.planes.outer, 1, dropout_planes, &d);
+        cpu_parallel(program->device, d.planes.outer,
+                     GRAIN / 16 / (d.planes.lanes * d.planes.width * d.planes.height) + 1,
+                     dropout_planes, &d);
 }

@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { LINE = 16, GRAIN = 2048 };
+enum { LINE = 16, GRAIN = 32768 }; /* elements of a cache line; that are worth a thread */
 
 /* This step's scalars, computed in double as PyTorch does. */
 struct scalars {

@@ -11,7 +11,7 @@
 
 #include "base/banned.h"
 
-enum { LANES = CPU_POOL_LANES };
+enum { LANES = CPU_POOL_LANES, GRAIN = 65536 }; /* GRAIN: elements that are worth a thread */
 
 static void clip(const struct pool *p, int axis, int64_t o, struct span *span)
 {
@@ -169,7 +169,8 @@ void cpu_kernel_max_pool(struct cyx_program *program, const struct cpu_step *ste
                      .index = index == CYX_NO_VALUE ? NULL : cpu_value(program, index)->data,
                      .relu_mask = step->relu_mask};
     pick_loops(&p);
-    cpu_parallel(program->device, p.out.outer * p.out.height, 4, forward_range, &p);
+    cpu_parallel(program->device, p.out.outer * p.out.height, GRAIN / (p.in.lanes * p.in.width) + 1,
+                 forward_range, &p);
 }
 
 /* ---- gradient ---- */
@@ -235,5 +236,6 @@ void cpu_kernel_max_pool_grad(struct cyx_program *program, const struct cpu_step
                      .kept = cpu_value(program, step->node.in[1])->data};
     p.tiled = tiles(&p);
     pick_loops(&p);
-    cpu_parallel(program->device, p.out.outer, 1, backward_range, &p);
+    cpu_parallel(program->device, p.out.outer, GRAIN / (p.in.lanes * p.in.width * p.in.height) + 1,
+                 backward_range, &p);
 }

@@ -102,6 +102,8 @@ static enum cyx_status emit_copy(struct cyx_program *self, const struct cpu_step
         return no_memory(error);
     bool out = binding->output;
     dnnl_primitive_desc_t pd = NULL;
+    call->threads = cpu_md_bytes(&copy_md) < CPU_SERIAL_BYTES ? 1 : self->device->threads;
+    cpu_use_threads(call->threads);
     dnnl_status_t made =
         dnnl_reorder_primitive_desc_create(&pd, out ? &copy_md : &value_md, self->device->engine,
                                            out ? &value_md : &copy_md, self->device->engine, NULL);
@@ -109,6 +111,7 @@ static enum cyx_status emit_copy(struct cyx_program *self, const struct cpu_step
         made = dnnl_primitive_create(&call->primitive, pd);
         dnnl_primitive_desc_destroy(pd);
     }
+    cpu_use_threads(self->device->threads);
     call->n_args = 2;
     call->args[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, out ? copy : value};
     call->args[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, out ? value : copy};
@@ -123,7 +126,11 @@ static enum cyx_status emit_primitive(struct cyx_program *self, const struct cpu
     struct cpu_call *call = add_call(self);
     if (!call)
         return no_memory(error);
-    if (dnnl_primitive_create(&call->primitive, step->pd) != dnnl_success)
+    call->threads = step->threads;
+    cpu_use_threads(call->threads);
+    dnnl_status_t made = dnnl_primitive_create(&call->primitive, step->pd);
+    cpu_use_threads(self->device->threads);
+    if (made != dnnl_success)
         return cpu_refuse(step, "oneDNN could not prepare it", error);
     for (int i = 0; i < step->n_bindings; i++) {
         const struct cpu_binding *binding = &step->bindings[i];
