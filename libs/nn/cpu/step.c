@@ -45,6 +45,10 @@ enum cyx_status cpu_submit(struct cyx_program *self, const struct cyx_feed *feed
     if (self->submitted - self->waited >= CYX_STEPS_IN_FLIGHT)
         return cyx_error_set(ret_error, CYX_ERR_CONFLICT, NULL,
                              "%d steps are open: wait for the oldest first", CYX_STEPS_IN_FLIGHT);
+    if ((self->graph->input != CYX_NO_VALUE && !feed->input) ||
+        (self->graph->target != CYX_NO_VALUE && !feed->target))
+        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
+                             "expected a batch of images and their labels to feed");
     struct cpu_scope scope;
     cpu_enter(self->device, &scope);
     self->feed = feed;
