@@ -52,7 +52,7 @@ bench: build ## Performance, as ratios against named peers measured in the same 
 
 lint: ## Format, static analysis, layering, types
 	@deploy/local/install lint
-	@$(MAKE) --no-print-directory dev
+	@$(MAKE) --no-print-directory dev web
 	@tests/support/lint
 
 fmt: ## Format the C sources in place

@@ -35,10 +35,11 @@ struct cyx_session;
 struct cyx_program;
 
 struct cyx_device_options {
-    int index;              /* which GPU, in the backend's order; 0 */
-    int threads;            /* CPU: 0 is all cores that the process may use */
-    const char *cache_dir;  /* Vulkan: pipeline cache; NULL for none */
-    bool validation;        /* Vulkan: Khronos validation with synchronisation checks; errors fail the call */
+    int index;             /* which GPU, in the backend's order; 0 */
+    int threads;           /* CPU: 0 is all cores that the process may use */
+    const char *cache_dir; /* Vulkan: pipeline cache; NULL for none */
+    bool
+        validation; /* Vulkan: Khronos validation with synchronisation checks; errors fail the call */
 };
 
 struct cyx_device_info {
@@ -74,12 +75,14 @@ struct cyx_backend {
 
     /* Allocates the persistent values of `graph`, zeroed. CYX_ERR_NO_MEMORY says how much was wanted. */
     enum cyx_status (*session_create)(struct cyx_device *device, const struct cyx_graph *graph,
-                                      struct cyx_session **ret_session, struct cyx_error *ret_error);
+                                      struct cyx_session **ret_session,
+                                      struct cyx_error *ret_error);
     void (*session_destroy)(struct cyx_session *session);
 
     /* `graph` must outlive the program. CYX_ERR_UNSUPPORTED names the node that this device cannot do. */
     enum cyx_status (*program_create)(struct cyx_session *session, const struct cyx_graph *graph,
-                                      struct cyx_program **ret_program, struct cyx_error *ret_error);
+                                      struct cyx_program **ret_program,
+                                      struct cyx_error *ret_error);
     void (*program_destroy)(struct cyx_program *program);
 
     /* Persistent values by name, in host layout. CYX_ERR_NOT_FOUND, CYX_ERR_INVALID for a wrong count. */
