@@ -1,4 +1,4 @@
-/* Arguments, help and completion, all from the table of commands. */
+/* Arguments and help, from the table of commands. */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,48 +144,105 @@ static enum cyx_status take_arguments(struct cli *cli, int argc, char **argv, st
     return CYX_OK;
 }
 
-static enum cyx_status unknown_command(char **argv, struct cyx_error *err)
+static bool is_help(const char *word)
 {
-    size_t length = strlen(argv[0]);
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+/* The first command of the group that `word` names; NULL when it names none. */
+static const struct cli_command *find_group(const char *word)
+{
+    size_t length = strlen(word);
     for (size_t i = 0; i < cli_commands_count; i++)
-        if (strncmp(cli_commands[i].words, argv[0], length) == 0 &&
+        if (strncmp(cli_commands[i].words, word, length) == 0 &&
             cli_commands[i].words[length] == ' ')
-            return cyx_error_set(err, CYX_ERR_INVALID, NULL,
-                                 "`cyxwiz %s` wants one more word, as in `cyxwiz %s`", argv[0],
-                                 cli_commands[i].words);
+            return &cli_commands[i];
+    return NULL;
+}
+
+/* What does not begin with a command: help, a group alone, or a mistake. */
+static enum cyx_status no_command(struct cli *cli, int argc, char **argv, bool *ret_help,
+                                  struct cyx_error *err)
+{
+    if (argc == 0) {
+        *ret_help = true;
+        return CYX_OK;
+    }
+    if (is_help(argv[0]) && argc > 1) { /* help job, help job list */
+        int words = 0;
+        cli->command = find_command(argc - 1, argv + 1, &words);
+        *ret_help = cli->command != NULL;
+        return cli->command ? CYX_OK
+                            : no_command(cli, 2, (char *[]){argv[1], argv[0]}, ret_help, err);
+    }
+    const struct cli_command *first = find_group(argv[0]);
+    if (is_help(argv[0]) || (first && argc > 1 && is_help(argv[1]))) {
+        cli->group = first ? argv[0] : NULL;
+        *ret_help = true;
+        return CYX_OK;
+    }
+    if (first)
+        return cyx_error_set(err, CYX_ERR_INVALID, NULL,
+                             "`cyxwiz %s` wants one more word, as in `cyxwiz %s`", argv[0],
+                             first->words);
     return cyx_error_set(err, CYX_ERR_INVALID, NULL,
                          "there is no command %s; `cyxwiz --help` lists them", argv[0]);
 }
 
-enum cyx_status cli_parse(struct cli *cli, int argc, char **argv, bool *ret_help,
-                          struct cyx_error *err)
+/* The options before the command; how many words they took, the program's name among them. */
+static enum cyx_status take_leading(struct cli *cli, int argc, char **argv, int *ret_taken,
+                                    bool *ret_help, struct cyx_error *err)
+{
+    struct option longs[GLOBAL_OPTIONS + 1] = {0};
+    char letters[2 * GLOBAL_OPTIONS + 4] = "+:"; /* +: stop at the first word that is none */
+    size_t n_letters = 2;
+    int found;
+    fill_getopt(globals, GLOBAL_OPTIONS, LONG_BASE, longs, letters, &n_letters);
+    optind = 0; /* glibc: begin anew, with this string's rules */
+    while ((found = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
+        if (found == '?' || found == ':')
+            return cyx_error_set(err, CYX_ERR_INVALID, NULL, "%s %s; `cyxwiz --help` lists them",
+                                 found == ':' ? "a value is missing behind"
+                                              : "there is no such option before a command:",
+                                 argv[optind - 1]);
+        take_global(cli, found == 'h' ? 3 : found - LONG_BASE, ret_help);
+    }
+    *ret_taken = optind;
+    return CYX_OK;
+}
+
+static enum cyx_status take_own(struct cli *cli, int argc, char **argv, bool *ret_help,
+                                struct cyx_error *err)
 {
     struct option longs[CLI_OPTIONS_LIMIT + GLOBAL_OPTIONS + 1] = {0};
     char letters[2 * (CLI_OPTIONS_LIMIT + GLOBAL_OPTIONS) + 4] = ":";
-    size_t n_letters = 1;
-    int words = 0, found;
+    size_t n_letters = 1, count = options_count(cli->command->options);
     enum cyx_status status = CYX_OK;
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
-        *ret_help = true;
-        return CYX_OK;
-    }
-    cli->command = find_command(argc - 1, argv + 1, &words);
-    if (!cli->command)
-        return unknown_command(argv + 1, err);
-    size_t count = options_count(cli->command->options);
+    int found;
     fill_getopt(cli->command->options, count, LONG_BASE, longs, letters, &n_letters);
     fill_getopt(globals, GLOBAL_OPTIONS, LONG_BASE + (int)count, longs + count, letters,
                 &n_letters);
-    opterr = 0;
-    optind = 1;
-    argc -= words;
-    argv += words;
+    optind = 0;
     while (status == CYX_OK && (found = getopt_long(argc, argv, letters, longs, NULL)) != -1)
         status = take_option(cli, found, ret_help, argv[optind - 1], err);
     if (status == CYX_OK && !*ret_help)
         status = take_arguments(cli, argc - optind, argv + optind, err);
     return status;
+}
+
+enum cyx_status cli_parse(struct cli *cli, int argc, char **argv, bool *ret_help,
+                          struct cyx_error *err)
+{
+    int taken = 1, words = 0;
+    opterr = 0;
+    enum cyx_status status = take_leading(cli, argc, argv, &taken, ret_help, err);
+    if (status != CYX_OK || *ret_help)
+        return status;
+    cli->command = find_command(argc - taken, argv + taken, &words);
+    if (!cli->command)
+        return no_command(cli, argc - taken, argv + taken, ret_help, err);
+    taken += words - 1; /* getopt passes over one word, as over a program's name */
+    return take_own(cli, argc - taken, argv + taken, ret_help, err);
 }
 
 static void print_options(const struct cli_option *options)
@@ -199,23 +256,43 @@ static void print_options(const struct cli_option *options)
     }
 }
 
-void cli_print_help(const struct cli_command *command)
+static void print_commands(const char *group)
 {
-    if (command) {
-        printf("usage: cyxwiz %s%s%s%s\n\n%s.\n\n", command->words, *command->arguments ? " " : "",
-               command->arguments, command->options ? " [options]" : "", command->summary);
-        print_options(command->options);
-        print_options(globals);
-        printf("\nExample:\n  %s\n", command->example);
+    size_t length = group ? strlen(group) : 0;
+    for (size_t i = 0; i < cli_commands_count; i++) {
+        char left[48];
+        if (group && (strncmp(cli_commands[i].words, group, length) != 0 ||
+                      cli_commands[i].words[length] != ' '))
+            continue;
+        snprintf(left, sizeof(left), "%s %s", cli_commands[i].words, cli_commands[i].arguments);
+        printf("  %-20s %s\n", left, cli_commands[i].summary);
+    }
+}
+
+static void print_command_help(const struct cli_command *command)
+{
+    printf("usage: cyxwiz %s%s%s%s\n\n%s.\n\n", command->words, *command->arguments ? " " : "",
+           command->arguments, command->options ? " [options]" : "", command->summary);
+    print_options(command->options);
+    print_options(globals);
+    printf("\nExample:\n  %s\n", command->example);
+}
+
+void cli_print_help(const struct cli *cli)
+{
+    if (cli->command) {
+        print_command_help(cli->command);
+        return;
+    }
+    if (cli->group) {
+        printf("usage: cyxwiz %s COMMAND [options]\n\n", cli->group);
+        print_commands(cli->group);
+        printf("\nExample:\n  %s\n", find_group(cli->group)->example);
         return;
     }
     printf("CyxWiz: train neural networks, here or on the network.\n\nusage: cyxwiz COMMAND "
            "[options]\n\n");
-    for (size_t i = 0; i < cli_commands_count; i++) {
-        char left[48];
-        snprintf(left, sizeof(left), "%s %s", cli_commands[i].words, cli_commands[i].arguments);
-        printf("  %-20s %s\n", left, cli_commands[i].summary);
-    }
+    print_commands(NULL);
     printf("\nEvery command takes --json, --help, --url and --token. Examples:\n\n"
            "  cyxwiz data fetch fashion-mnist\n"
            "  cyxwiz train docs/examples/fashion-cnn.json\n"
@@ -223,78 +300,4 @@ void cli_print_help(const struct cli_command *command)
            "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 away, 6 not "
            "valid, 130 "
            "interrupted.\n");
-}
-
-static void complete_bash(void)
-{
-    printf("_cyxwiz() {\n  local cur=\"${COMP_WORDS[COMP_CWORD]}\" "
-           "words=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\"\n"
-           "  case \"$words\" in\n");
-    for (size_t i = 0; i < cli_commands_count; i++) {
-        const struct cli_command *c = &cli_commands[i];
-        printf("    '%s'*) COMPREPLY=($(compgen -f -W '--json --url --token --help", c->words);
-        for (size_t k = 0; k < options_count(c->options); k++)
-            printf(" --%s %s", c->options[k].name,
-                   c->options[k].choices ? c->options[k].choices : "");
-        printf("' -- \"$cur\"));;\n");
-    }
-    for (size_t i = 0; i < cli_commands_count; i++) {
-        const char *space = strchr(cli_commands[i].words, ' ');
-        if (!space)
-            continue;
-        int length = (int)(space - cli_commands[i].words);
-        if (i > 0 &&
-            strncmp(cli_commands[i - 1].words, cli_commands[i].words, (size_t)length + 1) == 0)
-            continue;
-        printf("    %.*s) COMPREPLY=($(compgen -W '", length, cli_commands[i].words);
-        for (size_t k = i; k < cli_commands_count; k++)
-            if (strncmp(cli_commands[k].words, cli_commands[i].words, (size_t)length + 1) == 0)
-                printf("%s ", cli_commands[k].words + length + 1);
-        printf("' -- \"$cur\"));;\n");
-    }
-    printf("    *) COMPREPLY=($(compgen -W '");
-    for (size_t i = 0; i < cli_commands_count; i++)
-        printf("%.*s ", (int)strcspn(cli_commands[i].words, " "), cli_commands[i].words);
-    printf(
-        "--help --version' -- \"$cur\"));;\n  esac\n}\ncomplete -o filenames -F _cyxwiz cyxwiz\n");
-}
-
-static void complete_fish(void)
-{
-    for (size_t i = 0; i < cli_commands_count; i++) {
-        const struct cli_command *c = &cli_commands[i];
-        int first = (int)strcspn(c->words, " ");
-        if (c->words[first] == '\0')
-            printf("complete -c cyxwiz -n __fish_use_subcommand -a %s -d '%s'\n", c->words,
-                   c->summary);
-        else
-            printf("complete -c cyxwiz -n __fish_use_subcommand -f -a %.*s\n"
-                   "complete -c cyxwiz -n '__fish_seen_subcommand_from %.*s' -f -a %s -d '%s'\n",
-                   first, c->words, first, c->words, c->words + first + 1, c->summary);
-        for (size_t k = 0; k < options_count(c->options); k++)
-            printf("complete -c cyxwiz -n '__fish_seen_subcommand_from %s' -l %s -d '%s'\n",
-                   c->words[first] ? c->words + first + 1 : c->words, c->options[k].name,
-                   c->options[k].help);
-    }
-}
-
-enum cyx_status cli_print_completion(const char *shell, struct cyx_error *err)
-{
-    if (strcmp(shell, "bash") == 0) {
-        complete_bash();
-    } else if (strcmp(shell, "zsh") == 0) {
-        printf("autoload -U +X bashcompinit && bashcompinit\n");
-        complete_bash();
-    } else if (strcmp(shell, "fish") == 0) {
-        complete_fish();
-    } else {
-        return cyx_error_set(err, CYX_ERR_INVALID, NULL,
-                             "completion is for bash, zsh or fish, not %s", shell);
-    }
-    return CYX_OK;
-}
-
-enum cyx_status cli_completion(struct cli *cli, struct cyx_error *err)
-{
-    return cli_print_completion(cli->arguments[0], err);
 }

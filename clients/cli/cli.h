@@ -55,6 +55,7 @@ struct cli_command {
 
 struct cli {
     const struct cli_command *command;
+    const char *group; /* "job" when help was asked about all its commands */
     const char
         *values[CLI_OPTIONS_LIMIT]; /* of command->options by row; "" for a switch that is set */
     const char *arguments[CLI_ARGUMENTS_LIMIT];
@@ -75,11 +76,12 @@ const char *cli_value(const struct cli *cli, const char *name);
 extern volatile sig_atomic_t cli_interrupted;
 extern atomic_bool cli_cancel;
 
-/* args.c: fills `cli`; CYX_ERR_INVALID with what is wrong; `ret_help` when help was asked for. */
+/* args.c: fills `cli`; CYX_ERR_INVALID with what is wrong; `ret_help` when help was asked for. The options that every
+ * command takes may stand before the command too. */
 enum cyx_status cli_parse(struct cli *cli, int argc, char **argv, bool *ret_help,
                           struct cyx_error *err);
-void cli_print_help(const struct cli_command *command);
-enum cyx_status cli_print_completion(const char *shell, struct cyx_error *err);
+/* Of the command; else of its group ("job"); else of all. */
+void cli_print_help(const struct cli *cli);
 
 /* remote.c: the spec and the gateway. */
 /* Reads a spec and judges it whole, shapes too, by the very code that the gateway runs: no round trip for a mistake. */

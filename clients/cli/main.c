@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     enum cyx_status status = cli_parse(&cli, argc, argv, &help, &err);
     if (status != CYX_OK || help) {
         if (status == CYX_OK)
-            cli_print_help(cli.command);
+            cli_print_help(&cli);
         else
             print_error(&cli, &err);
         return status != CYX_OK || argc < 2 ? CLI_USAGE : CLI_OK;

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,11 +76,60 @@ def test_data_sets_are_fetched_verified_and_listed(tmp_path):
     assert done.returncode == 1 and image.name in done.stderr, done.stderr
 
 
-def test_completion_works_in_bash():
-    script = run("completion", "bash").stdout
-    probe = script + '\nCOMP_WORDS=(cyxwiz job s); COMP_CWORD=2; _cyxwiz; echo "${COMPREPLY[@]}"\n' \
-        'COMP_WORDS=(cyxwiz job submit --w); COMP_CWORD=3; _cyxwiz; echo "${COMPREPLY[@]}"\n'
-    done = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, check=True)
-    assert set(done.stdout.splitlines()[0].split()) == {"submit", "show"}
-    assert "--watch" in done.stdout.splitlines()[1].split()
+@pytest.mark.parametrize("arguments", [["job", "--help"], ["help", "job"]])
+def test_help_of_a_group_lists_its_commands(arguments):
+    done = run(*arguments)
+    assert done.returncode == 0
+    listed = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("  job ")]
+    assert ["job", "submit"] in listed and ["job", "logs"] in listed
+    assert "node list" not in done.stdout
+    assert "--state" in run("help", "job", "list").stdout
+
+
+def test_what_every_command_takes_may_stand_before_it(tmp_path):
+    listed = run("--json", "data", "list", "--data-dir", tmp_path)
+    assert {s["name"] for s in json.loads(listed.stdout)} >= {"mnist", "fashion-mnist"}
+    away = run("--json", "--url=http://127.0.0.1:1", "job", "list")
+    assert (away.returncode, json.loads(away.stderr)["error"]["status"]) == (5, "unavailable")
+
+
+COMPLETIONS = [
+    ("cyxwiz ", {"train", "job", "data", "up", "completion"}, {"submit"}),
+    ("cyxwiz job s", {"submit", "show"}, {"fetch"}),
+    ("cyxwiz job submit --w", {"--watch"}, {"--data-dir"}),
+    ("cyxwiz train --backend v", {"vulkan"}, {"--backend"}),
+    ("cyxwiz data fetch ", {"mnist", "fashion-mnist"}, {"README.md"}),
+    ("cyxwiz completion ", {"bash", "zsh", "fish"}, {"README.md"}),
+    ("cyxwiz job list --state ", {"running", "queued"}, {"README.md"}),
+]
+
+
+def completed(shell, line):
+    """What the shell itself would offer behind `line`."""
+    words = line.split(" ")
+    fake = (f"COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}; _cyxwiz; "
+            "printf '%s\\n' \"${COMPREPLY[@]}\"")
+    script = {
+        "bash": f"set -e; source <(\"$0\" completion bash); {fake}",
+        "zsh": "autoload -U compinit && compinit -u -D; source <(\"$0\" completion zsh); "
+               f"as_complete_does() {{ emulate -L sh; {fake}; }}; as_complete_does",
+        "fish": f"\"$argv[1]\" completion fish | source; or exit 1; complete -C '{line}'",
+    }[shell]
+    options = {"zsh": ["-f"], "fish": ["--no-config"], "bash": []}[shell]
+    done = subprocess.run([shell, *options, "-c", script, CYXWIZ], capture_output=True, text=True, timeout=60, cwd=ROOT,
+                          check=True)
+    assert done.stderr == ""
+    return {offer.split("\t")[0].strip() for offer in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_offers_what_fits(shell):
+    if not shutil.which(shell):
+        pytest.skip(f"SKIP: {shell} is not installed")
+    for line, offered, not_offered in COMPLETIONS:
+        got = completed(shell, line)
+        assert offered <= got and not not_offered & got, (line, got)
+
+
+def test_completion_of_another_shell_is_refused():
     assert run("completion", "tcsh").returncode == 6
