@@ -35,11 +35,39 @@ enum {
 enum cyx_layer_type {
     CYX_LAYER_LINEAR,
     CYX_LAYER_CONV2D,
+    CYX_LAYER_CONV_TRANSPOSE2D,
     CYX_LAYER_MAX_POOL2D,
+    CYX_LAYER_AVG_POOL2D,
+    CYX_LAYER_ADAPTIVE_AVG_POOL2D,
+    CYX_LAYER_GLOBAL_AVG_POOL2D,
     CYX_LAYER_FLATTEN,
+    CYX_LAYER_RESHAPE,
     CYX_LAYER_RELU,
+    CYX_LAYER_LEAKY_RELU,
+    CYX_LAYER_GELU,
+    CYX_LAYER_SILU,
+    CYX_LAYER_SIGMOID,
+    CYX_LAYER_TANH,
+    CYX_LAYER_SOFTMAX,
+    CYX_LAYER_LOG_SOFTMAX,
     CYX_LAYER_DROPOUT,
+    CYX_LAYER_BATCH_NORM1D,
+    CYX_LAYER_BATCH_NORM2D,
+    CYX_LAYER_LAYER_NORM,
+    CYX_LAYER_ADD,
+    CYX_LAYER_CONCAT,
     CYX_LAYER_TYPE_COUNT
+};
+
+/* Element-wise functions other than ReLU; torch.nn's modules of these names. */
+enum cyx_activation {
+    CYX_ACTIVATION_NONE,
+    CYX_ACTIVATION_LEAKY_RELU,
+    CYX_ACTIVATION_GELU,      /* x Φ(x), by erf */
+    CYX_ACTIVATION_GELU_TANH, /* approximate="tanh" */
+    CYX_ACTIVATION_SILU,
+    CYX_ACTIVATION_SIGMOID,
+    CYX_ACTIVATION_TANH,
 };
 
 struct cyx_linear_spec {
@@ -58,8 +86,61 @@ struct cyx_conv2d_spec {
     bool bias;                                                  /* default true */
 };
 
+struct cyx_conv_transpose2d_spec {
+    int64_t in_channels; /* 0: not given, taken from the input's shape */
+    int64_t out_channels;
+    int64_t kernel_size[2], stride[2], padding[2], dilation[2]; /* defaults 1, 0, 1 */
+    int64_t output_padding[2];                                  /* below stride or dilation */
+    int64_t groups;                                             /* default 1 */
+    bool bias;                                                  /* default true */
+};
+
 struct cyx_max_pool2d_spec {
     int64_t kernel_size[2], stride[2], padding[2]; /* stride defaults to kernel_size */
+    int64_t dilation[2];                           /* default 1 */
+    bool ceil_mode;
+};
+
+struct cyx_avg_pool2d_spec {
+    int64_t kernel_size[2], stride[2], padding[2]; /* stride defaults to kernel_size */
+    bool ceil_mode;
+    bool count_include_pad; /* default true */
+};
+
+struct cyx_adaptive_avg_pool2d_spec {
+    int64_t output_size[2]; /* must divide the input's height and width */
+};
+
+struct cyx_reshape_spec {
+    int64_t shape[3]; /* without the batch; one may be -1 */
+    size_t rank;
+};
+
+struct cyx_activation_spec {
+    enum cyx_activation function;
+    double negative_slope; /* LeakyReLU, default 0.01 */
+};
+
+struct cyx_softmax_spec {
+    int64_t dim; /* as PyTorch: 1 …, or negative from the end; default -1 */
+};
+
+struct cyx_batch_norm_spec {
+    int64_t num_features; /* 0: not given, taken from the input's shape */
+    double eps, momentum; /* defaults 1e-5, 0.1 */
+    bool affine;          /* default true */
+};
+
+struct cyx_layer_norm_spec {
+    int64_t normalized_shape[3]; /* the trailing dimensions; rank 0: not given, all but the batch */
+    size_t rank;
+    double eps;              /* default 1e-5 */
+    bool elementwise_affine; /* default true */
+    bool bias;               /* default true */
+};
+
+struct cyx_concat_spec {
+    int64_t dim; /* default 1 */
 };
 
 struct cyx_flatten_spec {
@@ -81,9 +162,18 @@ struct cyx_layer_spec {
     union {
         struct cyx_linear_spec linear;
         struct cyx_conv2d_spec conv2d;
+        struct cyx_conv_transpose2d_spec conv_transpose2d;
         struct cyx_max_pool2d_spec max_pool2d;
+        struct cyx_avg_pool2d_spec avg_pool2d;
+        struct cyx_adaptive_avg_pool2d_spec adaptive_avg_pool2d;
         struct cyx_flatten_spec flatten;
+        struct cyx_reshape_spec reshape;
+        struct cyx_activation_spec activation; /* LeakyReLU, GELU, SiLU, Sigmoid, Tanh */
+        struct cyx_softmax_spec softmax;       /* Softmax, LogSoftmax */
         struct cyx_dropout_spec dropout;
+        struct cyx_batch_norm_spec batch_norm; /* BatchNorm1d, BatchNorm2d */
+        struct cyx_layer_norm_spec layer_norm;
+        struct cyx_concat_spec concat;
     };
 };
 
@@ -98,6 +188,20 @@ struct cyx_transform_spec {
     size_t n_channels;
 };
 
+enum cyx_target_kind {
+    CYX_TARGET_CLASSES, /* an int32 a sample: its class */
+    CYX_TARGET_NUMBERS, /* n_targets floats a sample */
+};
+
+/* One sample as the model sees it, after the transforms. */
+struct cyx_sample_shape {
+    int rank;       /* 1 (F), 2 (C,L) or 3 (C,H,W); 0: unknown */
+    int64_t dim[3]; /* without the batch */
+    enum cyx_target_kind target;
+    int64_t n_classes; /* CLASSES */
+    int64_t n_targets; /* NUMBERS */
+};
+
 struct cyx_data_spec {
     const char *dataset; /* a name in contract/dataset.h; existence is checked by the parser */
     int64_t batch_size;
@@ -107,33 +211,72 @@ struct cyx_data_spec {
     bool drop_last; /* default false */
     /* "split": {"validation": 0.1}; in [0, 0.5], default 0: the test set judges. */
     double validation_part;
+    /* What the model gets: filled by the parser for the catalogue's sets; rank 0 where it is not known yet. */
+    struct cyx_sample_shape sample;
 };
 
-enum cyx_loss_type { CYX_LOSS_CROSS_ENTROPY };
+enum cyx_loss_type {
+    CYX_LOSS_CROSS_ENTROPY,
+    CYX_LOSS_MSE,
+    CYX_LOSS_L1,
+    CYX_LOSS_SMOOTH_L1,
+    CYX_LOSS_BCE_WITH_LOGITS
+};
+
+/* What the losses other than CrossEntropyLoss compare the output with. */
+enum cyx_loss_target {
+    CYX_LOSS_TARGET_DATA,    /* the data set's numbers (default) */
+    CYX_LOSS_TARGET_ONE_HOT, /* its class as a vector of 0 and 1 */
+    CYX_LOSS_TARGET_INPUT,   /* the input itself: autoencoders */
+};
 
 struct cyx_loss_spec {
     enum cyx_loss_type type;
-    double label_smoothing; /* [0, 1), default 0 */
+    double label_smoothing; /* CrossEntropyLoss: [0, 1), default 0 */
+    int64_t ignore_index;   /* CrossEntropyLoss: default -100 */
+    /* CrossEntropyLoss: `weight` a class; BCEWithLogitsLoss: `pos_weight` an output. NULL: all 1 */
+    const float *weight;
+    size_t n_weight;
+    double beta; /* SmoothL1Loss, above 0, default 1 */
+    enum cyx_loss_target target;
 };
 
-enum cyx_optimizer_type { CYX_OPTIMIZER_SGD, CYX_OPTIMIZER_ADAMW };
+enum cyx_optimizer_type {
+    CYX_OPTIMIZER_SGD,
+    CYX_OPTIMIZER_ADAM,
+    CYX_OPTIMIZER_ADAMW,
+    CYX_OPTIMIZER_RMSPROP
+};
+
+/* Parameters whose names match one of the patterns (fnmatch: "conv1.*", "*.bias"); the first group that
+ * matches takes a parameter, group 0 is all that is left. */
+struct cyx_param_group_spec {
+    const char **params;
+    size_t n_params;
+    double lr, weight_decay; /* the optimizer's own where not given */
+};
 
 struct cyx_optimizer_spec {
     enum cyx_optimizer_type type;
-    double lr;           /* SGD and AdamW default 1e-3 */
-    double weight_decay; /* SGD 0, AdamW 1e-2 */
-    double momentum;     /* SGD, default 0 */
-    double dampening;    /* SGD, default 0 */
-    bool nesterov;       /* SGD, default false */
-    double betas[2];     /* AdamW, default 0.9, 0.999 */
-    double eps;          /* AdamW, default 1e-8 */
+    double lr;                                 /* default 1e-3, RMSprop 1e-2 */
+    double weight_decay;                       /* default 0, AdamW 1e-2 */
+    double momentum;                           /* SGD, RMSprop: default 0 */
+    double dampening;                          /* SGD, default 0 */
+    bool nesterov;                             /* SGD, default false */
+    double betas[2];                           /* Adam, AdamW: default 0.9, 0.999 */
+    double eps;                                /* Adam, AdamW, RMSprop: default 1e-8 */
+    double alpha;                              /* RMSprop, default 0.99 */
+    bool centered;                             /* RMSprop, default false */
+    const struct cyx_param_group_spec *groups; /* group g of a node is groups[g - 1] */
+    size_t n_groups;                           /* below CYX_PARAM_GROUPS_LIMIT of model/graph.h */
 };
 
 enum cyx_scheduler_type {
     CYX_SCHEDULER_NONE,
-    CYX_SCHEDULER_STEP_LR,             /* step_size, gamma = 0.1; stepped once an epoch */
-    CYX_SCHEDULER_EXPONENTIAL_LR,      /* gamma; once an epoch */
-    CYX_SCHEDULER_COSINE_ANNEALING_LR, /* T_max (default: all), eta_min = 0 */
+    CYX_SCHEDULER_STEP_LR,              /* step_size, gamma = 0.1; stepped once an epoch */
+    CYX_SCHEDULER_EXPONENTIAL_LR,       /* gamma; once an epoch */
+    CYX_SCHEDULER_COSINE_ANNEALING_LR,  /* T_max (default: all), eta_min = 0 */
+    CYX_SCHEDULER_REDUCE_LR_ON_PLATEAU, /* once an epoch, by the evaluation's loss or accuracy */
 };
 
 struct cyx_scheduler_spec {
@@ -142,6 +285,24 @@ struct cyx_scheduler_spec {
     int64_t t_max; /* 0: all steps or epochs of the job, as `per_step` says */
     double gamma, eta_min;
     bool per_step; /* "interval": "step" | "epoch" (default): when step() is called */
+    /* ReduceLROnPlateau: defaults 0.1, 10, 1e-4, relative, 0, 0, 1e-8 */
+    double factor, threshold, min_lr, plateau_eps;
+    int64_t patience, cooldown;
+    bool threshold_absolute;
+    bool monitor_accuracy; /* "monitor": "loss" (default, mode min) | "accuracy" (mode max) */
+};
+
+/* Linear warm-up, as torch's LinearLR to 1: from start_factor to 1 over `iters` calls, before the scheduler
+ * begins (SequentialLR). */
+struct cyx_warmup_spec {
+    int64_t iters;       /* 0: none */
+    double start_factor; /* (0, 1], default 1/3 */
+    bool per_step;       /* "interval": "step" (default) | "epoch" */
+};
+
+/* Gradient clipping; at most one of the two. 0: none */
+struct cyx_clip_spec {
+    double norm, value;
 };
 
 enum cyx_priority {
@@ -166,6 +327,8 @@ struct cyx_job_spec {
     struct cyx_loss_spec loss;
     struct cyx_optimizer_spec optimizer;
     struct cyx_scheduler_spec scheduler;
+    struct cyx_warmup_spec warmup; /* "warmup": {"iters": 500, "start_factor": 0.1} */
+    struct cyx_clip_spec clip;     /* "clip": {"norm": 1} or {"value": 0.5} */
     int64_t epochs;
     uint64_t seed;        /* default 0, below 2^53, so that every JSON reader keeps it exact */
     bool metric_accuracy; /* "metrics": ["accuracy"], the default */

@@ -31,49 +31,89 @@ static int64_t affine(const struct cyx_graph *graph, int32_t y, int32_t weight)
                  times(count(graph, y), count(graph, weight) / graph->values[weight].shape.dim[0]));
 }
 
+/* Operations an element of the first input, of what is no product of matrices. */
+static int64_t per_element(const struct cyx_node *node)
+{
+    bool decays = node->optimizer && node->optimizer->weight_decay != 0;
+    switch (node->op) {
+    case CYX_OP_DROPOUT:
+    case CYX_OP_DROPOUT_GRAD:
+    case CYX_OP_SQUARE_SUM:
+    case CYX_OP_BATCH_NORM_INFERENCE: /* one multiply-add, folded */
+        return 2;
+    case CYX_OP_ELEMENT_LOSS:
+    case CYX_OP_ELEMENT_LOSS_GRAD:
+    case CYX_OP_SOFTMAX_GRAD:
+    case CYX_OP_LOG_SOFTMAX_GRAD:
+        return 4;
+    case CYX_OP_SOFTMAX:
+    case CYX_OP_LOG_SOFTMAX:
+    case CYX_OP_CROSS_ENTROPY: /* maximum, difference, exponential, sum, logarithm */
+        return 5;
+    case CYX_OP_CROSS_ENTROPY_GRAD: /* the softmax again, minus the target, over the count */
+    case CYX_OP_ACTIVATION:
+        return 6;
+    case CYX_OP_BATCH_NORM: /* sum 1, squares of differences 3, normalise 4 */
+    case CYX_OP_LAYER_NORM:
+    case CYX_OP_ACTIVATION_GRAD:
+        return 8;
+    case CYX_OP_BATCH_NORM_GRAD: /* two sums 5, the formula 6 */
+    case CYX_OP_LAYER_NORM_GRAD:
+        return 11;
+    case CYX_OP_SGD: /* decay, momentum, step: two each */
+        return 2 + (decays ? 2 : 0) + (node->in[2] != CYX_NO_VALUE ? 3 : 0);
+    case CYX_OP_ADAM:
+    case CYX_OP_ADAMW: /* decay 1, first moment 3, second 4, denominator 3, step 2 */
+        return 13;
+    case CYX_OP_RMSPROP: /* mean square 4, denominator 2, step 3; more with momentum, centered */
+        return 9 + (decays ? 2 : 0) + (node->in[3] != CYX_NO_VALUE ? 2 : 0) +
+               (node->in[4] != CYX_NO_VALUE ? 5 : 0);
+    case CYX_OP_RESHAPE:
+    case CYX_OP_CONCAT:
+    case CYX_OP_SLICE:
+    case CYX_OP_ONE_HOT:
+    case CYX_OP_CLIP_NORM:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
 int64_t cyx_node_flops(const struct cyx_graph *self, const struct cyx_node *node)
 {
     int64_t in = count(self, node->in[0]), out = count(self, node->out[0]);
+    int64_t window = node->window.kernel[0] * node->window.kernel[1];
+    int64_t relu = node->fused_relu ? out : 0;
     switch (node->op) {
     case CYX_OP_LINEAR:
-    case CYX_OP_CONV2D: {
-        int64_t flops = affine(self, node->out[0], node->in[1]);
-        flops = plus(flops, node->in[2] != CYX_NO_VALUE ? out : 0);
-        return plus(flops, node->fused_relu ? out : 0);
-    }
+    case CYX_OP_CONV2D:
+        return plus(affine(self, node->out[0], node->in[1]),
+                    plus(node->in[2] != CYX_NO_VALUE ? out : 0, relu));
+    case CYX_OP_CONV_TRANSPOSE2D: /* W is (C,O/g,KH,KW): each x meets its C's part of W once */
+        return plus(affine(self, node->in[0], node->in[1]),
+                    plus(node->in[2] != CYX_NO_VALUE ? out : 0, relu));
     case CYX_OP_LINEAR_GRAD_INPUT:
     case CYX_OP_CONV2D_GRAD_INPUT:
         return affine(self, node->in[0], node->in[1]);
+    case CYX_OP_CONV_TRANSPOSE2D_GRAD_INPUT:
+        return affine(self, node->out[0], node->in[1]);
     case CYX_OP_LINEAR_GRAD_WEIGHT:
     case CYX_OP_CONV2D_GRAD_WEIGHT:
         return plus(affine(self, node->in[1], node->out[0]),
                     node->out[1] != CYX_NO_VALUE ? count(self, node->in[1]) : 0);
+    case CYX_OP_CONV_TRANSPOSE2D_GRAD_WEIGHT:
+        return plus(affine(self, node->in[0], node->out[0]),
+                    node->out[1] != CYX_NO_VALUE ? count(self, node->in[1]) : 0);
     case CYX_OP_MAX_POOL2D:
-        return times(out, node->window.kernel[0] * node->window.kernel[1]);
-    case CYX_OP_MAX_POOL2D_GRAD:
-    case CYX_OP_RELU:
-    case CYX_OP_RELU_GRAD:
-        return in;
-    case CYX_OP_DROPOUT:
-    case CYX_OP_DROPOUT_GRAD:
-        return times(in, 2);
-    case CYX_OP_RESHAPE:
-        return 0;
+    case CYX_OP_AVG_POOL2D:
+        return times(out, window);
+    case CYX_OP_AVG_POOL2D_GRAD:
+        return times(in, window);
     case CYX_OP_ADD:
-        return out;
-    case CYX_OP_CROSS_ENTROPY: /* maximum, difference, exponential, sum, logarithm */
-        return times(in, 5);
-    case CYX_OP_CROSS_ENTROPY_GRAD: /* the softmax again, minus the target, over the count */
-        return times(in, 6);
-    case CYX_OP_SGD: /* decay, momentum, step: two each */
-        return times(in, 2 + (node->optimizer->weight_decay != 0 ? 2 : 0) +
-                             (node->in[2] != CYX_NO_VALUE ? 3 : 0));
-    case CYX_OP_ADAMW: /* decay 1, first moment 3, second 4, denominator 3, step 2 */
-        return times(in, 13);
-    case CYX_OP_COUNT:
-        break;
+        return plus(out, relu);
+    default:
+        return plus(times(in, per_element(node)), relu);
     }
-    return 0;
 }
 
 /* A sample's share of the first `n_nodes` nodes. */

@@ -31,20 +31,60 @@ const char *cyx_op_name(enum cyx_op op)
         [CYX_OP_CONV2D] = "conv2d",
         [CYX_OP_CONV2D_GRAD_INPUT] = "conv2d_grad_input",
         [CYX_OP_CONV2D_GRAD_WEIGHT] = "conv2d_grad_weight",
+        [CYX_OP_CONV_TRANSPOSE2D] = "conv_transpose2d",
+        [CYX_OP_CONV_TRANSPOSE2D_GRAD_INPUT] = "conv_transpose2d_grad_input",
+        [CYX_OP_CONV_TRANSPOSE2D_GRAD_WEIGHT] = "conv_transpose2d_grad_weight",
         [CYX_OP_MAX_POOL2D] = "max_pool2d",
         [CYX_OP_MAX_POOL2D_GRAD] = "max_pool2d_grad",
+        [CYX_OP_AVG_POOL2D] = "avg_pool2d",
+        [CYX_OP_AVG_POOL2D_GRAD] = "avg_pool2d_grad",
         [CYX_OP_RELU] = "relu",
         [CYX_OP_RELU_GRAD] = "relu_grad",
+        [CYX_OP_ACTIVATION] = "activation",
+        [CYX_OP_ACTIVATION_GRAD] = "activation_grad",
+        [CYX_OP_SOFTMAX] = "softmax",
+        [CYX_OP_SOFTMAX_GRAD] = "softmax_grad",
+        [CYX_OP_LOG_SOFTMAX] = "log_softmax",
+        [CYX_OP_LOG_SOFTMAX_GRAD] = "log_softmax_grad",
         [CYX_OP_DROPOUT] = "dropout",
         [CYX_OP_DROPOUT_GRAD] = "dropout_grad",
+        [CYX_OP_BATCH_NORM] = "batch_norm",
+        [CYX_OP_BATCH_NORM_INFERENCE] = "batch_norm_inference",
+        [CYX_OP_BATCH_NORM_GRAD] = "batch_norm_grad",
+        [CYX_OP_LAYER_NORM] = "layer_norm",
+        [CYX_OP_LAYER_NORM_GRAD] = "layer_norm_grad",
         [CYX_OP_RESHAPE] = "reshape",
         [CYX_OP_ADD] = "add",
+        [CYX_OP_CONCAT] = "concat",
+        [CYX_OP_SLICE] = "slice",
+        [CYX_OP_ONE_HOT] = "one_hot",
         [CYX_OP_CROSS_ENTROPY] = "cross_entropy",
         [CYX_OP_CROSS_ENTROPY_GRAD] = "cross_entropy_grad",
+        [CYX_OP_ELEMENT_LOSS] = "element_loss",
+        [CYX_OP_ELEMENT_LOSS_GRAD] = "element_loss_grad",
+        [CYX_OP_SQUARE_SUM] = "square_sum",
+        [CYX_OP_CLIP_NORM] = "clip_norm",
         [CYX_OP_SGD] = "sgd",
+        [CYX_OP_ADAM] = "adam",
         [CYX_OP_ADAMW] = "adamw",
+        [CYX_OP_RMSPROP] = "rmsprop",
     };
     return (unsigned)op < CYX_OP_COUNT ? names[op] : "unknown";
+}
+
+bool cyx_value_persists(enum cyx_value_kind kind)
+{
+    return cyx_value_in_state_dict(kind) || kind == CYX_VALUE_STATE || kind == CYX_VALUE_CONSTANT;
+}
+
+bool cyx_value_in_state_dict(enum cyx_value_kind kind)
+{
+    return kind == CYX_VALUE_PARAM || kind == CYX_VALUE_BUFFER;
+}
+
+bool cyx_activation_keeps_output(enum cyx_activation activation)
+{
+    return activation == CYX_ACTIVATION_SIGMOID || activation == CYX_ACTIVATION_TANH;
 }
 
 /* ---- names: open addressing, at most half full ---- */

@@ -44,21 +44,33 @@ int64_t cyx_shape_count(const struct cyx_shape *self); /* number of elements */
 enum cyx_dtype { CYX_F32, CYX_I32 };
 
 enum cyx_value_kind {
-    CYX_VALUE_INPUT,     /* fed each step: the batch's images, (N,C,H,W) float */
-    CYX_VALUE_TARGET,    /* fed each step: class indices, (N) int32; -100 is ignored */
-    CYX_VALUE_PARAM,     /* trained; persists between steps; `name` is the state_dict key */
-    CYX_VALUE_STATE,     /* persists, not trained: optimizer moments, later running statistics */
+    CYX_VALUE_INPUT,  /* fed each step: the batch's images, (N,C,H,W) float */
+    CYX_VALUE_TARGET, /* fed each step: class indices, (N) int32, or numbers, (N,K) float */
+    CYX_VALUE_PARAM,  /* trained; persists between steps; `name` is the state_dict key */
+    CYX_VALUE_BUFFER, /* persists, written by the training pass, in the state_dict: running statistics */
+    CYX_VALUE_STATE,     /* persists, not trained, not in the state_dict: optimizer moments */
+    CYX_VALUE_CONSTANT,  /* persists, never written: session_create fills it from `constant` */
     CYX_VALUE_TRANSIENT, /* lives within a step, in the arena */
     CYX_VALUE_RESULT,    /* read back after a step, see CYX_RESULT_* */
 };
 
 /* Elements of the one RESULT value, float32. */
 enum {
-    CYX_RESULT_LOSS,    /* mean over the rows that count */
-    CYX_RESULT_CORRECT, /* rows whose largest logit is the target's */
-    CYX_RESULT_COUNT,   /* rows with a target other than ignore_index */
-    CYX_RESULT_ELEMENTS = 4
+    CYX_RESULT_LOSS,    /* mean over the rows that count, or over the elements */
+    CYX_RESULT_CORRECT, /* rows whose largest output is the target's class; 0 without classes */
+    CYX_RESULT_COUNT,   /* rows with a target other than ignore_index; all rows without classes */
+    CYX_RESULT_WEIGHT, /* CROSS_ENTROPY: Σ class weights of the rows that count, the mean's divisor */
+    CYX_RESULT_GRAD_NORM, /* CLIP_NORM: the norm before clipping; else 0 */
+    CYX_RESULT_ELEMENTS = 8
 };
+
+enum { CYX_PARAM_GROUPS_LIMIT = 8 };
+
+/* PARAM, BUFFER, STATE and CONSTANT: the session holds it. */
+bool cyx_value_persists(enum cyx_value_kind kind);
+
+/* PARAM and BUFFER: part of the model that is saved. */
+bool cyx_value_in_state_dict(enum cyx_value_kind kind);
 
 struct cyx_value {
     /* "conv1.weight", "conv1.weight.exp_avg", "conv1:out", "conv1:out.grad"; "input", "target", "result".
@@ -70,15 +82,20 @@ struct cyx_value {
     int32_t producer; /* node that writes it, CYX_NO_VALUE for what is fed or persists */
     int32_t grad;     /* value that holds dLoss/dThis, CYX_NO_VALUE when none */
     int32_t alias_of; /* RESHAPE's output may share its input's bytes; CYX_NO_VALUE otherwise */
+    const float *constant; /* CONSTANT: its elements, the graph's */
 };
 
 /*
  * Operations. `in` and `out` below are the node's value indices in order; "?" may be CYX_NO_VALUE.
  * Accumulation is float32 at least. Each *_GRAD stands behind its operation and gives dLoss/din from
  * dLoss/dout. Sources: PyTorch 1.13's documentation of the module of the same name.
+ *
+ * act(): ReLU where the node says fused_relu (LINEAR, CONV2D, CONV_TRANSPOSE2D, BATCH_NORM,
+ * BATCH_NORM_INFERENCE, ADD), else nothing. Its gradient is a RELU_GRAD node of its own, from y.
  */
 enum cyx_op {
-    /* y = act(x Wᵀ + b).  in: x(N,In) W(Out,In) b?(Out)   out: y(N,Out) */
+    /* y = act(x Wᵀ + b) over the last dimension; rows are all others.
+     * in: x(N,…,In) W(Out,In) b?(Out)   out: y(N,…,Out) */
     CYX_OP_LINEAR,
     CYX_OP_LINEAR_GRAD_INPUT,  /* dx = dy W.            in: dy W          out: dx */
     CYX_OP_LINEAR_GRAD_WEIGHT, /* dW = dyᵀ x, db = Σ dy. in: x dy         out: dW db? */
@@ -88,38 +105,105 @@ enum cyx_op {
     CYX_OP_CONV2D_GRAD_INPUT,  /* in: dy W   out: dx */
     CYX_OP_CONV2D_GRAD_WEIGHT, /* in: x dy   out: dW db? */
 
-    /* Largest of the window, the first in row-major order when equal; padding never wins.
+    /*
+     * The transpose of the Conv2d with the same window that maps (N,O,OH,OW) to (N,C,H,W): forward is that
+     * CONV2D's GRAD_INPUT plus b, dx is that CONV2D of dy, dW its GRAD_WEIGHT with x and dy exchanged.
+     * OH = (H - 1) S - pad_begin - pad_end + D (K - 1) + output_padding + 1; window.pad_end stays the spec's.
+     * in: x(N,C,H,W) W(C,O/g,KH,KW) b?(O)   out: y(N,O,OH,OW); act as above
+     */
+    CYX_OP_CONV_TRANSPOSE2D,
+    CYX_OP_CONV_TRANSPOSE2D_GRAD_INPUT,  /* in: dy W   out: dx */
+    CYX_OP_CONV_TRANSPOSE2D_GRAD_WEIGHT, /* in: x dy   out: dW db? (db = Σ dy over N,OH,OW) */
+
+    /* Largest of the window, the first in row-major order when equal; padding never wins. Windows may reach
+     * beyond the padding (ceil_mode): what lies there does not exist.
      * in: x   out: y, index(as y, int32: ih * W + iw within the plane; only its backward reads it) */
     CYX_OP_MAX_POOL2D,
     CYX_OP_MAX_POOL2D_GRAD, /* in: dy index   out: dx */
 
+    /* Mean of the window. The divisor counts the elements within the input, with count_include_pad those
+     * within input and padding; what lies beyond the padding (ceil_mode) never counts.
+     * Adaptive and global average pooling are this with window = stride = H/OH. in: x   out: y */
+    CYX_OP_AVG_POOL2D,
+    CYX_OP_AVG_POOL2D_GRAD, /* in: dy   out: dx */
+
     CYX_OP_RELU,      /* in: x      out: y */
     CYX_OP_RELU_GRAD, /* dx = dy where y > 0. in: dy y   out: dx */
+
+    /* y = f(x), f = node.activation. in: x   out: y */
+    CYX_OP_ACTIVATION,
+    /* in: dy s   out: dx; s is y for SIGMOID and TANH, x for the others (cyx_activation_keeps_output) */
+    CYX_OP_ACTIVATION_GRAD,
+
+    /* Over dimension node.dim; the largest is taken off first. in: x   out: y */
+    CYX_OP_SOFTMAX,
+    CYX_OP_SOFTMAX_GRAD, /* dx = y (dy - Σ dy y). in: dy y   out: dx */
+    CYX_OP_LOG_SOFTMAX,
+    CYX_OP_LOG_SOFTMAX_GRAD, /* dx = dy - exp(y) Σ dy. in: dy y   out: dx */
 
     /* y = x * mask / (1 - p); mask from nn/tensor/philox.h keyed by (seed, step, rng_stream, element):
      * never stored, made again by the gradient. Left out of evaluation graphs. */
     CYX_OP_DROPOUT,      /* in: x    out: y */
     CYX_OP_DROPOUT_GRAD, /* in: dy   out: dx */
 
+    /*
+     * y = act((x - m) r w + b), r = 1/√(v + eps): m and biased v of each channel (dimension 1) over all other
+     * dimensions. Writes running = (1 - momentum) running + momentum (m, and v times n/(n-1)). x is (N,C),
+     * (N,C,L) or (N,C,H,W). Ioffe and Szegedy, ICML 2015.
+     * in: x w?(C) b?(C) running_mean(C) running_var(C)   out: y m(C) r(C)
+     */
+    CYX_OP_BATCH_NORM,
+    /* The same with the running statistics, which it only reads. in: as above   out: y */
+    CYX_OP_BATCH_NORM_INFERENCE,
+    /* dx = w r (dy - mean(dy) - x̂ mean(dy x̂)), dw = Σ dy x̂, db = Σ dy, x̂ = (x - m) r.
+     * in: dy x w? m r   out: dx? dw? db? */
+    CYX_OP_BATCH_NORM_GRAD,
+
+    /* The same over the last node.norm_dims dimensions of each row, with w and b of their shape.
+     * Ba, Kiros and Hinton 2016. in: x w? b?   out: y m(rows) r(rows) */
+    CYX_OP_LAYER_NORM,
+    CYX_OP_LAYER_NORM_GRAD, /* in: dy x w? m r   out: dx? dw? db? */
+
     CYX_OP_RESHAPE, /* same elements in the same row-major order (Flatten and its gradient). in: x out: y */
-    CYX_OP_ADD, /* y = a + b: sums gradients where a value is read twice. in: a b   out: y */
+    CYX_OP_ADD, /* y = act(a + b): residuals; sums of gradients of what is read twice. in: a b   out: y */
+    CYX_OP_CONCAT, /* along node.dim. in: two to six values   out: y */
+    CYX_OP_SLICE, /* y = x[offset .. offset + size of y) along node.dim: CONCAT's gradient. in: x   out: y */
 
-    /* Mean of -Σ q log softmax(x) over the rows that count, q smoothed as PyTorch's label_smoothing.
-     * in: x(N,C) target(N)   out: result */
+    CYX_OP_ONE_HOT, /* 1 where the class is, 0 elsewhere. in: target(N) int32   out: y(N,C) */
+
+    /* Σ -w_t q log softmax(x) / Σ w_t over the rows that count (t other than ignore_index), q smoothed as
+     * PyTorch's label_smoothing (smoothed parts are weighted too); w is 1 when not given.
+     * in: x(N,C) target(N) w?(C)   out: result */
     CYX_OP_CROSS_ENTROPY,
-    CYX_OP_CROSS_ENTROPY_GRAD, /* in: x target result   out: dx, 0 for ignored rows */
+    CYX_OP_CROSS_ENTROPY_GRAD, /* in: x target result w?   out: dx, 0 for ignored rows */
 
-    /* In place on its persistent inputs. in: W dW momentum?   out: none.
-     * First momentum buffer is the gradient (step 1), as torch.optim.SGD. */
-    CYX_OP_SGD,
-    CYX_OP_ADAMW, /* in: W dW exp_avg exp_avg_sq   out: none. Decays first; denom √v/√(1-β2^t) + eps */
+    /* Mean over all elements of node.loss(x - t): MSE, L1, SMOOTH_L1 (beta), BCE_WITH_LOGITS (pos_weight
+     * over the last dimension). `labels` are there when t is their ONE_HOT: CORRECT is counted by them.
+     * in: x t(as x) pos_weight? labels?(N) int32   out: result */
+    CYX_OP_ELEMENT_LOSS,
+    CYX_OP_ELEMENT_LOSS_GRAD, /* in: x t pos_weight?   out: dx */
+
+    /* Clipping by norm (torch.nn.utils.clip_grad_norm_), on the device. A chain adds up the squares of all
+     * gradients, then the factor is made once: min(1, max_norm / (√sum + 1e-6)). */
+    CYX_OP_SQUARE_SUM, /* sum = Σ g² + before. in: g before?(1)   out: sum(1) */
+    CYX_OP_CLIP_NORM,  /* and writes result's GRAD_NORM. in: sum(1) result   out: factor(1) */
+
+    /* Optimizers: in place on their persistent inputs, out: none. The gradient is first multiplied by `factor`
+     * where it is given, then clamped to ±node.clip_value where that is above 0. lr is feed.lr[node.group].
+     * SGD's first momentum buffer is the gradient (step 1), as torch.optim.SGD. */
+    CYX_OP_SGD,   /* in: W dW momentum_buffer? factor? */
+    CYX_OP_ADAM,  /* weight_decay is added to the gradient. in: W dW exp_avg exp_avg_sq factor? */
+    CYX_OP_ADAMW, /* decays first; denom √v/√(1-β2^t) + eps. in: as ADAM */
+    CYX_OP_RMSPROP, /* in: W dW square_avg momentum_buffer? grad_avg? factor? (grad_avg where centered) */
     CYX_OP_COUNT
 };
 
-struct cyx_window { /* Conv2d and MaxPool2d; (height, width); "same" is resolved to numbers here */
+struct
+    cyx_window { /* convolutions and pooling; (height, width); "same" is resolved to numbers here */
     int64_t kernel[2], stride[2], dilation[2];
     int64_t pad_begin[2], pad_end[2]; /* top and left; bottom and right */
     int64_t groups;
+    bool count_include_pad; /* AVG_POOL2D */
 };
 
 struct cyx_node {
@@ -127,13 +211,28 @@ struct cyx_node {
     int32_t in[CYX_NODE_INPUTS], out[CYX_NODE_OUTPUTS];
     int n_in, n_out; /* places in use; an optional one counts, and holds CYX_NO_VALUE */
     int32_t layer;   /* index in the spec's layers, -1 for loss and optimizer */
-    bool fused_relu; /* LINEAR, CONV2D: the activation is applied before y is written */
+    bool fused_relu; /* see act() above */
     struct cyx_window window;
-    double p;            /* DROPOUT */
-    uint32_t rng_stream; /* DROPOUT: one a layer */
-    double label_smoothing;
-    const struct cyx_optimizer_spec *optimizer; /* SGD, ADAMW */
+    enum cyx_activation activation;             /* ACTIVATION and its gradient */
+    double slope;                               /* LEAKY_RELU's negative_slope */
+    int dim;                                    /* SOFTMAX, LOG_SOFTMAX, CONCAT, SLICE: from 1 */
+    int64_t offset;                             /* SLICE: elements along dim */
+    int norm_dims;                              /* LAYER_NORM: trailing dimensions */
+    double eps, momentum;                       /* BATCH_NORM, LAYER_NORM */
+    double p;                                   /* DROPOUT */
+    uint32_t rng_stream;                        /* DROPOUT: one a layer */
+    enum cyx_loss_type loss;                    /* ELEMENT_LOSS */
+    double beta;                                /* ELEMENT_LOSS: SMOOTH_L1 */
+    double label_smoothing;                     /* CROSS_ENTROPY */
+    int32_t ignore_index;                       /* CROSS_ENTROPY; -100 by default */
+    double max_norm;                            /* CLIP_NORM */
+    double clip_value;                          /* optimizers; 0: none */
+    int group;                                  /* optimizers: which parameter group */
+    const struct cyx_optimizer_spec *optimizer; /* optimizers: of that group */
 };
+
+/* Whether the gradient of this activation reads y instead of x. */
+bool cyx_activation_keeps_output(enum cyx_activation activation);
 
 struct cyx_graph_options {
     int64_t batch;

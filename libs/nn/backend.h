@@ -51,17 +51,18 @@ struct cyx_device_info {
 };
 
 struct cyx_feed {
-    const float *input;    /* graph->input's elements */
-    const int32_t *target; /* graph->target's elements */
-    uint64_t seed;         /* for Dropout */
-    uint64_t step;         /* 1 for the first training step: bias correction and Dropout */
-    double lr;             /* this step's learning rate */
+    const float *input; /* graph->input's elements */
+    const void *target; /* graph->target's elements, int32 or float as its dtype says */
+    uint64_t seed;      /* for Dropout */
+    uint64_t step;      /* 1 for the first training step: bias correction and Dropout */
+    double lr[CYX_PARAM_GROUPS_LIMIT]; /* this step's learning rate of each parameter group */
 };
 
 struct cyx_step_result {
-    float loss;    /* mean over the rows that count */
-    float correct; /* rows */
-    float count;   /* rows */
+    float loss;      /* mean over the rows that count, or over the elements */
+    float correct;   /* rows */
+    float count;     /* rows */
+    float grad_norm; /* before clipping, where it is clipped by norm; else 0 */
 };
 
 struct cyx_backend {
@@ -73,7 +74,7 @@ struct cyx_backend {
     void (*device_close)(struct cyx_device *device);
     void (*device_info)(const struct cyx_device *device, struct cyx_device_info *ret_info);
 
-    /* Allocates the persistent values of `graph`, zeroed. CYX_ERR_NO_MEMORY says how much was wanted. */
+    /* Allocates the persistent values of `graph`, zeroed, constants filled. CYX_ERR_NO_MEMORY says how much was wanted. */
     enum cyx_status (*session_create)(struct cyx_device *device, const struct cyx_graph *graph,
                                       struct cyx_session **ret_session,
                                       struct cyx_error *ret_error);

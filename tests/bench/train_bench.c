@@ -105,7 +105,7 @@ static void run_bench(struct bench *b, double seconds)
     int64_t begin = cyx_clock_monotonic_ns();
     for (uint64_t step = 1; b->n_ms < STEPS_LIMIT; step++) {
         struct cyx_feed feed = {
-            .input = b->input, .target = b->target, .step = step, .lr = b->spec->optimizer.lr};
+            .input = b->input, .target = b->target, .step = step, .lr = {b->spec->optimizer.lr}};
         uint64_t ticket;
         int64_t start = cyx_clock_monotonic_ns();
         must(b->backend->submit(b->program, &feed, &ticket, &error), &error);

@@ -71,7 +71,7 @@ static void train_on_noise(const char *backend_name, const struct cyx_job_spec *
         free(data);
     }
     for (int step = 1; step <= steps; step++) {
-        struct cyx_feed feed = {input, target, 1, (uint64_t)step, spec->optimizer.lr};
+        struct cyx_feed feed = {input, target, 1, (uint64_t)step, {spec->optimizer.lr}};
         struct cyx_step_result result;
         uint64_t ticket = 0;
         for (size_t i = 0; i < pixels; i++)

@@ -124,7 +124,7 @@ void compare_value(const struct runner *runner, struct cyx_session *session,
                    const double *wanted, double tolerance, const char *what)
 {
     const struct cyx_value *v = &graph->values[value];
-    bool persists = v->kind == CYX_VALUE_PARAM || v->kind == CYX_VALUE_STATE;
+    bool persists = cyx_value_persists(v->kind);
     size_t count = (size_t)cyx_shape_count(&v->shape);
     struct cyx_error error = {0};
     double largest = 0;

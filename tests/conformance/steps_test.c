@@ -105,7 +105,7 @@ static struct cyx_feed feed_of(struct fixture *f, int step)
         f->input[i] = test_uniform(1000 + (uint64_t)step, i);
     for (int n = 0; n < BATCH; n++)
         f->target[n] = n == BATCH - 1 ? -100 : (3 * n + step) % 10;
-    return (struct cyx_feed){f->input, f->target, 42, (uint64_t)step, 0.05};
+    return (struct cyx_feed){f->input, f->target, 42, (uint64_t)step, {0.05}};
 }
 
 static void run_reference(struct fixture *f, const struct cyx_feed *feed)
@@ -114,10 +114,10 @@ static void run_reference(struct fixture *f, const struct cyx_feed *feed)
     for (int i = 0; i < BATCH * PIXELS; i++)
         reference->data[f->graph->input][i] = (double)feed->input[i];
     for (int n = 0; n < BATCH; n++)
-        reference->data[f->graph->target][n] = feed->target[n];
+        reference->data[f->graph->target][n] = ((const int32_t *)feed->target)[n];
     reference->seed = feed->seed;
     reference->step = (double)feed->step;
-    reference->lr = feed->lr;
+    reference->lr = feed->lr[0];
     reference_run(reference, f->graph->n_nodes);
 }
 
@@ -179,7 +179,7 @@ static void check_training(const char *layers, const char *optimizer, bool compa
         set_up(&f, &runners.items[r], spec, false);
         for (int step = 1; step <= STEPS; step++) {
             struct cyx_feed feed = feed_of(&f, step);
-            feed.lr = compare_params ? 0.05 : 0.002;
+            feed.lr[0] = compare_params ? 0.05 : 0.002;
             struct cyx_step_result result = run_step(f.runner, f.program, &feed);
             run_reference(&f, &feed);
             compare_loss(&f, result, 1e-5);
@@ -303,7 +303,7 @@ static void test_evaluation__sees_the_parameters_being_trained(void **state)
         for (int i = 0; i < 3 * PIXELS; i++)
             reference.data[graph->input][i] = (double)feed.input[i];
         for (int n = 0; n < 3; n++)
-            reference.data[graph->target][n] = feed.target[n];
+            reference.data[graph->target][n] = ((const int32_t *)feed.target)[n];
         reference_run(&reference, graph->n_nodes);
         double wanted = reference.data[graph->result][CYX_RESULT_LOSS];
         if (!(fabs((double)got.loss - wanted) <= 1e-5 * wanted))

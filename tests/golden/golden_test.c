@@ -372,7 +372,7 @@ static void train(struct training *t, const struct runner *runner)
         struct cyx_feed feed = {.input = t->images[step % BATCHES],
                                 .target = t->labels + (size_t)(step % BATCHES) * BATCH,
                                 .step = (uint64_t)step + 1,
-                                .lr = lr.rate};
+                                .lr = {lr.rate}};
         char what[NAME];
         snprintf(what, sizeof what, "%s: loss of step %d", t->name, step + 1);
         if (lr.rate != t->rates[step])

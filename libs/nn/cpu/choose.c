@@ -327,10 +327,9 @@ static enum cyx_status choose_step(struct cyx_program *self, struct cpu_step *st
         return choose_optimizer(self, step, cpu_kernel_sgd);
     case CYX_OP_ADAMW:
         return choose_optimizer(self, step, cpu_kernel_adamw);
-    case CYX_OP_COUNT:
-        break;
+    default:
+        return cpu_refuse(step, "this operation", error);
     }
-    return cpu_refuse(step, "this operation", error);
 }
 
 /* Fed values are plain; persistent ones lie as the session keeps them. */
@@ -339,7 +338,7 @@ static enum cyx_status choose_given(struct cyx_program *self, struct cyx_error *
     const struct cyx_graph *graph = self->graph;
     for (size_t v = 0; v < graph->n_values; v++) {
         const struct cyx_value *value = &graph->values[v];
-        bool persists = value->kind == CYX_VALUE_PARAM || value->kind == CYX_VALUE_STATE;
+        bool persists = cyx_value_persists(value->kind);
         if (value->kind == CYX_VALUE_INPUT) {
             dnnl_memory_desc_t md;
             cpu_md_plain(value->shape.rank, value->shape.dim, &md);

@@ -122,7 +122,7 @@ void cpu_kernel_sgd(struct cyx_program *program, const struct cpu_step *step)
     bool first = program->feed->step <= 1;
     update.run = run_sgd;
     update.scalars = (struct scalars){
-        .lr = (float)program->feed->lr,
+        .lr = (float)program->feed->lr[0],
         .decay = (float)o->weight_decay,
         .momentum = (float)o->momentum,
         /* The first buffer is the gradient itself. */
@@ -137,7 +137,7 @@ void cpu_kernel_adamw(struct cyx_program *program, const struct cpu_step *step)
 {
     const struct cyx_optimizer_spec *o = step->node.optimizer;
     struct update update = {.program = program, .steps = step, .n_steps = step->joined};
-    double t = (double)program->feed->step, lr = program->feed->lr;
+    double t = (double)program->feed->step, lr = program->feed->lr[0];
     update.run = run_adamw;
     update.scalars = (struct scalars){
         .decay = (float)(1 - lr * o->weight_decay),

@@ -50,7 +50,7 @@ static enum cyx_status add_stores(struct cyx_session *self, struct cyx_program *
         return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory for a session");
     for (size_t v = 0; v < graph->n_values; v++) {
         enum cyx_value_kind kind = graph->values[v].kind;
-        if (kind != CYX_VALUE_PARAM && kind != CYX_VALUE_STATE)
+        if (!cyx_value_persists(kind))
             continue;
         enum cyx_status status = add_store(self, layouts, (int32_t)v, error);
         if (status != CYX_OK)

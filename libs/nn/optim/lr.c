@@ -28,6 +28,7 @@ void cyx_lr_step(struct cyx_lr *self)
     self->calls++;
     switch (self->spec.type) {
     case CYX_SCHEDULER_NONE:
+    case CYX_SCHEDULER_REDUCE_LR_ON_PLATEAU: /* by its metric */
         break;
     case CYX_SCHEDULER_STEP_LR:
         if (self->calls % self->spec.step_size == 0)

@@ -26,7 +26,7 @@ struct entries {
 
 static bool wanted(const struct cyx_value *value, bool with_state)
 {
-    return value->kind == CYX_VALUE_PARAM || (with_state && value->kind == CYX_VALUE_STATE);
+    return cyx_value_in_state_dict(value->kind) || (with_state && value->kind == CYX_VALUE_STATE);
 }
 
 static enum cyx_status read_value(const struct cyx_checkpoint_target *target,

@@ -132,7 +132,7 @@ static enum cyx_status start_step(struct trainer *self, const struct cyx_batch *
                             .target = batch->target,
                             .seed = run->spec->seed,
                             .step = (uint64_t)self->submitted + 1,
-                            .lr = run->lr.rate};
+                            .lr = {run->lr.rate}};
     status = run->backend->submit(open.program, &feed, &open.ticket, error);
     if (status != CYX_OK)
         return status;

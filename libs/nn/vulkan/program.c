@@ -79,7 +79,9 @@ static enum cyx_status place(struct cyx_program *self, int32_t value, const int6
         range.offset = self->result_offset;
         break;
     case CYX_VALUE_PARAM:
+    case CYX_VALUE_BUFFER:
     case CYX_VALUE_STATE:
+    case CYX_VALUE_CONSTANT:
         persistent = cyx_vk_session_find(self->session, v->name);
         if (!persistent || persistent->count != cyx_shape_count(&v->shape))
             return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
@@ -363,7 +365,7 @@ static void write_scalars(const struct cyx_program *self, const struct cyx_feed 
         .seed_low = (uint32_t)feed->seed,
         .seed_high = (uint32_t)(feed->seed >> 32),
         .step = (uint32_t)feed->step,
-        .lr = (float)feed->lr,
+        .lr = (float)feed->lr[0],
         .bias_correction1 = 1.0f,
         .bias_correction2_sqrt = 1.0f,
     };
@@ -394,7 +396,7 @@ enum cyx_status cyx_vk_program_submit(struct cyx_program *self, const struct cyx
                (size_t)cyx_shape_count(&graph->values[graph->input].shape) * sizeof *feed->input);
     if (graph->target != CYX_NO_VALUE)
         memcpy(host + self->target_offset, feed->target,
-               (size_t)cyx_shape_count(&graph->values[graph->target].shape) * sizeof *feed->target);
+               (size_t)cyx_shape_count(&graph->values[graph->target].shape) * sizeof(int32_t));
     struct cyx_vk_scalars scalars;
     write_scalars(self, feed, &scalars);
     memcpy(host + self->scalars_offset, &scalars, sizeof scalars);

@@ -7,7 +7,7 @@
 
 static bool persists(const struct cyx_value *value)
 {
-    return value->kind == CYX_VALUE_PARAM || value->kind == CYX_VALUE_STATE;
+    return cyx_value_persists(value->kind);
 }
 
 /* Names and offsets of the graph's persistent values; false when memory ran out. */

@@ -87,7 +87,7 @@ static enum cyx_status one_step(struct cyx_device *device, const char *layers, i
         size_t pixels = (size_t)cyx_shape_count(&graph->values[graph->input].shape);
         float *input = calloc(pixels, sizeof *input);
         int32_t *target = calloc((size_t)batch, sizeof *target);
-        struct cyx_feed feed = {input, target, 1, 1, 0.1};
+        struct cyx_feed feed = {input, target, 1, 1, {0.1}};
         struct cyx_step_result result = {0};
         uint64_t ticket = 0;
         status = vulkan->submit(program, &feed, &ticket, error);
