@@ -57,14 +57,17 @@ static json_t *dataset_names(void)
     return json_pack("{s:o}", "enum", list);
 }
 
+static json_t *object_schema(const struct spec_object *object);
+
 static json_t *fragment(const struct spec_field *field)
 {
     if (field->read == spec_read_dataset)
         return dataset_names();
+    if (field->object) /* a list of these */
+        return json_pack("{s:s,s:i,s:i,s:o}", "type", "array", "minItems", (int)field->items_min,
+                         "maxItems", (int)field->items_max, "items", object_schema(field->object));
     return json_loads(field->schema, 0, NULL);
 }
-
-static json_t *object_schema(const struct spec_object *object);
 
 static json_t *bare_schema(const struct spec_field *field)
 {

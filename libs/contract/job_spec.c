@@ -89,6 +89,10 @@ static enum cyx_status read_root(struct job_spec_block *block, json_t *root,
         return status;
     const struct cyx_dataset *set = cyx_dataset_find(spec->data.dataset);
     spec->dataset_hash = set->fingerprint;
+    spec->data.sample = (struct cyx_sample_shape){.rank = 3,
+                                                  .dim = {set->channels, set->height, set->width},
+                                                  .target = CYX_TARGET_CLASSES,
+                                                  .n_classes = (int64_t)set->n_classes};
     status = check_batch(&reader, set, &spec->data);
     return status == CYX_OK ? make_canonical(&reader, root, spec) : status;
 }

@@ -27,8 +27,10 @@ enum {
     CYX_JOB_LAYERS_LIMIT = 4096,
     CYX_JOB_EPOCHS_LIMIT = 100000,
     CYX_JOB_BATCH_LIMIT = 65536,
-    CYX_JOB_DEPTH_LIMIT = 32, /* objects and lists within one another */
-    CYX_JOB_NAME_LIMIT = 100, /* characters */
+    CYX_LAYER_INPUTS_LIMIT = 64, /* of Add and Concat */
+    CYX_PARAM_GROUPS_LIMIT = 8,  /* of the optimizer, with the one of all others */
+    CYX_JOB_DEPTH_LIMIT = 32,    /* objects and lists within one another */
+    CYX_JOB_NAME_LIMIT = 100,    /* characters */
     CYX_LAYER_NAME_LIMIT = 64,
 };
 
@@ -111,13 +113,19 @@ struct cyx_adaptive_avg_pool2d_spec {
     int64_t output_size[2]; /* must divide the input's height and width */
 };
 
+/* Sizes of one to three dimensions, without the batch. */
+struct cyx_sizes_spec {
+    int64_t dim[3];
+    size_t rank; /* 0: not given */
+};
+
 struct cyx_reshape_spec {
-    int64_t shape[3]; /* without the batch; one may be -1 */
-    size_t rank;
+    struct cyx_sizes_spec shape; /* one may be -1: what is left */
 };
 
 struct cyx_activation_spec {
     enum cyx_activation function;
+    bool approximate_tanh; /* GELU: approximate="tanh", default "none" */
     double negative_slope; /* LeakyReLU, default 0.01 */
 };
 
@@ -132,11 +140,10 @@ struct cyx_batch_norm_spec {
 };
 
 struct cyx_layer_norm_spec {
-    int64_t normalized_shape[3]; /* the trailing dimensions; rank 0: not given, all but the batch */
-    size_t rank;
-    double eps;              /* default 1e-5 */
-    bool elementwise_affine; /* default true */
-    bool bias;               /* default true */
+    struct cyx_sizes_spec normalized_shape; /* trailing; not given: all but the batch */
+    double eps;                             /* default 1e-5 */
+    bool elementwise_affine;                /* default true */
+    bool bias;                              /* default true */
 };
 
 struct cyx_concat_spec {
@@ -268,7 +275,7 @@ struct cyx_optimizer_spec {
     double alpha;                              /* RMSprop, default 0.99 */
     bool centered;                             /* RMSprop, default false */
     const struct cyx_param_group_spec *groups; /* group g of a node is groups[g - 1] */
-    size_t n_groups;                           /* below CYX_PARAM_GROUPS_LIMIT of model/graph.h */
+    size_t n_groups;                           /* below CYX_PARAM_GROUPS_LIMIT */
 };
 
 enum cyx_scheduler_type {
@@ -295,9 +302,9 @@ struct cyx_scheduler_spec {
 /* Linear warm-up, as torch's LinearLR to 1: from start_factor to 1 over `iters` calls, before the scheduler
  * begins (SequentialLR). */
 struct cyx_warmup_spec {
-    int64_t iters;       /* 0: none */
+    int64_t total_iters; /* 0: none */
     double start_factor; /* (0, 1], default 1/3 */
-    bool per_step;       /* "interval": "step" (default) | "epoch" */
+    bool per_epoch;      /* "interval": "step" (default) | "epoch" */
 };
 
 /* Gradient clipping; at most one of the two. 0: none */
@@ -327,7 +334,7 @@ struct cyx_job_spec {
     struct cyx_loss_spec loss;
     struct cyx_optimizer_spec optimizer;
     struct cyx_scheduler_spec scheduler;
-    struct cyx_warmup_spec warmup; /* "warmup": {"iters": 500, "start_factor": 0.1} */
+    struct cyx_warmup_spec warmup; /* "warmup": {"total_iters": 500, "start_factor": 0.1} */
     struct cyx_clip_spec clip;     /* "clip": {"norm": 1} or {"value": 0.5} */
     int64_t epochs;
     uint64_t seed;        /* default 0, below 2^53, so that every JSON reader keeps it exact */

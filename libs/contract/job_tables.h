@@ -1,6 +1,7 @@
 /*
  * Private to libs/contract: the tables that say what a job spec is. job_spec.c reads by them,
- * job_schema.c writes the JSON Schema from them. Static data; any thread.
+ * job_schema.c writes the JSON Schema from them. layer_tables.c has the layers, train_tables.c losses,
+ * optimizers and schedulers, job_tables.c the rest. Static data; any thread.
  */
 #ifndef CYX_CONTRACT_JOB_TABLES_H
 #define CYX_CONTRACT_JOB_TABLES_H
@@ -12,11 +13,28 @@ extern const struct spec_object spec_job;
 extern const struct spec_union spec_layers, spec_losses, spec_optimizers, spec_schedulers,
     spec_transforms;
 
-/* What a layer takes as `inputs`, by type. */
-size_t spec_layer_inputs(enum cyx_layer_type type);
+/* Ranges that no honest spec leaves; what fits a device is judged by the model's cost. */
+#define RATE_MAX 1e6
+
+/* The member that chooses a union's variant. */
+#define TYPE_FIELD                                                                                 \
+    {                                                                                              \
+        .key = "type", .kind = SPEC_TAG, .required = true, .help = "Which one it is."              \
+    }
+
+/* What a layer takes as `inputs`, by type: from `least` to `most`. */
+struct spec_input_range {
+    size_t least, most;
+};
+struct spec_input_range spec_layer_inputs(enum cyx_layer_type type);
+
+/* Judges a list's type and length (items_min, items_max); the length is 0 when it is absent. */
+enum cyx_status spec_list_length(struct spec_reader *reader, const struct spec_field *field,
+                                 const json_t *value, size_t *ret_n);
 
 /* Readers of job_layers.c and job_values.c, named by the tables. */
 spec_read_fn spec_read_layers, spec_read_transforms, spec_read_channels, spec_read_dataset,
-    spec_read_job_name, spec_read_metrics, spec_read_budget, spec_read_betas, spec_read_padding;
+    spec_read_job_name, spec_read_metrics, spec_read_budget, spec_read_betas, spec_read_padding,
+    spec_read_sizes, spec_read_weights, spec_read_param_groups;
 
 #endif

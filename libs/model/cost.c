@@ -155,7 +155,7 @@ enum cyx_status cyx_model_cost(const struct cyx_job_spec *spec, struct cyx_model
     if (status == CYX_OK)
         status = cyx_graph_differentiate(graph, ret_error);
     if (status == CYX_OK)
-        status = cyx_graph_add_optimizer(graph, &spec->optimizer, ret_error);
+        status = cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, ret_error);
     if (status == CYX_OK)
         status = training_bytes(graph, &cost.training_bytes, ret_error);
     if (status == CYX_OK) {

@@ -1,5 +1,5 @@
 /*
- * Fusion: a ReLU that alone reads a Linear or Conv2d becomes that node's fused_relu, so that the activation
+ * Fusion: a ReLU that alone reads a Linear, a convolution, a BatchNorm or an Add becomes that node's fused_relu, so that the activation
  * is applied while the result is still in a register, and the value before it never exists.
  */
 #include <stdlib.h>
@@ -25,7 +25,9 @@ static struct cyx_node *fusible(struct cyx_graph *graph, const struct cyx_node *
         graph->values[x].producer == CYX_NO_VALUE)
         return NULL;
     struct cyx_node *before = &graph->nodes[graph->values[x].producer];
-    bool can = before->op == CYX_OP_LINEAR || before->op == CYX_OP_CONV2D;
+    bool can = before->op == CYX_OP_LINEAR || before->op == CYX_OP_CONV2D ||
+               before->op == CYX_OP_CONV_TRANSPOSE2D || before->op == CYX_OP_BATCH_NORM ||
+               before->op == CYX_OP_BATCH_NORM_INFERENCE || before->op == CYX_OP_ADD;
     return can && !before->fused_relu ? before : NULL;
 }
 

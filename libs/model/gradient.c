@@ -114,34 +114,79 @@ static int32_t through_relu(struct gradients *g, const struct cyx_node *forward,
 static void affine(struct gradients *g, const struct cyx_node *forward, enum cyx_op weight_op,
                    enum cyx_op input_op, int32_t dy)
 {
-    if (forward->fused_relu)
-        dy = through_relu(g, forward, dy);
     weight_gradient(g, weight_op, forward, dy);
     if (wants(g, forward->in[0]))
         contribute(g, input_op, forward, forward->in[0], dy, forward->in[1]);
 }
 
-static void backward(struct gradients *g, const struct cyx_node *forward)
+/* BatchNorm and LayerNorm: all three gradients come from the same two sums. */
+static void norm(struct gradients *g, const struct cyx_node *forward, enum cyx_op op, int32_t dy)
+{
+    struct cyx_node node = graph_node(op, forward->layer, forward);
+    node.in[0] = dy;
+    node.in[1] = forward->in[0];
+    node.in[2] = forward->in[1];
+    node.in[3] = forward->out[1];
+    node.in[4] = forward->out[2];
+    node.n_in = 5;
+    node.n_out = 3;
+    for (int i = 0; i < 3; i++)
+        if (wants(g, forward->in[i]))
+            node.out[i] = contribution(g, forward->in[i]);
+    graph_add_node(g->graph, &node);
+    for (int i = 0; i < 3; i++)
+        if (node.out[i] != CYX_NO_VALUE)
+            accumulate(g, forward->in[i], node.out[i]);
+}
+
+/* dy itself is each input's gradient: no bytes are moved. */
+static void add(struct gradients *g, const struct cyx_node *forward, int32_t dy)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!wants(g, forward->in[i]))
+            continue;
+        g->arrived[forward->in[i]]++;
+        accumulate(g, forward->in[i], dy);
+    }
+}
+
+/* Each input gets its part of dy back. */
+static void concat(struct gradients *g, const struct cyx_node *forward, int32_t dy)
+{
+    int64_t offset = 0;
+    for (int i = 0; i < forward->n_in; i++) {
+        struct cyx_node like = *forward;
+        like.offset = offset;
+        offset += g->graph->values[forward->in[i]].shape.dim[forward->dim];
+        if (wants(g, forward->in[i]))
+            contribute(g, CYX_OP_SLICE, &like, forward->in[i], dy, CYX_NO_VALUE);
+    }
+}
+
+static void loss(struct gradients *g, const struct cyx_node *forward)
 {
     struct cyx_graph *graph = g->graph;
+    bool classes = forward->op == CYX_OP_CROSS_ENTROPY;
+    int32_t x = forward->in[0];
+    if (!wants(g, x))
+        return;
+    struct cyx_node node =
+        graph_node(classes ? CYX_OP_CROSS_ENTROPY_GRAD : CYX_OP_ELEMENT_LOSS_GRAD, -1, forward);
+    node.in[0] = x;
+    node.in[1] = forward->in[1];
+    node.in[2] = classes ? graph->result : forward->in[2];
+    node.in[3] = classes ? forward->in[2] : CYX_NO_VALUE;
+    node.n_in = classes ? 4 : 3;
+    node.out[0] = contribution(g, x);
+    node.n_out = 1;
+    graph_add_node(graph, &node);
+    accumulate(g, x, node.out[0]);
+}
+
+/* The gradient of what one node has made; `dy` is there, the fused activation is behind it. */
+static void through(struct gradients *g, const struct cyx_node *forward, int32_t dy)
+{
     int32_t x = forward->in[0], y = forward->out[0];
-    if (forward->op == CYX_OP_CROSS_ENTROPY) {
-        if (!wants(g, x))
-            return;
-        struct cyx_node node = graph_node(CYX_OP_CROSS_ENTROPY_GRAD, -1, forward);
-        node.in[0] = x;
-        node.in[1] = graph->target;
-        node.in[2] = graph->result;
-        node.n_in = 3;
-        node.out[0] = contribution(g, x);
-        node.n_out = 1;
-        graph_add_node(graph, &node);
-        accumulate(g, x, node.out[0]);
-        return;
-    }
-    int32_t dy = graph->values[y].grad;
-    if (dy == CYX_NO_VALUE)
-        return;
     switch (forward->op) {
     case CYX_OP_LINEAR:
         affine(g, forward, CYX_OP_LINEAR_GRAD_WEIGHT, CYX_OP_LINEAR_GRAD_INPUT, dy);
@@ -149,11 +194,40 @@ static void backward(struct gradients *g, const struct cyx_node *forward)
     case CYX_OP_CONV2D:
         affine(g, forward, CYX_OP_CONV2D_GRAD_WEIGHT, CYX_OP_CONV2D_GRAD_INPUT, dy);
         break;
+    case CYX_OP_CONV_TRANSPOSE2D:
+        affine(g, forward, CYX_OP_CONV_TRANSPOSE2D_GRAD_WEIGHT, CYX_OP_CONV_TRANSPOSE2D_GRAD_INPUT,
+               dy);
+        break;
+    case CYX_OP_BATCH_NORM:
+        norm(g, forward, CYX_OP_BATCH_NORM_GRAD, dy);
+        break;
+    case CYX_OP_LAYER_NORM:
+        norm(g, forward, CYX_OP_LAYER_NORM_GRAD, dy);
+        break;
+    case CYX_OP_ADD:
+        add(g, forward, dy);
+        break;
+    case CYX_OP_CONCAT:
+        concat(g, forward, dy);
+        break;
     case CYX_OP_MAX_POOL2D:
         contribute(g, CYX_OP_MAX_POOL2D_GRAD, forward, x, dy, forward->out[1]);
         break;
+    case CYX_OP_AVG_POOL2D:
+        contribute(g, CYX_OP_AVG_POOL2D_GRAD, forward, x, dy, CYX_NO_VALUE);
+        break;
     case CYX_OP_RELU:
         contribute(g, CYX_OP_RELU_GRAD, forward, x, dy, y);
+        break;
+    case CYX_OP_ACTIVATION:
+        contribute(g, CYX_OP_ACTIVATION_GRAD, forward, x, dy,
+                   cyx_activation_keeps_output(forward->activation) ? y : x);
+        break;
+    case CYX_OP_SOFTMAX:
+        contribute(g, CYX_OP_SOFTMAX_GRAD, forward, x, dy, y);
+        break;
+    case CYX_OP_LOG_SOFTMAX:
+        contribute(g, CYX_OP_LOG_SOFTMAX_GRAD, forward, x, dy, y);
         break;
     case CYX_OP_DROPOUT:
         contribute(g, CYX_OP_DROPOUT_GRAD, forward, x, dy, CYX_NO_VALUE);
@@ -161,10 +235,22 @@ static void backward(struct gradients *g, const struct cyx_node *forward)
     case CYX_OP_RESHAPE:
         contribute(g, CYX_OP_RESHAPE, forward, x, dy, CYX_NO_VALUE);
         break;
-    default: /* no other operation is in a forward pass */
-        graph->memory->failed = true;
+    default: /* no other operation that a parameter reaches is in a forward pass */
+        g->graph->memory->failed = true;
         break;
     }
+}
+
+static void backward(struct gradients *g, const struct cyx_node *forward)
+{
+    if (forward->op == CYX_OP_CROSS_ENTROPY || forward->op == CYX_OP_ELEMENT_LOSS) {
+        loss(g, forward);
+        return;
+    }
+    int32_t dy = g->graph->values[forward->out[0]].grad;
+    if (dy == CYX_NO_VALUE)
+        return;
+    through(g, forward, forward->fused_relu ? through_relu(g, forward, dy) : dy);
 }
 
 /* Marks what needs a gradient, and counts for each value how many nodes will contribute to it. */
@@ -211,57 +297,5 @@ enum cyx_status cyx_graph_differentiate(struct cyx_graph *self, struct cyx_error
     free(g.wanted);
     free(g.expected);
     free(g.arrived);
-    return graph_ok(self, ret_error);
-}
-
-/* ---- optimizer ---- */
-
-static int32_t add_state(struct cyx_graph *graph, int32_t param, const char *what)
-{
-    struct cyx_shape shape = graph->values[param].shape;
-    return graph_add_value(graph, graph_name(graph, "%s.%s", graph->values[param].name, what),
-                           CYX_VALUE_STATE, CYX_F32, &shape);
-}
-
-static void add_update(struct cyx_graph *graph, int32_t param,
-                       const struct cyx_optimizer_spec *optimizer)
-{
-    bool sgd = optimizer->type == CYX_OPTIMIZER_SGD;
-    int32_t producer = graph->values[graph->values[param].grad].producer;
-    struct cyx_node node =
-        graph_node(sgd ? CYX_OP_SGD : CYX_OP_ADAMW, graph->nodes[producer].layer, NULL);
-    node.in[0] = param;
-    node.in[1] = graph->values[param].grad;
-    node.optimizer = optimizer;
-    if (sgd) {
-        node.n_in = 3;
-        if (optimizer->momentum != 0)
-            node.in[2] = add_state(graph, param, "momentum_buffer");
-    } else {
-        node.n_in = 4;
-        node.in[2] = add_state(graph, param, "exp_avg");
-        node.in[3] = add_state(graph, param, "exp_avg_sq");
-    }
-    graph_add_node(graph, &node);
-}
-
-enum cyx_status cyx_graph_add_optimizer(struct cyx_graph *self,
-                                        const struct cyx_optimizer_spec *optimizer,
-                                        struct cyx_error *ret_error)
-{
-    if (!self->memory->differentiated || self->memory->optimized)
-        return cyx_error_set(ret_error, CYX_ERR_CONFLICT, NULL,
-                             "an optimizer is added once, after the gradients");
-    struct cyx_optimizer_spec *kept = cyx_arena_alloc(&self->memory->arena, sizeof(*kept));
-    if (!kept) {
-        self->memory->failed = true;
-        return graph_ok(self, ret_error);
-    }
-    *kept = *optimizer;
-    size_t n_values = self->n_values; /* states are added behind */
-    for (size_t v = 0; v < n_values; v++)
-        if (self->values[v].kind == CYX_VALUE_PARAM && self->values[v].grad != CYX_NO_VALUE)
-            add_update(self, (int32_t)v, kept);
-    self->memory->optimized = true;
     return graph_ok(self, ret_error);
 }

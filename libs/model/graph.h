@@ -15,7 +15,7 @@
  *     struct cyx_graph *graph = NULL;
  *     status = cyx_graph_create(spec, &(struct cyx_graph_options){.batch = 128, .training = true}, &graph, &err);
  *     status = cyx_graph_differentiate(graph, &err);
- *     status = cyx_graph_add_optimizer(graph, &spec->optimizer, &err);
+ *     status = cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, &err);
  */
 #ifndef CYX_MODEL_GRAPH_H
 #define CYX_MODEL_GRAPH_H
@@ -63,8 +63,6 @@ enum {
     CYX_RESULT_GRAD_NORM, /* CLIP_NORM: the norm before clipping; else 0 */
     CYX_RESULT_ELEMENTS = 8
 };
-
-enum { CYX_PARAM_GROUPS_LIMIT = 8 };
 
 /* PARAM, BUFFER, STATE and CONSTANT: the session holds it. */
 bool cyx_value_persists(enum cyx_value_kind kind);
@@ -245,10 +243,12 @@ struct cyx_graph {
     size_t n_values;
     struct cyx_node *nodes;
     size_t n_nodes;
-    size_t n_forward_nodes;                /* nodes[0..n) are forward and loss */
-    int32_t input, target, output, result; /* output: the logits, (N, classes) */
+    size_t n_forward_nodes;        /* nodes[0..n) are forward and loss */
+    int32_t input, output, result; /* output: the logits, (N, classes), or what the loss compares */
+    int32_t target;                /* CYX_NO_VALUE where the loss reads the input itself */
     int64_t batch;
     bool training;
+    bool counts_correct;             /* RESULT_CORRECT means something: there are classes */
     struct cyx_graph_memory *memory; /* private */
 };
 
@@ -260,8 +260,10 @@ enum cyx_status cyx_graph_create(const struct cyx_job_spec *spec,
                                  const struct cyx_graph_options *options,
                                  struct cyx_graph **ret_graph, struct cyx_error *ret_error);
 enum cyx_status cyx_graph_differentiate(struct cyx_graph *self, struct cyx_error *ret_error);
+/* `clip` may be NULL: no clipping. A parameter group whose pattern names nothing is refused. */
 enum cyx_status cyx_graph_add_optimizer(struct cyx_graph *self,
                                         const struct cyx_optimizer_spec *optimizer,
+                                        const struct cyx_clip_spec *clip,
                                         struct cyx_error *ret_error);
 void cyx_graph_destroy(struct cyx_graph *self);
 

@@ -50,7 +50,7 @@ static enum cyx_status build_all(const char *text, size_t length, struct cyx_err
     if (status == CYX_OK)
         status = cyx_graph_differentiate(graph, err);
     if (status == CYX_OK)
-        status = cyx_graph_add_optimizer(graph, &spec->optimizer, err);
+        status = cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, err);
     if (status == CYX_OK)
         status = cyx_plan_create(graph, NULL, NULL, 64, NULL, &plan, err);
     if (status == CYX_OK)

@@ -41,21 +41,28 @@ struct cyx_node graph_node(enum cyx_op op, int32_t layer, const struct cyx_node 
 /* Enters the names again and sets producers: after values and nodes have moved. */
 void graph_reindex(struct cyx_graph *self);
 
-/* Folds each ReLU that alone reads a Linear or Conv2d into it. */
+/* Folds each ReLU that alone reads a node with an act() (graph.h) into it. */
 void graph_fuse(struct cyx_graph *self);
 
 /* What a layer makes of its input's shape. */
 struct layer_shape {
     struct cyx_shape out;
-    struct cyx_window window; /* Conv2d, MaxPool2d */
+    struct cyx_window window; /* convolutions and pooling */
+    int dim;                  /* Softmax, LogSoftmax, Concat */
+    int norm_dims;            /* LayerNorm */
 };
+/* `in` are the shapes of its `n_in` inputs. */
 enum cyx_status graph_infer(const struct cyx_layer_spec *layer, size_t index,
-                            const struct cyx_shape *in, struct layer_shape *ret_shape,
+                            const struct cyx_shape *in, size_t n_in, struct layer_shape *ret_shape,
                             struct cyx_error *error);
 
-/* Last layer's shape against what the loss wants of the data set. */
-enum cyx_status graph_check_output(const struct cyx_job_spec *spec, const struct cyx_dataset *set,
-                                   const struct cyx_shape *shape, struct cyx_error *error);
+enum { GRAPH_SHAPE_TEXT = 96 };
+/* "(N, 64, 7, 7)" */
+const char *graph_shape_text(const struct cyx_shape *shape, char text[GRAPH_SHAPE_TEXT]);
+
+/* The loss behind graph->output, with the target that it reads; refuses an output of another shape. */
+enum cyx_status graph_add_loss(struct cyx_graph *graph, const struct cyx_job_spec *spec,
+                               struct cyx_error *error);
 
 /* Fails at "/model/layers/<index>". */
 enum cyx_status graph_fail(struct cyx_error *error, size_t index, const char *format, ...)

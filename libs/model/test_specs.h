@@ -14,22 +14,29 @@
 #include "base/buf.h"
 #include "model/graph.h"
 
-/* A job on MNIST (N,1,28,28), ten classes, with these layers and optimizer, given as JSON. */
-static inline struct cyx_job_spec *spec_of(const char *layers, const char *optimizer,
-                                           const char *loss)
+/* A job on MNIST (N,1,28,28), ten classes, from its parts as JSON. */
+static inline struct cyx_job_spec *spec_of_parts(const char *layers, const char *optimizer,
+                                                 const char *loss)
 {
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
-    cyx_buf_printf(
-        &text,
-        "{\"name\":\"test\",\"model\":{\"layers\":[%s]},\"data\":{\"dataset\":\"mnist\","
-        "\"batch_size\":4},\"loss\":{\"type\":\"CrossEntropyLoss\"%s},\"optimizer\":{%s},"
-        "\"epochs\":1}",
-        layers, loss, optimizer);
+    cyx_buf_printf(&text,
+                   "{\"name\":\"test\",\"model\":{\"layers\":[%s]},\"data\":{\"dataset\":\"mnist\","
+                   "\"batch_size\":4},\"loss\":%s,\"optimizer\":{%s},\"epochs\":1}",
+                   layers, loss, optimizer);
     struct cyx_job_spec *spec = NULL;
     struct cyx_error err = {0};
     if (cyx_job_spec_parse(text.data, text.length, &spec, &err) != CYX_OK)
         fail_msg("%s: %s", err.pointer, err.message);
     return spec;
+}
+
+/* With these layers and optimizer; `loss` adds members to a CrossEntropyLoss. */
+static inline struct cyx_job_spec *spec_of(const char *layers, const char *optimizer,
+                                           const char *loss)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    cyx_buf_printf(&text, "{\"type\":\"CrossEntropyLoss\"%s}", loss);
+    return spec_of_parts(layers, optimizer, text.data);
 }
 
 static inline struct cyx_job_spec *spec_of_layers(const char *layers)
@@ -59,7 +66,8 @@ static inline struct cyx_graph *graph_of(const struct cyx_job_spec *spec,
         fail_msg("%s: %s", err.pointer, err.message);
     if (train) {
         assert_int_equal(cyx_graph_differentiate(graph, &err), CYX_OK);
-        assert_int_equal(cyx_graph_add_optimizer(graph, &spec->optimizer, &err), CYX_OK);
+        assert_int_equal(cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, &err),
+                         CYX_OK);
     }
     return graph;
 }

@@ -81,7 +81,7 @@ static void open_bench(struct bench *b, const char *path, int threads)
     struct cyx_graph_options options = {.batch = b->spec->data.batch_size, .training = true};
     must(cyx_graph_create(b->spec, &options, &b->graph, &error), &error);
     must(cyx_graph_differentiate(b->graph, &error), &error);
-    must(cyx_graph_add_optimizer(b->graph, &b->spec->optimizer, &error), &error);
+    must(cyx_graph_add_optimizer(b->graph, &b->spec->optimizer, &b->spec->clip, &error), &error);
     struct cyx_device_options device = {.threads = threads};
     must(cyx_backend_open("cpu", &device, &b->backend, &b->device, &error), &error);
     must(b->backend->session_create(b->device, b->graph, &b->session, &error), &error);

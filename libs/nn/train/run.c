@@ -79,7 +79,7 @@ static enum cyx_status build_graph(const struct run *self, bool training, int64_
     if (status == CYX_OK && training)
         status = cyx_graph_differentiate(graph, error);
     if (status == CYX_OK && training)
-        status = cyx_graph_add_optimizer(graph, &self->spec->optimizer, error);
+        status = cyx_graph_add_optimizer(graph, &self->spec->optimizer, &self->spec->clip, error);
     if (status != CYX_OK) {
         cyx_graph_destroy(graph);
         return status;
