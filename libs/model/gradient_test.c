@@ -128,6 +128,7 @@ static void add_loss(struct cyx_graph *graph, int32_t x)
     struct cyx_node node = graph_node(CYX_OP_CROSS_ENTROPY, -1, NULL);
     node.in[0] = x;
     node.in[1] = graph->target;
+    node.ignore_index = -100;
     node.n_in = 2;
     node.out[0] = graph->result;
     node.n_out = 1;
@@ -141,7 +142,8 @@ static struct cyx_graph *branching_graph(int branches)
         const char *name;
     } kinds[] = {{CYX_OP_RELU, "a:out"}, {CYX_OP_DROPOUT, "b:out"}, {CYX_OP_RESHAPE, "c:out"}};
     struct cyx_graph *graph = graph_new();
-    struct cyx_shape x = {2, {3, 7}}, w = {2, {10, 7}}, target = {1, {3}}, result = {1, {4}};
+    struct cyx_shape x = {2, {3, 7}}, w = {2, {10, 7}}, target = {1, {3}},
+                     result = {1, {CYX_RESULT_ELEMENTS}};
     graph->input = graph_add_value(graph, "input", CYX_VALUE_INPUT, CYX_F32, &x);
     graph->target = graph_add_value(graph, "target", CYX_VALUE_TARGET, CYX_I32, &target);
     graph->result = graph_add_value(graph, "result", CYX_VALUE_RESULT, CYX_F32, &result);

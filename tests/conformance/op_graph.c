@@ -75,6 +75,7 @@ struct cyx_node *op_graph_node(struct op_graph *self, enum cyx_op op, int n_in, 
     if (self->graph.output == CYX_NO_VALUE)
         self->graph.output = n_out ? out[0] : in[0];
     node->window = (struct cyx_window){{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1};
+    node->ignore_index = -100;
     node->optimizer = &self->optimizer;
     self->graph.n_nodes++;
     self->graph.n_forward_nodes = self->graph.n_nodes;

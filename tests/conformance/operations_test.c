@@ -59,12 +59,12 @@ static void run_checks(struct op_graph *g, const char *what, const int32_t *targ
         for (int64_t i = 0; target && i < g->values[g->graph.target].shape.dim[0]; i++)
             reference.data[g->graph.target][i] = target[i];
         for (int step = 1; step <= steps; step++) {
-            struct cyx_feed feed = {input, target ? target : no_target, 0x123456789abcdefu,
-                                    (uint64_t)step, {0.01}};
+            struct cyx_feed feed = {
+                input, target ? target : no_target, 0x123456789abcdefu, (uint64_t)step, {0.01}};
             result = run_step(runner, program, &feed);
             reference.seed = feed.seed;
             reference.step = step;
-            reference.lr = feed.lr[0];
+            memcpy(reference.lr, feed.lr, sizeof reference.lr);
             reference_run(&reference, g->graph.n_nodes);
         }
         for (size_t i = 0; i < n_checks; i++) {

@@ -117,7 +117,7 @@ static void run_reference(struct fixture *f, const struct cyx_feed *feed)
         reference->data[f->graph->target][n] = ((const int32_t *)feed->target)[n];
     reference->seed = feed->seed;
     reference->step = (double)feed->step;
-    reference->lr = feed->lr[0];
+    memcpy(reference->lr, feed->lr, sizeof reference->lr);
     reference_run(reference, f->graph->n_nodes);
 }
 

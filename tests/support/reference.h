@@ -17,11 +17,12 @@ struct reference {
     double **data;  /* per value */
     double **owned; /* per value that is not in the arena, NULL else */
     double *arena;
-    double lr, step; /* for the optimizer */
-    uint64_t seed;   /* for Dropout */
+    double lr[CYX_PARAM_GROUPS_LIMIT]; /* of each parameter group */
+    double step;
+    uint64_t seed; /* for Dropout */
 };
 
-/* Plans (apart: without sharing) and allocates; persistent values, input and target are zero. */
+/* Plans (apart: without sharing) and allocates; persistent values, input and target are zero, constants filled. */
 void reference_init(struct reference *self, const struct cyx_graph *graph, bool apart);
 void reference_finish(struct reference *self);
 
