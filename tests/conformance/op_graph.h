@@ -13,7 +13,7 @@
 
 #include "model/graph.h"
 
-enum { OP_GRAPH_VALUES = 16, OP_GRAPH_NODES = 8, OP_GRAPH_NAME = 8 };
+enum { OP_GRAPH_VALUES = 24, OP_GRAPH_NODES = 8, OP_GRAPH_NAME = 8 };
 
 struct op_graph {
     struct cyx_graph graph;
