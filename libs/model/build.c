@@ -283,8 +283,8 @@ static enum cyx_status count_activations(struct builder *b, size_t index,
 static enum cyx_status add_layer(struct builder *b, size_t index)
 {
     const struct cyx_layer_spec *layer = &b->spec->layers[index];
-    int32_t in[CYX_LAYER_INPUTS_LIMIT];
-    struct cyx_shape shapes[CYX_LAYER_INPUTS_LIMIT];
+    int32_t in[CYX_LAYER_INPUTS_LIMIT] = {b->graph->input};
+    struct cyx_shape shapes[CYX_LAYER_INPUTS_LIMIT] = {{0}};
     for (size_t i = 0; i < layer->n_inputs; i++) {
         int32_t from = layer->input_index[i];
         in[i] = from < 0 ? b->graph->input : b->layer_value[from];

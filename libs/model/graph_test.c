@@ -439,7 +439,10 @@ static void test_shapes__of_every_layer_are_pytorchs(void **state)
         struct cyx_graph *graph =
             graph_of(spec, (struct cyx_graph_options){.batch = 2, .training = true}, true);
         const struct cyx_value *value = &graph->values[cyx_graph_find(graph, "0:out")];
-        if (memcmp(&value->shape, &cases[i].shape, sizeof(value->shape)) != 0)
+        bool same = value->shape.rank == cases[i].shape.rank;
+        for (int d = 0; same && d < value->shape.rank; d++)
+            same = value->shape.dim[d] == cases[i].shape.dim[d];
+        if (!same)
             fail_msg("%s: got (%d: %d, %d, %d, %d)", cases[i].layer, value->shape.rank,
                      (int)value->shape.dim[0], (int)value->shape.dim[1], (int)value->shape.dim[2],
                      (int)value->shape.dim[3]);
@@ -564,7 +567,7 @@ static void test_graph__losses_read_their_targets(void **state)
         else
             cyx_buf_puts(&text, err.message);
         assert_int_equal(status, cases[i].pointer ? CYX_ERR_INVALID : CYX_OK);
-        if (!strstr(text.data, cases[i].node))
+        if (!text.data || !strstr(text.data, cases[i].node))
             fail_msg("%s: %s", cases[i].loss, text.data);
         if (cases[i].pointer)
             assert_string_equal(err.pointer, cases[i].pointer);

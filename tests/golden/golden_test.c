@@ -303,7 +303,8 @@ static void open_training(struct training *t)
     struct cyx_graph_options options = {.batch = BATCH, .training = true};
     must_do(t->name, cyx_graph_create(t->spec, &options, &t->graph, &error), &error);
     must_do(t->name, cyx_graph_differentiate(t->graph, &error), &error);
-    must_do(t->name, cyx_graph_add_optimizer(t->graph, &t->spec->optimizer, &t->spec->clip, &error), &error);
+    must_do(t->name, cyx_graph_add_optimizer(t->graph, &t->spec->optimizer, &t->spec->clip, &error),
+            &error);
     uint8_t *images = bytes_of(t->file, cyx_safetensors_find(t->file, "images"));
     for (size_t i = 0; i < (size_t)BATCHES * BATCH * PIXELS; i++)
         t->images[i / (BATCH * PIXELS)][i % (BATCH * PIXELS)] = (float)images[i] / 255.0f;
