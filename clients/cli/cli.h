@@ -121,6 +121,10 @@ struct cli_bar_state {
     double loss, accuracy, images_per_second;
     double seconds_left; /* negative: not known */
 };
+/* "91.25 %"; "-" for NaN, where there is no such number. */
+enum { CLI_PERCENT_BYTES = 16 };
+const char *cli_percent(double part, char ret_text[CLI_PERCENT_BYTES]);
+
 void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *state, bool force);
 /* Leaves the line, so that other text can be printed. */
 void cli_bar_clear(struct cli_bar *bar);

@@ -54,9 +54,11 @@ static void print_job(const json_t *job)
             cli_number(progress, "epoch"), cli_number(progress, "epochs"),
             cli_number(progress, "step"), cli_number(progress, "total_steps"),
             cli_number(progress, "loss"), cli_number(progress, "images_per_second"));
+    char accuracy[CLI_PERCENT_BYTES];
     if (json_is_object(result))
-        printf("Result     test accuracy %.2f %%, test loss %.4f\n",
-               100 * cli_number(result, "test_accuracy"), cli_number(result, "test_loss"));
+        printf("Result     test accuracy %s, test loss %.4f\n",
+               cli_percent(cyx_message_number_of(result, "test_accuracy"), accuracy),
+               cli_number(result, "test_loss"));
     if (json_is_object(error))
         printf("Error      %s%s%s\n", cli_text(error, "pointer"),
                *cli_text(error, "pointer") ? ": " : "", cli_text(error, "message"));
@@ -116,13 +118,14 @@ enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err)
     cli_print_titles(columns, 6);
     json_array_foreach(jobs, i, job)
     {
-        char progress[16] = "", accuracy[16] = "";
+        char progress[16] = "", percent[CLI_PERCENT_BYTES];
+        const char *accuracy = "";
         const json_t *p = json_object_get(job, "progress"), *r = json_object_get(job, "result");
         if (cli_number(p, "total_steps") > 0)
             snprintf(progress, sizeof(progress), "%.0f %%",
                      100 * cli_number(p, "step") / cli_number(p, "total_steps"));
         if (json_is_object(r))
-            snprintf(accuracy, sizeof(accuracy), "%.2f %%", 100 * cli_number(r, "test_accuracy"));
+            accuracy = cli_percent(cyx_message_number_of(r, "test_accuracy"), percent);
         cli_print_row(columns,
                       (const char *const[]){cli_text(job, "id"), cli_text(job, "state"), progress,
                                             accuracy, cli_text(job, "created_at"),
@@ -159,7 +162,7 @@ static void draw_step(struct follow *f, const json_t *data)
                                         .step = step,
                                         .total_steps = total,
                                         .loss = cli_number(data, "loss"),
-                                        .accuracy = cli_number(data, "accuracy"),
+                                        .accuracy = cyx_message_number_of(data, "accuracy"),
                                         .images_per_second = cli_number(data, "images_per_second"),
                                         .seconds_left = step > f->first_step
                                                             ? (double)(total - step) * elapsed /

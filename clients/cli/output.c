@@ -1,4 +1,5 @@
 /* What the user sees: tables, JSON, the progress bar. */
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -83,6 +84,14 @@ static void format_left(double seconds, char *ret_text, size_t size)
                  (int)seconds % 60);
 }
 
+const char *cli_percent(double part, char ret_text[CLI_PERCENT_BYTES])
+{
+    if (isnan(part))
+        return "-";
+    snprintf(ret_text, CLI_PERCENT_BYTES, "%.2f %%", 100 * part);
+    return ret_text;
+}
+
 void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *s, bool force)
 {
     enum { WIDTH = 24, INTERVAL_MS = 100 };
@@ -90,7 +99,7 @@ void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *s, bool force
     if (!bar->live || (!force && now_ms - bar->last_ms < INTERVAL_MS))
         return;
     bar->last_ms = now_ms;
-    char left[16], cells[3 * WIDTH + 1] = "";
+    char left[16], cells[3 * WIDTH + 1] = "", accuracy[CLI_PERCENT_BYTES];
     double part = s->total_steps > 0 ? (double)s->step / (double)s->total_steps : 0;
     int full = (int)(part * WIDTH);
     size_t at = 0;
@@ -98,10 +107,9 @@ void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *s, bool force
         memcpy(cells + at, i < full ? "━" : "─", 3);
     cells[at] = '\0';
     format_left(s->seconds_left, left, sizeof(left));
-    fprintf(stderr,
-            "\r\033[Kepoch %lld/%lld %s %3d %%  loss %.4f  acc %.1f %%  %.0f img/s  %s left",
+    fprintf(stderr, "\r\033[Kepoch %lld/%lld %s %3d %%  loss %.4f  acc %s  %.0f img/s  %s left",
             (long long)s->epoch, (long long)s->epochs, cells, (int)(part * 100), s->loss,
-            100 * s->accuracy, s->images_per_second, left);
+            cli_percent(s->accuracy, accuracy), s->images_per_second, left);
     fflush(stderr);
     bar->drawn = true;
 }

@@ -68,10 +68,11 @@ enum cyx_status cli_model_list(struct cli *cli, struct cyx_error *err)
     cli_print_titles(columns, 6);
     json_array_foreach(models, i, model)
     {
-        char version[16], accuracy[16], bytes[24];
+        char version[16], percent[CLI_PERCENT_BYTES], bytes[24];
         snprintf(version, sizeof(version), "%.0f", cli_number(model, "version"));
-        snprintf(accuracy, sizeof(accuracy), "%.2f %%",
-                 100 * cli_number(json_object_get(model, "metrics"), "test_accuracy"));
+        const json_t *metrics = json_object_get(model, "metrics");
+        const char *accuracy =
+            cli_percent(cyx_message_number_of(metrics, "test_accuracy"), percent);
         snprintf(bytes, sizeof(bytes), "%.0f", cli_number(model, "bytes"));
         cli_print_row(columns,
                       (const char *const[]){cli_text(model, "id"), version, accuracy, bytes,

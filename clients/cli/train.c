@@ -27,6 +27,7 @@ static double seconds_left(const struct watcher *watcher, const struct cyx_train
 
 static void on_event(void *context, const struct cyx_train_event *e)
 {
+    char accuracy[CLI_PERCENT_BYTES];
     struct watcher *watcher = context;
     if (watcher->quiet)
         return;
@@ -49,8 +50,8 @@ static void on_event(void *context, const struct cyx_train_event *e)
         cli_bar_clear(&watcher->bar);
         fprintf(stderr,
                 "epoch %" PRId64 "/%" PRId64
-                "  loss %.4f  test loss %.4f  test accuracy %.2f %%  %.0f img/s\n",
-                e->epoch, e->epochs, e->loss, e->eval_loss, 100 * e->eval_accuracy,
+                "  loss %.4f  test loss %.4f  test accuracy %s  %.0f img/s\n",
+                e->epoch, e->epochs, e->loss, e->eval_loss, cli_percent(e->eval_accuracy, accuracy),
                 e->images_per_second);
     }
 }
@@ -84,23 +85,24 @@ static void default_output(const struct cyx_job_spec *spec, struct cyx_buf *ret_
 
 static void print_result(const struct cli *cli, const struct cyx_train_result *r)
 {
+    char accuracy[CLI_PERCENT_BYTES];
     if (cli->json) {
-        json_t *body =
-            json_pack("{s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s, s:s, s:s, s:I}",
-                      "test_accuracy", r->test_accuracy, "test_loss", r->test_loss, "train_loss",
-                      r->train_loss, "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
-                      "images_per_second", r->images_per_second, "seconds", r->seconds, "backend",
-                      r->device.backend, "device", r->device.name, "model_path", r->model_path,
-                      "model_sha256", r->model_sha256, "model_bytes", (json_int_t)r->model_bytes);
+        json_t *body = json_pack(
+            "{s:o, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s, s:s, s:s, s:I}", "test_accuracy",
+            cyx_message_number(r->test_accuracy), "test_loss", r->test_loss, "train_loss",
+            r->train_loss, "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
+            "images_per_second", r->images_per_second, "seconds", r->seconds, "backend",
+            r->device.backend, "device", r->device.name, "model_path", r->model_path,
+            "model_sha256", r->model_sha256, "model_bytes", (json_int_t)r->model_bytes);
         cli_print_json(body);
         json_decref(body);
         return;
     }
-    printf("Test accuracy  %.2f %%\nTest loss      %.4f\nSpeed          %.0f images a second on %s "
+    printf("Test accuracy  %s\nTest loss      %.4f\nSpeed          %.0f images a second on %s "
            "(%s)\n"
            "Model          %s (%" PRId64 " bytes)\nSHA-256        %s\n",
-           100 * r->test_accuracy, r->test_loss, r->images_per_second, r->device.name,
-           r->device.backend, r->model_path, r->model_bytes, r->model_sha256);
+           cli_percent(r->test_accuracy, accuracy), r->test_loss, r->images_per_second,
+           r->device.name, r->device.backend, r->model_path, r->model_bytes, r->model_sha256);
 }
 
 /* The summary beside the model, for whoever finds the folder later. */
@@ -111,11 +113,11 @@ static enum cyx_status write_summary(const char *folder, const struct cyx_job_sp
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     cyx_buf_printf(&path, "%s/summary.json", folder);
     enum cyx_status status = cyx_message_write(
-        json_pack("{s:s, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s, s:s}", "name", spec->name,
-                  "test_accuracy", r->test_accuracy, "test_loss", r->test_loss, "epochs",
-                  (json_int_t)r->epochs, "steps", (json_int_t)r->steps, "images_per_second",
-                  r->images_per_second, "seconds", r->seconds, "backend", r->device.backend,
-                  "model_path", r->model_path, "model_sha256", r->model_sha256),
+        json_pack("{s:s, s:o, s:f, s:I, s:I, s:f, s:f, s:s, s:s, s:s}", "name", spec->name,
+                  "test_accuracy", cyx_message_number(r->test_accuracy), "test_loss", r->test_loss,
+                  "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
+                  "images_per_second", r->images_per_second, "seconds", r->seconds, "backend",
+                  r->device.backend, "model_path", r->model_path, "model_sha256", r->model_sha256),
         &text, err);
     cyx_buf_puts(&text, "\n");
     if (status == CYX_OK)

@@ -1,5 +1,6 @@
 #include "contract/message.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -8,6 +9,17 @@
 #include "contract/subjects.h"
 
 #include "base/banned.h"
+
+json_t *cyx_message_number(double number)
+{
+    return isfinite(number) ? json_real(number) : json_null();
+}
+
+double cyx_message_number_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
 
 void cyx_message_decref(json_t **json)
 {

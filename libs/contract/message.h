@@ -57,6 +57,12 @@ enum cyx_status cyx_message_maybe_int(const json_t *object, const char *key, int
 enum cyx_status cyx_message_page(const json_t *object, int64_t *ret_limit, const char **ret_cursor,
                                  struct cyx_error *err);
 
+/* A number, or null for what is none (NaN, infinity). */
+json_t *cyx_message_number(double number);
+
+/* A member's number, NaN when it is absent or null. */
+double cyx_message_number_of(const json_t *object, const char *key);
+
 /* An amount as a JSON string, "2.5 CYX"; NULL when memory ran out. */
 json_t *cyx_message_new_amount(int64_t base_units);
 

@@ -120,10 +120,11 @@ enum cyx_status api_progress(struct cyx_bus *bus, const struct api_node *node,
 {
     CYX_CLEANUP_JSON json_t *reply = NULL;
     json_t *body = held(node, job);
-    json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "epoch", (json_int_t)p->epoch,
-                             "epochs", (json_int_t)p->epochs, "step", (json_int_t)p->step,
-                             "total_steps", (json_int_t)p->total_steps, "loss", p->loss, "accuracy",
-                             p->accuracy, "images_per_second", p->images_per_second);
+    json_t *more =
+        json_pack("{s:I, s:I, s:I, s:I, s:f, s:o, s:f}", "epoch", (json_int_t)p->epoch, "epochs",
+                  (json_int_t)p->epochs, "step", (json_int_t)p->step, "total_steps",
+                  (json_int_t)p->total_steps, "loss", p->loss, "accuracy",
+                  cyx_message_number(p->accuracy), "images_per_second", p->images_per_second);
     json_object_update(body, more);
     json_decref(more);
     if (p->checkpoint_sha256)
@@ -180,14 +181,14 @@ enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_job *job,
                                  const struct worker_event *e, struct cyx_error *err)
 {
     bool step = e->kind == WORKER_EVENT_STEP;
-    json_t *body =
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "kind", step ? "step" : "epoch",
-                  "step", (json_int_t)e->step, "total_steps", (json_int_t)e->total_steps, "epoch",
-                  (json_int_t)e->epoch, "epochs", (json_int_t)e->epochs, "loss", e->loss,
-                  "accuracy", e->accuracy, "lr", e->lr, "images_per_second", e->images_per_second);
+    json_t *body = json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:f, s:o, s:f, s:f}", "kind", step ? "step" : "epoch", "step",
+        (json_int_t)e->step, "total_steps", (json_int_t)e->total_steps, "epoch",
+        (json_int_t)e->epoch, "epochs", (json_int_t)e->epochs, "loss", e->loss, "accuracy",
+        cyx_message_number(e->accuracy), "lr", e->lr, "images_per_second", e->images_per_second);
     if (!step) {
         json_object_set_new(body, "eval_loss", json_real(e->eval_loss));
-        json_object_set_new(body, "eval_accuracy", json_real(e->eval_accuracy));
+        json_object_set_new(body, "eval_accuracy", cyx_message_number(e->eval_accuracy));
     }
     return tell(bus, job, CYX_JOB_METRICS, step ? "step" : "epoch", step ? e->step : e->epoch, body,
                 err);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -181,6 +182,16 @@ static void note_progress(struct run *run, const struct worker_event *event)
     cyx_metric_set(run->agent->steps, event->images_per_second);
 }
 
+static void tell_epoch(struct run *run, const struct worker_event *event)
+{
+    char accuracy[40] = "";
+    if (!isnan(event->eval_accuracy))
+        snprintf(accuracy, sizeof(accuracy), ", test accuracy %.2f %%", 100 * event->eval_accuracy);
+    tell_log(run, "info", "epoch %lld of %lld: loss %.4f, test loss %.4f%s",
+             (long long)event->epoch, (long long)event->epochs, event->loss, event->eval_loss,
+             accuracy);
+}
+
 static void take_event(struct run *run, struct worker_event *event)
 {
     struct cyx_error err = {0};
@@ -194,10 +205,7 @@ static void take_event(struct run *run, struct worker_event *event)
         note_progress(run, event);
         api_tell_metrics(run->agent->settings.bus, run->job, event, &err);
         if (event->kind == WORKER_EVENT_EPOCH)
-            tell_log(run, "info",
-                     "epoch %lld of %lld: loss %.4f, test loss %.4f, test accuracy %.2f %%",
-                     (long long)event->epoch, (long long)event->epochs, event->loss,
-                     event->eval_loss, 100 * event->eval_accuracy);
+            tell_epoch(run, event);
         break;
     case WORKER_EVENT_CHECKPOINT:
         upload_checkpoint(run, event);

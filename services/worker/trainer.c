@@ -51,11 +51,11 @@ struct teller {
 
 static json_t *progress(const char *name, const struct cyx_train_event *e)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "event", name, "epoch",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:o, s:f, s:f}", "event", name, "epoch",
                      (json_int_t)e->epoch, "epochs", (json_int_t)e->epochs, "step",
                      (json_int_t)e->step, "total_steps", (json_int_t)e->total_steps, "loss",
-                     e->loss, "accuracy", e->accuracy, "lr", e->lr, "images_per_second",
-                     e->images_per_second);
+                     e->loss, "accuracy", cyx_message_number(e->accuracy), "lr", e->lr,
+                     "images_per_second", e->images_per_second);
 }
 
 static void on_event(void *context, const struct cyx_train_event *e)
@@ -77,7 +77,7 @@ static void on_event(void *context, const struct cyx_train_event *e)
     } else if (e->kind == CYX_TRAIN_EPOCH) {
         line = progress("epoch", e);
         json_object_set_new(line, "eval_loss", json_real(e->eval_loss));
-        json_object_set_new(line, "eval_accuracy", json_real(e->eval_accuracy));
+        json_object_set_new(line, "eval_accuracy", cyx_message_number(e->eval_accuracy));
     } else {
         line = progress("checkpoint", e);
         json_object_set_new(line, "path", json_string(e->path));
@@ -87,11 +87,12 @@ static void on_event(void *context, const struct cyx_train_event *e)
 
 static void say_result(const struct cyx_train_result *r)
 {
-    json_t *result = json_pack(
-        "{s:f, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s}", "test_accuracy", r->test_accuracy,
-        "test_loss", r->test_loss, "train_loss", r->train_loss, "epochs", (json_int_t)r->epochs,
-        "steps", (json_int_t)r->steps, "images_per_second", r->images_per_second, "seconds",
-        r->seconds, "backend", r->device.backend, "device", r->device.name);
+    json_t *result =
+        json_pack("{s:o, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s}", "test_accuracy",
+                  cyx_message_number(r->test_accuracy), "test_loss", r->test_loss, "train_loss",
+                  r->train_loss, "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
+                  "images_per_second", r->images_per_second, "seconds", r->seconds, "backend",
+                  r->device.backend, "device", r->device.name);
     say(json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
 }
 

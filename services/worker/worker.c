@@ -59,9 +59,9 @@ enum cyx_status worker_event_parse(const char *line, size_t length, struct worke
     made.step = whole(body, "step");
     made.total_steps = whole(body, "total_steps");
     made.loss = number(body, "loss");
-    made.accuracy = number(body, "accuracy");
+    made.accuracy = cyx_message_number_of(body, "accuracy");
     made.eval_loss = number(body, "eval_loss");
-    made.eval_accuracy = number(body, "eval_accuracy");
+    made.eval_accuracy = cyx_message_number_of(body, "eval_accuracy");
     made.lr = number(body, "lr");
     made.images_per_second = number(body, "images_per_second");
     copy_text(body, "path", made.path, sizeof(made.path));

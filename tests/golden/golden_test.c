@@ -363,7 +363,7 @@ static void train(struct training *t, const struct runner *runner)
     struct cyx_session *session = NULL;
     struct cyx_program *program = NULL;
     struct cyx_lr lr;
-    cyx_lr_init(&lr, &t->spec->scheduler, t->spec->optimizer.lr, STEPS);
+    cyx_lr_init(&lr, t->spec, STEPS);
     must_do(runner->name,
             runner->backend->session_create(runner->device, t->graph, &session, &error), &error);
     must_do(runner->name, runner->backend->program_create(session, t->graph, &program, &error),
@@ -373,14 +373,15 @@ static void train(struct training *t, const struct runner *runner)
         struct cyx_feed feed = {.input = t->images[step % BATCHES],
                                 .target = t->labels + (size_t)(step % BATCHES) * BATCH,
                                 .step = (uint64_t)step + 1,
-                                .lr = {lr.rate}};
+                                .lr = {lr.state.rate[0]}};
         char what[NAME];
         snprintf(what, sizeof what, "%s: loss of step %d", t->name, step + 1);
-        if (lr.rate != t->rates[step])
-            fail_msg("%s: learning rate %.17g, PyTorch has %.17g", what, lr.rate, t->rates[step]);
+        if (lr.state.rate[0] != t->rates[step])
+            fail_msg("%s: learning rate %.17g, PyTorch has %.17g", what, lr.state.rate[0],
+                     t->rates[step]);
         struct cyx_step_result result = run_step(runner, program, &feed);
         compare(runner->name, what, &result.loss, &t->losses[step], 1, STEPS * RTOL, ATOL);
-        cyx_lr_step(&lr);
+        cyx_lr_after_step(&lr);
     }
     first_or_last(t, runner, session, "last");
     runner->backend->program_destroy(program);

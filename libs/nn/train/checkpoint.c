@@ -12,9 +12,9 @@
 
 #include "base/banned.h"
 
-#define FORMAT_NAME "cyxwiz-checkpoint-1"
+#define FORMAT_NAME "cyxwiz-checkpoint-2"
 
-enum { PAIRS_LIMIT = 24 };
+enum { PAIRS_LIMIT = 40 };
 
 /* ---- values out of the session ---- */
 
@@ -70,11 +70,17 @@ static enum cyx_status read_values(const struct cyx_checkpoint_target *target, b
     X("batch", batch)                                                                              \
     X("step", step)                                                                                \
     X("samples", samples)                                                                          \
-    X("correct", correct) X("count", count) X("lr_calls", lr_calls)
+    X("correct", correct)                                                                          \
+    X("count", count)                                                                              \
+    X("lr_calls", lr.calls)                                                                        \
+    X("lr_warmup_calls", lr.warmup_calls)                                                          \
+    X("lr_bad_epochs", lr.bad_epochs)                                                              \
+    X("lr_cooldown_left", lr.cooldown_left)
 #define REAL_FIELDS(X)                                                                             \
     X("loss_sum", loss_sum)                                                                        \
     X("last_train_loss", last_train_loss)                                                          \
-    X("last_train_accuracy", last_train_accuracy) X("lr", lr)
+    X("last_train_accuracy", last_train_accuracy)                                                  \
+    X("lr_best", lr.best)
 
 struct pairs {
     struct cyx_safetensors_pair items[PAIRS_LIMIT];
@@ -95,6 +101,9 @@ static void add_progress(struct pairs *pairs, struct cyx_arena *arena,
     add_pair(pairs, key, cyx_arena_printf(arena, "%.17g", progress->member));
     WHOLE_FIELDS(ADD_WHOLE)
     REAL_FIELDS(ADD_REAL)
+    for (int g = 0; g < CYX_PARAM_GROUPS_LIMIT; g++)
+        add_pair(pairs, cyx_arena_printf(arena, "lr_rate.%d", g),
+                 cyx_arena_printf(arena, "%.17g", progress->lr.rate[g]));
 }
 
 static bool read_whole(const struct cyx_safetensors *file, const char *key, int64_t *ret_number)
@@ -125,6 +134,11 @@ static bool read_progress(const struct cyx_safetensors *file, struct cyx_progres
 #define READ_REAL(key, member) good = read_real(file, key, &progress->member) && good;
     WHOLE_FIELDS(READ_WHOLE)
     REAL_FIELDS(READ_REAL)
+    for (int g = 0; g < CYX_PARAM_GROUPS_LIMIT; g++) {
+        char key[24];
+        snprintf(key, sizeof(key), "lr_rate.%d", g);
+        good = read_real(file, key, &progress->lr.rate[g]) && good;
+    }
     return good;
 }
 
@@ -231,14 +245,36 @@ enum cyx_status cyx_checkpoint_load(const char *path, const struct cyx_checkpoin
     return status;
 }
 
+/* PyTorch's BatchNorm counts its training batches as a scalar int64 in the state_dict. */
+static enum cyx_status add_batch_counts(const struct cyx_checkpoint_target *target,
+                                        const int64_t *steps, struct entries *entries,
+                                        struct cyx_error *error)
+{
+    const struct cyx_graph *graph = target->graph;
+    for (size_t n = 0; n < graph->n_forward_nodes; n++) {
+        const struct cyx_node *node = &graph->nodes[n];
+        if (node->op != CYX_OP_BATCH_NORM && node->op != CYX_OP_BATCH_NORM_INFERENCE)
+            continue;
+        const char *name = cyx_arena_printf(&entries->arena, "%s.num_batches_tracked",
+                                            target->spec->layers[node->layer].name);
+        if (!name)
+            return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory to save a model");
+        entries->items[entries->count++] =
+            (struct cyx_safetensors_entry){.name = name, .dtype = CYX_ST_I64, .data = steps};
+    }
+    return CYX_OK;
+}
+
 enum cyx_status cyx_model_save(const char *path, const struct cyx_checkpoint_target *target,
-                               char ret_sha256[CYX_SHA256_HEX], int64_t *ret_bytes,
+                               int64_t steps, char ret_sha256[CYX_SHA256_HEX], int64_t *ret_bytes,
                                struct cyx_error *ret_error)
 {
     struct entries entries = {0};
     struct pairs pairs = {0};
     CYX_CLEANUP_BUF struct cyx_buf bytes = {0};
     enum cyx_status status = read_values(target, false, &entries, ret_error);
+    if (status == CYX_OK)
+        status = add_batch_counts(target, &steps, &entries, ret_error);
     if (status == CYX_OK) {
         add_pair(&pairs, "format", "pt");
         add_pair(&pairs, "cyxwiz.spec", target->spec->canonical);

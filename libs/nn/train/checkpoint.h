@@ -13,6 +13,7 @@
 #include "blob/sha256.h"
 #include "contract/job_spec.h"
 #include "nn/backend.h"
+#include "nn/optim/lr.h"
 
 /* What a file is written from or read into; borrowed. */
 struct cyx_checkpoint_target {
@@ -31,8 +32,7 @@ struct cyx_progress {
     double loss_sum; /* of the epoch in progress: Σ loss * count */
     int64_t correct, count;
     double last_train_loss, last_train_accuracy; /* of the last whole epoch */
-    double lr;
-    int64_t lr_calls;
+    struct cyx_lr_state lr;
 };
 
 enum cyx_status cyx_checkpoint_save(const char *path, const struct cyx_checkpoint_target *target,
@@ -46,8 +46,9 @@ enum cyx_status cyx_checkpoint_save(const char *path, const struct cyx_checkpoin
 enum cyx_status cyx_checkpoint_load(const char *path, const struct cyx_checkpoint_target *target,
                                     struct cyx_progress *ret_progress, struct cyx_error *ret_error);
 
+/* `steps` is what BatchNorm's num_batches_tracked says. */
 enum cyx_status cyx_model_save(const char *path, const struct cyx_checkpoint_target *target,
-                               char ret_sha256[CYX_SHA256_HEX], int64_t *ret_bytes,
+                               int64_t steps, char ret_sha256[CYX_SHA256_HEX], int64_t *ret_bytes,
                                struct cyx_error *ret_error);
 
 #endif

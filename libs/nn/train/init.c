@@ -27,23 +27,33 @@ static uint32_t stream_of(const struct cyx_graph *graph, int32_t param)
     return stream;
 }
 
-/* Inputs of one output unit: the weight's elements but for its first dimension. */
+/* Elements of one slice of the weight's first dimension: torch.nn.init's fan_in, for ConvTranspose2d too. */
 static double fan_in(const struct cyx_shape *weight)
 {
     int64_t inputs = cyx_shape_count(weight) / weight->dim[0];
     return (double)inputs;
 }
 
-static enum cyx_status write_param(const struct cyx_backend *backend, struct cyx_session *session,
-                                   const struct cyx_graph *graph, int32_t param, double bound,
-                                   uint64_t seed, struct cyx_error *error)
+/* How a value begins: uniform in ±bound, or where bound is 0 all of them `constant`. */
+struct first_value {
+    double bound, constant;
+};
+
+static enum cyx_status write_first(const struct cyx_backend *backend, struct cyx_session *session,
+                                   const struct cyx_graph *graph, int32_t index,
+                                   struct first_value first, uint64_t seed, struct cyx_error *error)
 {
-    const struct cyx_value *value = &graph->values[param];
+    if (index == CYX_NO_VALUE)
+        return CYX_OK;
+    const struct cyx_value *value = &graph->values[index];
     size_t count = (size_t)cyx_shape_count(&value->shape);
     float *data = malloc(count * sizeof(*data));
     if (!data)
         return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory for %s", value->name);
-    cyx_init_uniform(seed, stream_of(graph, param), bound, data, count);
+    if (first.bound > 0)
+        cyx_init_uniform(seed, stream_of(graph, index), first.bound, data, count);
+    for (size_t i = 0; first.bound <= 0 && i < count; i++)
+        data[i] = (float)first.constant;
     enum cyx_status status = backend->value_write(session, value->name, data, count, error);
     free(data);
     return status;
@@ -53,15 +63,23 @@ enum cyx_status cyx_init_parameters(const struct cyx_backend *backend, struct cy
                                     const struct cyx_graph *graph, uint64_t seed,
                                     struct cyx_error *ret_error)
 {
+    /* of in[1] to in[4]; norms: weight, bias, running mean, running variance */
+    static const struct first_value norm[] = {{0, 1}, {0, 0}, {0, 0}, {0, 1}};
     enum cyx_status status = CYX_OK;
     for (size_t n = 0; n < graph->n_forward_nodes && status == CYX_OK; n++) {
         const struct cyx_node *node = &graph->nodes[n];
-        if (node->op != CYX_OP_LINEAR && node->op != CYX_OP_CONV2D)
+        bool affine = node->op == CYX_OP_LINEAR || node->op == CYX_OP_CONV2D ||
+                      node->op == CYX_OP_CONV_TRANSPOSE2D;
+        bool norms = node->op == CYX_OP_BATCH_NORM || node->op == CYX_OP_BATCH_NORM_INFERENCE ||
+                     node->op == CYX_OP_LAYER_NORM;
+        if (!affine && !norms)
             continue;
-        double bound = 1.0 / sqrt(fan_in(&graph->values[node->in[1]].shape));
-        for (int i = 1; i <= 2 && status == CYX_OK; i++)
-            if (node->in[i] != CYX_NO_VALUE)
-                status = write_param(backend, session, graph, node->in[i], bound, seed, ret_error);
+        for (int i = 1; i < node->n_in && status == CYX_OK; i++) {
+            struct first_value first = norm[i - 1];
+            if (affine)
+                first.bound = 1.0 / sqrt(fan_in(&graph->values[node->in[1]].shape));
+            status = write_first(backend, session, graph, node->in[i], first, seed, ret_error);
+        }
     }
     return status;
 }

@@ -1,8 +1,9 @@
 /*
- * First values of parameters, as torch.nn.Linear and Conv2d 1.13 draw them: kaiming_uniform(a = √5) for the
+ * First values of parameters, as torch.nn's layers 1.13 draw them. Linear, Conv2d and ConvTranspose2d: kaiming_uniform(a = √5) for the
  * weight and uniform for the bias, which both come to uniform in ±1/√fan_in
  * (He et al., ICCV 2015; torch.nn.Linear.reset_parameters). Drawn from Philox INIT, one stream a parameter in
  * the graph's order, so they depend on the seed alone: not on backend, batch or threads.
+ * BatchNorm and LayerNorm begin with weight 1 and bias 0, running statistics with mean 0 and variance 1.
  */
 #ifndef CYX_NN_TRAIN_INIT_H
 #define CYX_NN_TRAIN_INIT_H
@@ -10,7 +11,7 @@
 #include "model/graph.h"
 #include "nn/backend.h"
 
-/* Writes every PARAM of `graph` that a Linear or Conv2d reads into the session. */
+/* Writes every PARAM and BUFFER of `graph` into the session. */
 enum cyx_status cyx_init_parameters(const struct cyx_backend *backend, struct cyx_session *session,
                                     const struct cyx_graph *graph, uint64_t seed,
                                     struct cyx_error *ret_error);

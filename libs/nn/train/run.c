@@ -1,5 +1,6 @@
 #include "nn/train/run.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "nn/train/init.h"
@@ -138,14 +139,24 @@ static enum cyx_status open_device(struct run *self, struct cyx_error *error)
     return status;
 }
 
+/* The last batch of an epoch may be smaller: what it does not fit is told now and not at its end. */
+static enum cyx_status check_last_batch(const struct run *self, struct cyx_error *error)
+{
+    int64_t rows = cyx_loader_samples(self->train) % self->spec->data.batch_size;
+    struct cyx_graph *graph = NULL;
+    if (rows == 0 || self->spec->data.drop_last)
+        return CYX_OK;
+    enum cyx_status status = build_graph(self, true, rows, &graph, error);
+    cyx_graph_destroy(graph);
+    return status;
+}
+
 /* A fresh session's first values, or those of the checkpoint. */
 static enum cyx_status first_values(struct run *self, struct cyx_error *error)
 {
     const struct cyx_job_spec *spec = self->spec;
-    bool per_step = spec->scheduler.per_step;
-    cyx_lr_init(&self->lr, &spec->scheduler, spec->optimizer.lr,
-                per_step ? self->total_steps : spec->epochs);
-    self->progress.lr = self->lr.rate;
+    cyx_lr_init(&self->lr, spec, cyx_loader_batches(self->train));
+    self->progress.lr = self->lr.state;
     if (!self->options->resume_from)
         return cyx_init_parameters(self->backend, self->session, run_graph(self), spec->seed,
                                    error);
@@ -157,8 +168,7 @@ static enum cyx_status first_values(struct run *self, struct cyx_error *error)
                              self->progress.batch > cyx_loader_batches(self->train)))
         status = cyx_error_set(error, CYX_ERR_CORRUPT, NULL, "%s stands beyond the end of training",
                                self->options->resume_from);
-    self->lr.rate = self->progress.lr;
-    self->lr.calls = self->progress.lr_calls;
+    self->lr.state = self->progress.lr;
     return status;
 }
 
@@ -176,6 +186,8 @@ enum cyx_status run_open(struct run *self, const struct cyx_train_options *optio
     struct cyx_program *program = NULL;
     self->total_steps = cyx_loader_batches(self->train) * self->spec->epochs;
     status = run_program(self, true, rows < batch ? rows : batch, &program, error);
+    if (status == CYX_OK)
+        status = check_last_batch(self, error);
     if (status == CYX_OK)
         status = first_values(self, error);
     return status;
@@ -226,6 +238,13 @@ static enum cyx_status submit_batch(struct run *self, const struct cyx_batch *ba
     return status;
 }
 
+double run_accuracy(const struct run *self, double correct, double count)
+{
+    if (!run_graph(self)->counts_correct)
+        return NAN;
+    return count > 0 ? correct / count : 0;
+}
+
 enum cyx_status run_evaluate(struct run *self, struct cyx_loader *loader, double *ret_loss,
                              double *ret_accuracy, struct cyx_error *error)
 {
@@ -245,6 +264,6 @@ enum cyx_status run_evaluate(struct run *self, struct cyx_loader *loader, double
     if (status != CYX_OK)
         return status;
     *ret_loss = sums.count > 0 ? sums.loss / sums.count : 0;
-    *ret_accuracy = sums.count > 0 ? sums.correct / sums.count : 0;
+    *ret_accuracy = run_accuracy(self, sums.correct, sums.count);
     return CYX_OK;
 }

@@ -65,6 +65,9 @@ enum cyx_status run_program(struct run *self, bool training, int64_t rows,
 /* The training graph of a whole batch: whose values the session holds. */
 const struct cyx_graph *run_graph(const struct run *self);
 
+/* Share of correct rows; NaN where there are no classes. */
+double run_accuracy(const struct run *self, double correct, double count);
+
 /* Mean loss and share of correct rows over every batch of `loader`. */
 enum cyx_status run_evaluate(struct run *self, struct cyx_loader *loader, double *ret_loss,
                              double *ret_accuracy, struct cyx_error *error);

@@ -63,7 +63,7 @@ static void emit_started(struct trainer *self)
 {
     struct cyx_train_event event = {.kind = CYX_TRAIN_STARTED,
                                     .epoch = epoch_now(&self->run),
-                                    .lr = self->run.lr.rate,
+                                    .lr = self->run.lr.state.rate[0],
                                     .device = &self->run.info};
     emit(self, &event);
 }
@@ -100,8 +100,9 @@ static enum cyx_status finish_step(struct trainer *self, struct cyx_error *error
         .kind = CYX_TRAIN_STEP,
         .epoch = epoch_now(run),
         .loss = result.loss,
-        .accuracy = result.count > 0 ? (double)result.correct / (double)result.count : 0,
+        .accuracy = run_accuracy(run, (double)result.correct, (double)result.count),
         .lr = open.lr,
+        .grad_norm = result.grad_norm,
     };
     emit(self, &event);
     return CYX_OK;
@@ -119,7 +120,7 @@ static enum cyx_status start_step(struct trainer *self, const struct cyx_batch *
                                   struct cyx_error *error)
 {
     struct run *run = &self->run;
-    struct run_open_step open = {.rows = batch->count, .lr = run->lr.rate};
+    struct run_open_step open = {.rows = batch->count, .lr = run->lr.state.rate[0]};
     enum cyx_status status = run_program(run, true, batch->count, &open.program, error);
     /* Tickets are a program's own: before another takes over, the first one's are done. */
     if (status == CYX_OK && run->n_open > 0 && run->open[0].program != open.program)
@@ -131,15 +132,14 @@ static enum cyx_status start_step(struct trainer *self, const struct cyx_batch *
     struct cyx_feed feed = {.input = batch->input,
                             .target = batch->target,
                             .seed = run->spec->seed,
-                            .step = (uint64_t)self->submitted + 1,
-                            .lr = {run->lr.rate}};
+                            .step = (uint64_t)self->submitted + 1};
+    memcpy(feed.lr, run->lr.state.rate, sizeof(feed.lr));
     status = run->backend->submit(open.program, &feed, &open.ticket, error);
     if (status != CYX_OK)
         return status;
     self->submitted++;
     run->open[run->n_open++] = open;
-    if (run->spec->scheduler.per_step)
-        cyx_lr_step(&run->lr);
+    cyx_lr_after_step(&run->lr);
     return CYX_OK;
 }
 
@@ -192,8 +192,7 @@ static enum cyx_status checkpoint(struct trainer *self, struct cyx_error *error)
     if (status != CYX_OK)
         return status;
     int64_t begin = cyx_clock_monotonic_ns();
-    run->progress.lr = run->lr.rate;
-    run->progress.lr_calls = run->lr.calls;
+    run->progress.lr = run->lr.state;
     status = output_path(run, "checkpoint.safetensors", path, error);
     if (status == CYX_OK)
         status = cyx_checkpoint_save(path, &target, &run->progress, error);
@@ -201,8 +200,10 @@ static enum cyx_status checkpoint(struct trainer *self, struct cyx_error *error)
         self->section_ns += cyx_clock_monotonic_ns() - begin;
     if (status != CYX_OK)
         return status;
-    struct cyx_train_event event = {
-        .kind = CYX_TRAIN_CHECKPOINT, .epoch = epoch_now(run), .lr = run->lr.rate, .path = path};
+    struct cyx_train_event event = {.kind = CYX_TRAIN_CHECKPOINT,
+                                    .epoch = epoch_now(run),
+                                    .lr = run->lr.state.rate[0],
+                                    .path = path};
     emit(self, &event);
     return CYX_OK;
 }
@@ -253,13 +254,11 @@ static void close_epoch(struct run *run)
     struct cyx_progress *progress = &run->progress;
     double count = progress->count > 0 ? (double)progress->count : 1;
     progress->last_train_loss = progress->loss_sum / count;
-    progress->last_train_accuracy = (double)progress->correct / count;
+    progress->last_train_accuracy = run_accuracy(run, (double)progress->correct, count);
     progress->loss_sum = 0;
     progress->correct = progress->count = 0;
     progress->batch = 0;
     progress->epoch++;
-    if (!run->spec->scheduler.per_step)
-        cyx_lr_step(&run->lr);
 }
 
 static enum cyx_status end_epoch(struct trainer *self, double lr, struct cyx_error *error)
@@ -273,6 +272,7 @@ static enum cyx_status end_epoch(struct trainer *self, double lr, struct cyx_err
         run_evaluate(run, judge, &self->eval_loss, &self->eval_accuracy, error);
     if (status != CYX_OK)
         return status;
+    cyx_lr_after_epoch(&run->lr, self->eval_loss, self->eval_accuracy);
     self->test_is_known = judge == run->test;
     struct cyx_train_event event = {.kind = CYX_TRAIN_EPOCH,
                                     .epoch = run->progress.epoch,
@@ -292,7 +292,7 @@ static enum cyx_status train_epochs(struct trainer *self, struct cyx_error *erro
     if (run->progress.epoch < run->spec->epochs)
         cyx_loader_start(run->train, (uint32_t)run->progress.epoch, run->progress.batch);
     while (status == CYX_OK && run->progress.epoch < run->spec->epochs && !enough(self)) {
-        double lr = run->lr.rate;
+        double lr = run->lr.state.rate[0];
         self->test_is_known = false;
         status = train_epoch(self, error);
         if (status != CYX_OK)
@@ -319,7 +319,7 @@ static enum cyx_status finish(struct trainer *self, struct cyx_train_result *res
     if (status == CYX_OK)
         status = output_path(run, "model.safetensors", result->model_path, error);
     if (status == CYX_OK)
-        status = cyx_model_save(result->model_path, &target, result->model_sha256,
+        status = cyx_model_save(result->model_path, &target, progress->step, result->model_sha256,
                                 &result->model_bytes, error);
     if (status != CYX_OK)
         return status;

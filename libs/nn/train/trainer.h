@@ -35,9 +35,10 @@ struct cyx_train_event {
     int64_t samples;                 /* training samples seen, of all epochs */
     double loss;                     /* STEP: this step's; EPOCH: mean over the epoch */
     double accuracy;                 /* STEP: of the batch; EPOCH: over the training epoch */
-    double eval_loss, eval_accuracy; /* EPOCH */
-    double lr;
-    double images_per_second; /* training only, since the start (or resume) */
+    double eval_loss, eval_accuracy; /* EPOCH; accuracies are NaN where there are no classes */
+    double grad_norm;                /* STEP: before clipping, where the spec clips by norm */
+    double lr;                       /* of the optimizer's own group */
+    double images_per_second;        /* training only, since the start (or resume) */
     double elapsed_seconds;
     const char *path;                     /* CHECKPOINT */
     const struct cyx_device_info *device; /* STARTED */
@@ -59,7 +60,7 @@ struct cyx_train_options {
 };
 
 struct cyx_train_result {
-    double test_accuracy, test_loss; /* over the whole test part */
+    double test_accuracy, test_loss; /* over the whole test part; no classes: accuracy is NaN */
     double train_loss;               /* mean of the last epoch */
     int64_t epochs, steps, samples;
     double images_per_second; /* training, evaluation not counted */
