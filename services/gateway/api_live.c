@@ -143,8 +143,10 @@ static void watch_release(void *ctx)
     connection_unref(connection);
 }
 
-static const struct live_sink watch_sink = {watch_event, watch_subscribed, watch_failed,
-                                            watch_release};
+static const struct live_sink watch_sink = {.event = watch_event,
+                                            .subscribed = watch_subscribed,
+                                            .failed = watch_failed,
+                                            .release = watch_release};
 
 static struct watch *watch_new(struct connection *connection, const char *id)
 {
@@ -394,6 +396,13 @@ static void listener_subscribed(void *ctx)
     cyx_http_stream_push(self->stream, hello, sizeof(hello) - 1);
 }
 
+/* Who waits for the end of a job that has ended would wait for ever. */
+static void listener_ended(void *ctx)
+{
+    struct listener *self = ctx;
+    cyx_http_stream_end(self->stream);
+}
+
 static void listener_failed(void *ctx, const struct cyx_error *error)
 {
     struct listener *self = ctx;
@@ -411,8 +420,11 @@ static void listener_release(void *ctx)
     listener_unref(ctx);
 }
 
-static const struct live_sink listener_sink = {listener_event, listener_subscribed, listener_failed,
-                                               listener_release};
+static const struct live_sink listener_sink = {.event = listener_event,
+                                               .subscribed = listener_subscribed,
+                                               .ended = listener_ended,
+                                               .failed = listener_failed,
+                                               .release = listener_release};
 
 static void stream_closed(void *user, struct cyx_http_stream *stream)
 {

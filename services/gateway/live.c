@@ -20,6 +20,7 @@ enum {
     CHUNK = 256,       /* events of a replay before others get their turn */
     AGAIN_MS = 5,      /* another thread is starting the tail */
     SLOW_MS = 25,      /* a reader that takes its time */
+    AWAY_MS = 1000,    /* the bus or the scheduler does not answer */
     LINGER_MS = 3000,  /* a tail without readers is kept so long: pages are reloaded */
     PAYLOAD_LIMIT = 128 * 1024,
     REQUEST_ID_BYTES = 128,
@@ -27,7 +28,7 @@ enum {
 
 #define MS_NS INT64_C(1000000)
 
-enum stage { STAGE_ASK, STAGE_JOIN, STAGE_REPLAY };
+enum stage { STAGE_ASK, STAGE_JOIN, STAGE_REPLAY, STAGE_ENDED };
 
 struct feed {
     struct live *live;
@@ -296,17 +297,18 @@ static void link_to_feed(struct live_subscription *sub)
 
 /* ---- a subscription's steps, on a hub thread ----------------------------------------------------- */
 
-/* The scheduler gives the job only to its account: anybody else's is "not-found". */
-static enum cyx_status ask_scheduler(struct live_subscription *sub, struct cyx_error *err)
+/* The scheduler gives the job only to its account: anybody else's is "not-found". Its reply is added to `reply`. */
+static enum cyx_status ask_scheduler(struct live_subscription *sub, struct cyx_buf *reply,
+                                     struct cyx_error *err)
 {
-    CYX_CLEANUP_BUF struct cyx_buf body = {0}, reply = {0};
+    CYX_CLEANUP_BUF struct cyx_buf body = {0};
     enum cyx_status status = cyx_message_write(
         json_pack("{s:s,s:s}", "job_id", sub->job_id, "account_id", sub->account_id), &body, err);
     if (status != CYX_OK)
         return status;
     struct cyx_bus_meta meta = {.request_id = sub->request_id, .account = sub->account_id};
     status = cyx_bus_request(sub->live->bus, CYX_SVC_SCHEDULER_GET, &meta, body.data, body.length,
-                             CYX_REQUEST_TIMEOUT_MS, &reply, err);
+                             CYX_REQUEST_TIMEOUT_MS, reply, err);
     if (status == CYX_OK || status == CYX_ERR_NOT_FOUND)
         return status;
     cyx_log(CYX_LOG_WARN, "subscription not authorized", CYX_STR("error", err->message),
@@ -365,12 +367,68 @@ static bool replay(struct live_subscription *sub, int64_t *ret_delay_ms, struct 
                               on_replayed, &chunk, err);
     if (status != CYX_OK) { /* the bus is away: go on when it is back */
         cyx_log(CYX_LOG_DEBUG, "replay waits", CYX_STR("error", err->message));
-        *ret_delay_ms = 1000;
+        *ret_delay_ms = AWAY_MS;
         return true;
     }
     if (chunk.full)
         *ret_delay_ms = SLOW_MS;
     return chunk.full || chunk.seen == CHUNK || !go_live(sub);
+}
+
+/* Whether the job had ended before the tail began to deliver: then nothing that tells of it will come. */
+static enum cyx_status ask_ended(struct live_subscription *sub, bool *ret_ended,
+                                 struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf reply = {0};
+    CYX_CLEANUP_JSON json_t *body = NULL;
+    enum cyx_status status = ask_scheduler(sub, &reply, err);
+    if (status == CYX_OK)
+        status = cyx_message_parse(reply.data, reply.length, &body, err);
+    const json_t *ended_at = json_object_get(json_object_get(body, "job"), "ended_at");
+    if (status == CYX_OK)
+        *ret_ended = json_is_string(ended_at);
+    return status;
+}
+
+/* The last step, for sinks that want to know of the end. True when it is to be tried again. */
+static bool tell_ended(struct live_subscription *sub, struct cyx_error *err)
+{
+    bool ended = false;
+    if (!sub->sink->ended || !sub->job_id[0])
+        return false;
+    enum cyx_status status = ask_ended(sub, &ended, err);
+    if (ended)
+        sub->sink->ended(sub->ctx);
+    return status == CYX_ERR_UNAVAILABLE;
+}
+
+/* Asks, joins: what comes before the first event. False when the runner's reference has been handed on. */
+static bool begin(struct live_subscription *sub, struct cyx_error *err)
+{
+    if (sub->stage == STAGE_ASK) {
+        CYX_CLEANUP_BUF struct cyx_buf reply = {0};
+        if (ask_scheduler(sub, &reply, err) != CYX_OK) {
+            fail(sub, err);
+            return false;
+        }
+        sub->stage = STAGE_JOIN;
+    }
+    if (sub->stage == STAGE_JOIN) {
+        enum cyx_status status = join(sub, err);
+        if (status == CYX_ERR_CONFLICT) {
+            enqueue(sub, AGAIN_MS);
+            return false;
+        }
+        if (status != CYX_OK) {
+            fail(sub, err);
+            return false;
+        }
+        sub->stage = STAGE_REPLAY;
+        if (sub->sink->subscribed)
+            sub->sink->subscribed(sub->ctx);
+        link_to_feed(sub);
+    }
+    return true;
 }
 
 static void run(struct live_subscription *sub)
@@ -381,30 +439,15 @@ static void run(struct live_subscription *sub)
         unref(sub);
         return;
     }
-    if (sub->stage == STAGE_ASK) {
-        if (ask_scheduler(sub, &err) != CYX_OK) {
-            fail(sub, &err);
-            return;
-        }
-        sub->stage = STAGE_JOIN;
-    }
-    if (sub->stage == STAGE_JOIN) {
-        enum cyx_status status = join(sub, &err);
-        if (status == CYX_ERR_CONFLICT) {
-            enqueue(sub, AGAIN_MS);
-            return;
-        }
-        if (status != CYX_OK) {
-            fail(sub, &err);
-            return;
-        }
-        sub->stage = STAGE_REPLAY;
-        if (sub->sink->subscribed)
-            sub->sink->subscribed(sub->ctx);
-        link_to_feed(sub);
-    }
-    if (sub->replay && replay(sub, &delay_ms, &err))
+    if (!begin(sub, &err))
+        return;
+    if (sub->stage == STAGE_REPLAY && sub->replay && replay(sub, &delay_ms, &err)) {
         enqueue(sub, delay_ms);
+        return;
+    }
+    sub->stage = STAGE_ENDED;
+    if (tell_ended(sub, &err))
+        enqueue(sub, AWAY_MS);
     else
         unref(sub);
 }

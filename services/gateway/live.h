@@ -43,6 +43,8 @@ struct live_sink {
     /* CYX_ERR_TOO_LARGE for a replayed event: the reader is slow, it comes again later. */
     enum cyx_status (*event)(void *ctx, const struct live_event *event);
     void (*subscribed)(void *ctx); /* before the first event; may be NULL */
+    /* The job had ended before: what was kept has been replayed, and nothing more will come. May be NULL. */
+    void (*ended)(void *ctx);
     void (*failed)(void *ctx, const struct cyx_error *error); /* the last but release */
     void (*release)(void *ctx);
 };

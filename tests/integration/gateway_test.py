@@ -536,6 +536,11 @@ class Listener:
             if name in ("event", "id", "data", ""):
                 event[name] = value.strip()
 
+    def to_end(self):
+        """Reads until the stream has ended in good order: by its last, empty chunk."""
+        while (line := self.file.readline()) != b"0\r\n":
+            assert line, "the connection broke off"
+
     def next_event(self, *kinds):
         """The next event, of one of these kinds; the job's first states come when they come."""
         while True:
@@ -575,6 +580,21 @@ def test_gateway__server_sent_events_resume_behind_the_last_one(world, api, nats
     whole.close()
     answer = api.call("GET", f"/api/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "x"})
     contract.problem(answer, 422, "invalid")
+
+
+def test_gateway__the_event_stream_of_a_job_that_has_ended_ends(world, api, nats):
+    job_id = submit(api, name="ended")
+    tell(nats, job_id, 1)
+    flushed(nats)
+    assert api.call("POST", f"/api/v1/jobs/{job_id}/cancel").json["job"]["state"] == "cancelled"
+    fresh = Listener(world, api, job_id)
+    assert (fresh.status, fresh.next()[0]) == (200, "")  # subscribed
+    fresh.to_end()
+    fresh.close()
+    whole = Listener(world, api, job_id, 0)
+    assert whole.next_event("metrics")[2]["step"] == 1
+    whole.to_end()
+    whole.close()
 
 
 # ---- a WebSocket client of a page: the standard library has none ---------------------------------

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,31 @@ def test_a_job_by_rest_is_trained_paid_stored_and_opens_in_pytorch(stack, tmp_pa
     assert units["platform_fee"] == units["released"] // 10
     assert units["node_share"] + units["platform_fee"] == units["released"]
     assert stack.sql("select sum(amount) from payments.entry") == "0"
+
+
+def test_the_command_line_follows_a_job_and_comes_back_to_one_that_has_ended(stack, tmp_path):
+    def cyxwiz(*arguments):
+        return subprocess.run([CYXWIZ, *arguments], env=os.environ | {"CYXWIZ_CONFIG": str(stack.home / "client.json")},
+                              capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(small_spec("watched")))
+    watched = cyxwiz("job", "submit", spec, "--watch", "--json")
+    assert watched.returncode == 0, watched.stderr
+    lines = [json.loads(line) for line in watched.stdout.splitlines()]
+    job_id, end = lines[0]["id"], lines[-1]
+    assert end["state"] == "completed"
+    assert {"metrics", "log", "state"} <= {line["event"] for line in lines[1:-1]}
+    again = cyxwiz("job", "watch", job_id, "--json")
+    assert (again.returncode, json.loads(again.stdout.splitlines()[-1])["id"]) == (0, job_id)
+    logs = cyxwiz("job", "logs", job_id, "--follow")
+    assert logs.returncode == 0
+    pulled = cyxwiz("model", "pull", "--job", job_id, "-o", tmp_path / "model", "--json")
+    assert json.loads(pulled.stdout)["sha256"] == hashlib.sha256((tmp_path / "model").read_bytes()).hexdigest()
+    assert job_id in cyxwiz("job", "list").stdout and "completed" in cyxwiz("job", "show", job_id).stdout
+    assert "training on" in cyxwiz("job", "logs", job_id).stdout
+    assert "online" in cyxwiz("node", "list").stdout and "watched" in cyxwiz("model", "list").stdout
+    assert "already-ended" in cyxwiz("job", "cancel", job_id, "--json").stdout
+    assert cyxwiz("job", "list", "--token", "cyx_wrong").returncode == 4
 
 
 def test_a_worker_killed_midway_goes_on_from_its_checkpoint(stack):
