@@ -1,5 +1,8 @@
 /* Arguments and help, from the table of commands. */
+#include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,18 +132,57 @@ static enum cyx_status take_option(struct cli *cli, int found, bool *ret_help, c
     return CYX_OK;
 }
 
+/* How many arguments the words of "MODEL INPUT...", "SPEC", "[ID]" ask for. */
+static void count_arguments(const char *wanted, int *ret_least, int *ret_most)
+{
+    int least = 0, most = 0;
+    while (*wanted) {
+        size_t length = strcspn(wanted, " ");
+        least += *wanted != '[';
+        most++;
+        if (length > 3 && strncmp(wanted + length - 3, "...", 3) == 0)
+            most = INT_MAX;
+        wanted += length + (wanted[length] == ' ');
+    }
+    *ret_least = least;
+    *ret_most = most;
+}
+
 static enum cyx_status take_arguments(struct cli *cli, int argc, char **argv, struct cyx_error *err)
 {
     const char *wanted = cli->command->arguments;
-    int most = *wanted ? 1 : 0;
-    int least = *wanted && *wanted != '[' ? 1 : 0;
-    if (argc < least)
-        return cyx_error_set(err, CYX_ERR_INVALID, NULL, "%s is missing: cyxwiz %s %s", wanted,
-                             cli->command->words, wanted);
+    int least = 0, most = 0;
+    count_arguments(wanted, &least, &most);
+    if (argc < least) {
+        const char *missing = wanted;
+        for (int i = 0; i < argc; i++)
+            missing += strcspn(missing, " ") + 1;
+        return cyx_error_set(err, CYX_ERR_INVALID, NULL, "%.*s is missing: cyxwiz %s %s",
+                             (int)strcspn(missing, ". "), missing, cli->command->words, wanted);
+    }
     if (argc > most)
         return cyx_error_set(err, CYX_ERR_INVALID, NULL, "one argument too many: %s", argv[most]);
-    for (int i = 0; i < argc; i++)
-        cli->arguments[i] = argv[i];
+    cli->arguments = (const char *const *)argv;
+    cli->n_arguments = (size_t)argc;
+    return CYX_OK;
+}
+
+enum cyx_status cli_whole_number(struct cli *cli, const char *name, int64_t min, int64_t max,
+                                 int64_t *ret_value, struct cyx_error *err)
+{
+    const char *text = cli_value(cli, name);
+    if (!text)
+        return CYX_OK;
+    char *end = NULL;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end || errno != 0 || value < min || value > max) {
+        cli->usage = true;
+        return cyx_error_set(err, CYX_ERR_INVALID, NULL,
+                             "--%s wants a whole number from %" PRId64 " to %" PRId64 ", not %s",
+                             name, min, max, text);
+    }
+    *ret_value = value;
     return CYX_OK;
 }
 

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/status.h"
 #include "contract/job_spec.h"
@@ -32,7 +33,7 @@ enum cli_exit {
     CLI_INTERRUPTED = 130
 };
 
-enum { CLI_OPTIONS_LIMIT = 12, CLI_ARGUMENTS_LIMIT = 2 };
+enum { CLI_OPTIONS_LIMIT = 12 };
 
 struct cli_option {
     const char *name;    /* "data-dir" */
@@ -46,7 +47,7 @@ struct cli;
 
 struct cli_command {
     const char *words;     /* "job submit" */
-    const char *arguments; /* "SPEC"; "[ID]" is optional; "" none */
+    const char *arguments; /* "SPEC"; "[ID]" is optional; "INPUT..." one or more; "" none */
     const char *summary;
     const char *example;
     const struct cli_option *options; /* up to one without a name; may be NULL */
@@ -58,9 +59,11 @@ struct cli {
     const char *group; /* "job" when help was asked about all its commands */
     const char
         *values[CLI_OPTIONS_LIMIT]; /* of command->options by row; "" for a switch that is set */
-    const char *arguments[CLI_ARGUMENTS_LIMIT];
+    const char *const *arguments;   /* behind the last one stands NULL */
+    size_t n_arguments;
     bool json;
     bool failed; /* the call worked and what it asked about had failed: exit code 1 */
+    bool usage;  /* what failed is how it was called: exit code 2 */
     const char *url_option, *token_option;
     char *url, *token; /* found on the first call of cli_http() */
     struct cyx_http_client *http;
@@ -71,6 +74,10 @@ extern const size_t cli_commands_count;
 
 /* The option's value, NULL when it was not given. The name must be one of the command's. */
 const char *cli_value(const struct cli *cli, const char *name);
+
+/* The option as a number in [min, max]; `ret_value` stays as it is where it was not given. */
+enum cyx_status cli_whole_number(struct cli *cli, const char *name, int64_t min, int64_t max,
+                                 int64_t *ret_value, struct cyx_error *err);
 
 /* Set by SIGINT and SIGTERM. */
 extern volatile sig_atomic_t cli_interrupted;
@@ -111,6 +118,36 @@ struct cli_column {
 void cli_print_row(const struct cli_column *columns, const char *const *cells, size_t count);
 void cli_print_titles(const struct cli_column *columns, size_t count);
 
+/* table.c: a table whose columns are as wide as their widest cell. */
+struct cli_table_column {
+    const char *title;
+    bool right; /* numbers */
+};
+struct cli_table {
+    const struct cli_table_column *columns;
+    size_t n_columns;
+    struct cyx_arena arena;
+    char **cells; /* row by row */
+    size_t n_cells, capacity;
+    bool failed; /* memory ran out */
+};
+void cli_table_init(struct cli_table *table, const struct cli_table_column *columns,
+                    size_t n_columns);
+/* The next cell, row by row. */
+void cli_table_add(struct cli_table *table, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Prints the table; CYX_ERR_NO_MEMORY when a cell could not be kept. */
+enum cyx_status cli_table_print(const struct cli_table *table, struct cyx_error *err);
+void cli_table_finish(struct cli_table *table);
+#define CLI_CLEANUP_TABLE __attribute__((cleanup(cli_table_finish)))
+
+enum { CLI_AMOUNT_BYTES = 32 };
+/* "18,496"; "1.25 M" (thousands); "40.1 MiB" */
+void cli_format_count(int64_t count, char ret_text[CLI_AMOUNT_BYTES]);
+void cli_format_short(int64_t count, char ret_text[CLI_AMOUNT_BYTES]);
+void cli_format_bytes(int64_t bytes, char ret_text[CLI_AMOUNT_BYTES]);
+int cli_characters(const char *text); /* of UTF-8 */
+
 struct cli_bar {
     bool live;       /* a terminal: redrawn in place */
     int64_t last_ms; /* when it was last drawn */
@@ -136,6 +173,7 @@ enum cyx_status cli_make_folders(const char *path, struct cyx_error *err);
 
 /* Commands */
 enum cyx_status cli_train(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_describe(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_show(struct cli *cli, struct cyx_error *err);

@@ -23,6 +23,9 @@ static const struct cli_option train_options[] = {
     {"device", 'd', "N", "which GPU, from 0", NULL},
     {"max-steps", 0, "N", "stop after so many steps", NULL},
     END};
+static const struct cli_option describe_options[] = {
+    {"batch", 'n', "N", "batch size for shapes and memory (default: what the spec says)", NULL},
+    END};
 static const struct cli_option submit_options[] = {
     {"watch", 'w', NULL, "stay and watch it, as `job watch` does", NULL},
     {"key", 'k', "KEY", "idempotency key: the same key gives the same job", NULL},
@@ -47,6 +50,8 @@ static const struct cli_option login_options[] = {
 const struct cli_command cli_commands[] = {
     {"train", "SPEC", "train on this machine, with no service running",
      "cyxwiz train docs/examples/fashion-cnn.json --backend cpu", train_options, cli_train},
+    {"describe", "SPEC", "layers, shapes, parameters, FLOPs and device memory of a model",
+     "cyxwiz describe docs/examples/fashion-cnn.json --batch 256", describe_options, cli_describe},
     {"job submit", "SPEC", "submit a job",
      "cyxwiz job submit docs/examples/fashion-cnn.json --watch", submit_options, cli_job_submit},
     {"job list", "", "your jobs, newest first", "cyxwiz job list --state running", list_options,

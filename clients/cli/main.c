@@ -87,5 +87,7 @@ int main(int argc, char **argv)
     cli_close(&cli);
     if (status == CYX_OK && (fflush(stdout) != 0 || ferror(stdout)))
         return CLI_FAILED;
+    if (status == CYX_ERR_INVALID && cli.usage)
+        return CLI_USAGE;
     return status == CYX_OK && cli.failed ? CLI_FAILED : exit_code(status);
 }

@@ -41,7 +41,7 @@ static int bytes_of(const char *text, int width)
     return bytes;
 }
 
-static int characters_of(const char *text)
+int cli_characters(const char *text)
 {
     int n = 0;
     for (; *text; text++)
@@ -56,7 +56,7 @@ void cli_print_row(const struct cli_column *columns, const char *const *cells, s
             printf("%s\n", cells[i]);
             return;
         }
-        int width = columns[i].width, used = characters_of(cells[i]);
+        int width = columns[i].width, used = cli_characters(cells[i]);
         printf("%.*s%*s", bytes_of(cells[i], width), cells[i], used < width ? width - used + 2 : 2,
                "");
     }

@@ -56,22 +56,6 @@ static void on_event(void *context, const struct cyx_train_event *e)
     }
 }
 
-static enum cyx_status whole_number(const struct cli *cli, const char *name, int64_t max,
-                                    int64_t *ret_value, struct cyx_error *err)
-{
-    const char *text = cli_value(cli, name);
-    if (!text)
-        return CYX_OK;
-    char *end = NULL;
-    long long value = strtoll(text, &end, 10);
-    if (end == text || *end || value < 0 || value > max)
-        return cyx_error_set(err, CYX_ERR_INVALID, NULL,
-                             "--%s wants a whole number from 0 to %" PRId64 ", not %s", name, max,
-                             text);
-    *ret_value = value;
-    return CYX_OK;
-}
-
 /* runs/<name>, the name made fit for a path. */
 static void default_output(const struct cyx_job_spec *spec, struct cyx_buf *ret_path)
 {
@@ -133,11 +117,11 @@ static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, con
                               .quiet = cli->json && !cli_is_terminal(stderr)};
     CYX_CLEANUP_BUF struct cyx_buf checkpoint = {0};
     int64_t threads = spec->resources.threads, device = 0, max_steps = 0;
-    enum cyx_status status = whole_number(cli, "threads", 1024, &threads, err);
+    enum cyx_status status = cli_whole_number(cli, "threads", 0, 1024, &threads, err);
     if (status == CYX_OK)
-        status = whole_number(cli, "device", 255, &device, err);
+        status = cli_whole_number(cli, "device", 0, 255, &device, err);
     if (status == CYX_OK)
-        status = whole_number(cli, "max-steps", INT64_MAX / 2, &max_steps, err);
+        status = cli_whole_number(cli, "max-steps", 0, INT64_MAX / 2, &max_steps, err);
     if (status == CYX_OK)
         status = cli_make_folders(output, err);
     if (status != CYX_OK)

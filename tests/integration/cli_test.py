@@ -21,7 +21,7 @@ def run(*arguments, env=None, cwd=None):
 def test_help_lists_every_command_and_each_has_an_example():
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("train", "job submit", "job watch", "node list", "model pull", "data fetch", "up", "completion"):
+    for command in ("train", "describe", "job submit", "job watch", "node list", "model pull", "data fetch", "up", "completion"):
         assert f"  {command} " in overview.stdout
         words = command.split()
         assert "Example:" in run(*words, "--help").stdout
@@ -34,6 +34,9 @@ def test_help_lists_every_command_and_each_has_an_example():
     (["job", "show"], 2, "ID is missing"),
     (["train", "--frobnicate", "x"], 2, "no option --frobnicate"),
     (["train", "x", "--backend", "cuda"], 2, "auto cpu vulkan"),
+    (["describe"], 2, "SPEC is missing"),
+    (["describe", "a", "b"], 2, "too many: b"),
+    (["describe", "x", "--batch", "0"], 2, "--batch wants a whole number from 1"),
     (["train", "/no/such/spec.json"], 3, "/no/such/spec.json"),
     (["data", "fetch", "imagenet"], 3, "data list"),
     (["job", "list", "--url", "http://127.0.0.1:1"], 5, "127.0.0.1:1"),
@@ -52,8 +55,34 @@ def test_a_bad_spec_names_its_place(tmp_path):
     done = run("train", path, "--data-dir", tmp_path)
     assert done.returncode == 6
     assert "/model/layers/7" in done.stderr and "1600" in done.stderr
+    described = run("describe", path)
+    assert (described.returncode, described.stderr) == (6, done.stderr)
     as_json = run("train", path, "--data-dir", tmp_path, "--json")
     assert json.loads(as_json.stderr)["error"]["pointer"] == "/model/layers/7"
+
+
+def test_describe_tells_layers_parameters_flops_and_memory():
+    spec = ROOT / "docs/examples/mnist-cnn.json"
+    done = run("describe", spec, "--batch", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    conv2 = told["layers"][3]
+    assert conv2 == {"name": "conv2", "type": "Conv2d", "inputs": ["2"], "output_shape": [8, 64, 14, 14],
+                     "parameters": 18496, "buffers": 0, "flops_per_sample": 64 * 196 * (2 * 288 + 1)}
+    assert told["batch"] == 8 and told["parameters"] == sum(layer["parameters"] for layer in told["layers"]) == 421642
+    assert told["forward_flops_per_sample"] == \
+        sum(layer["flops_per_sample"] for layer in told["layers"]) + told["loss"]["flops_per_sample"]
+    for step in ("training", "inference"):
+        memory = told["memory"][step]
+        assert 0 < memory["arena_bytes"] < memory["arena_unshared_bytes"]
+        assert memory["total_bytes"] == sum(memory[f"{part}_bytes"] for part in
+                                            ("parameters", "buffers", "optimizer", "batch", "arena"))
+
+    text = run("describe", spec).stdout
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "[64, 64, 14, 14]" in lines["conv2"] and "18,496" in lines["conv2"]
+    assert "421,642" in lines["Parameters"]
+    assert "INPUTS" not in lines["LAYER"]
 
 
 def test_missing_data_says_how_to_get_it(tmp_path):
