@@ -22,6 +22,8 @@ static const struct cli_option train_options[] = {
     {"threads", 't', "N", "CPU threads (default: all)", NULL},
     {"device", 'd', "N", "which GPU, from 0", NULL},
     {"max-steps", 0, "N", "stop after so many steps", NULL},
+    {"tensorboard", 0, "DIR", "folder of the TensorBoard files (default: the output's; off: none)",
+     NULL},
     END};
 static const struct cli_option describe_options[] = {
     {"batch", 'n', "N", "batch size for shapes and memory (default: what the spec says)", NULL},

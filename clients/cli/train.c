@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "contract/message.h"
+#include "nn/train/tensorboard.h"
 #include "nn/train/trainer.h"
 
 #include "base/banned.h"
@@ -14,7 +15,8 @@
 struct watcher {
     struct cli_bar bar;
     bool quiet;
-    int64_t first_step; /* where this run began */
+    int64_t first_step;            /* where this run began */
+    struct cyx_tensorboard *board; /* NULL: none is written */
 };
 
 static double seconds_left(const struct watcher *watcher, const struct cyx_train_event *e)
@@ -25,10 +27,23 @@ static double seconds_left(const struct watcher *watcher, const struct cyx_train
     return (double)(e->total_steps - e->step) * e->elapsed_seconds / (double)done;
 }
 
+/* A curve that cannot be written is told of once and does not stop the training. */
+static void write_board(struct watcher *watcher, const struct cyx_train_event *e)
+{
+    struct cyx_error err = {0};
+    if (!watcher->board || cyx_tensorboard_event(watcher->board, e, &err) == CYX_OK)
+        return;
+    cli_bar_clear(&watcher->bar);
+    fprintf(stderr, "No TensorBoard files from here on: %s\n", err.message);
+    cyx_tensorboard_close(watcher->board);
+    watcher->board = NULL;
+}
+
 static void on_event(void *context, const struct cyx_train_event *e)
 {
     char accuracy[CLI_PERCENT_BYTES];
     struct watcher *watcher = context;
+    write_board(watcher, e);
     if (watcher->quiet)
         return;
     const struct cli_bar_state state = {.epoch = e->epoch,
@@ -67,7 +82,9 @@ static void default_output(const struct cyx_job_spec *spec, struct cyx_buf *ret_
     }
 }
 
-static void print_result(const struct cli *cli, const struct cyx_train_result *r)
+/* `curves`: the folder of the TensorBoard files, NULL where there are none. */
+static void print_result(const struct cli *cli, const struct cyx_train_result *r,
+                         const char *curves)
 {
     char accuracy[CLI_PERCENT_BYTES];
     if (cli->json) {
@@ -87,6 +104,8 @@ static void print_result(const struct cli *cli, const struct cyx_train_result *r
            "Model          %s (%" PRId64 " bytes)\nSHA-256        %s\n",
            cli_percent(r->test_accuracy, accuracy), r->test_loss, r->images_per_second,
            r->device.name, r->device.backend, r->model_path, r->model_bytes, r->model_sha256);
+    if (curves)
+        printf("Curves         tensorboard --logdir %s\n", curves);
 }
 
 /* The summary beside the model, for whoever finds the folder later. */
@@ -109,6 +128,24 @@ static enum cyx_status write_summary(const char *folder, const struct cyx_job_sp
     return status;
 }
 
+/* Where TensorBoard files go, NULL for nowhere. */
+static const char *board_folder(const struct cli *cli, const char *output)
+{
+    const char *given = cli_value(cli, "tensorboard");
+    if (given && strcmp(given, "off") == 0)
+        return NULL;
+    return given ? given : output;
+}
+
+static enum cyx_status open_board(const struct cyx_job_spec *spec, const char *folder,
+                                  struct cyx_tensorboard **ret_board, struct cyx_error *err)
+{
+    if (!folder)
+        return CYX_OK;
+    enum cyx_status status = cli_make_folders(folder, err);
+    return status == CYX_OK ? cyx_tensorboard_open(folder, spec, ret_board, err) : status;
+}
+
 static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, const char *output,
                            const char *data_dir, struct cyx_error *err)
 {
@@ -124,6 +161,8 @@ static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, con
         status = cli_whole_number(cli, "max-steps", 0, INT64_MAX / 2, &max_steps, err);
     if (status == CYX_OK)
         status = cli_make_folders(output, err);
+    if (status == CYX_OK)
+        status = open_board(spec, board_folder(cli, output), &watcher.board, err);
     if (status != CYX_OK)
         return status;
     cyx_buf_printf(&checkpoint, "%s/checkpoint.safetensors", output);
@@ -140,13 +179,15 @@ static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, con
         .context = &watcher,
         .cancel = &cli_cancel};
     status = cyx_train(&options, &result, err);
+    const char *curves = watcher.board ? board_folder(cli, output) : NULL;
+    cyx_tensorboard_close(watcher.board);
     cli_bar_clear(&watcher.bar);
     if (status == CYX_ERR_CANCELLED)
         cyx_error_set(err, status, NULL, "stopped; `--resume` goes on from %s", checkpoint.data);
     if (status == CYX_OK)
         status = write_summary(output, spec, &result, err);
     if (status == CYX_OK)
-        print_result(cli, &result);
+        print_result(cli, &result, curves);
     return status;
 }
 
