@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "cli.h"
 
 #include "base/banned.h"
@@ -65,7 +66,7 @@ int main(int argc, char **argv)
     cyx_log_set_level(CYX_LOG_WARN);
     signal(SIGPIPE, SIG_IGN);
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-        printf("cyxwiz %s\n", CYX_VERSION);
+        printf("cyxwiz %s\n", cyx_version());
         return CLI_OK;
     }
     enum cyx_status status = cli_parse(&cli, argc, argv, &help, &err);

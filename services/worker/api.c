@@ -5,14 +5,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/version.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 
 #include "base/banned.h"
-
-#ifndef CYX_VERSION
-#define CYX_VERSION "0.1.0"
-#endif
 
 /* Sends `body` (taken) and gives the reply's object. */
 static enum cyx_status ask(struct cyx_bus *bus, const char *subject, json_t *body,
@@ -37,7 +34,7 @@ enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, stru
     return ask(bus, CYX_SVC_REGISTRY_ENROL,
                json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s}", "node_id", node->id,
                          "name", node->name, "enrol_token", node->enrol_token, "boot_id",
-                         node->boot_id, "version", CYX_VERSION, "devices", node->devices,
+                         node->boot_id, "version", cyx_version(), "devices", node->devices,
                          "host_memory_bytes", (json_int_t)sample.memory_total_bytes, "cpus",
                          (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "price_per_hour",
                          node->price_per_hour),

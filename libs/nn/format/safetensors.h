@@ -103,6 +103,12 @@ enum cyx_status cyx_safetensors_read_f32(const struct cyx_safetensors *self, con
                                          float *ret_data, size_t count,
                                          struct cyx_error *ret_error);
 
+/* Elements of any floating-point tensor (F32, F64, F16, BF16) as float; CYX_ERR_INVALID for other kinds. */
+enum cyx_status cyx_safetensors_read_as_f32(const struct cyx_safetensors *self,
+                                            const struct cyx_safetensors_tensor *tensor,
+                                            float *ret_data, size_t count,
+                                            struct cyx_error *ret_error);
+
 /* One tensor to write: row-major little-endian bytes, borrowed for the call. */
 struct cyx_safetensors_entry {
     const char *name;

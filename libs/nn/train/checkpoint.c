@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "blob/sha256.h"
+#include "nn/format/model_file.h"
 #include "nn/format/safetensors.h"
 
 #include "base/banned.h"
@@ -275,12 +276,11 @@ enum cyx_status cyx_model_save(const char *path, const struct cyx_checkpoint_tar
     enum cyx_status status = read_values(target, false, &entries, ret_error);
     if (status == CYX_OK)
         status = add_batch_counts(target, &steps, &entries, ret_error);
-    if (status == CYX_OK) {
-        add_pair(&pairs, "format", "pt");
-        add_pair(&pairs, "cyxwiz.spec", target->spec->canonical);
-        add_pair(&pairs, "cyxwiz.dataset", target->spec->dataset_hash);
+    if (status == CYX_OK)
+        status = cyx_model_about_pairs(target->spec, target->classes, target->n_classes,
+                                       &entries.arena, pairs.items, &pairs.count, ret_error);
+    if (status == CYX_OK)
         status = encode(&entries, &pairs, &bytes, ret_error);
-    }
     if (status == CYX_OK)
         status = cyx_sha256_bytes(bytes.data, bytes.length, ret_sha256);
     if (status == CYX_OK)

@@ -3,7 +3,8 @@
  *
  * A checkpoint holds every persistent value (parameters, optimizer state) and, as metadata, where training
  * stands; a run that goes on from it gives the same bits as one that never stopped. A model holds the parameters
- * alone under their state_dict names, with "format": "pt", so that PyTorch's loaders take it.
+ * alone under their state_dict names, with "format": "pt", so that PyTorch's loaders take it, and says what it is
+ * (nn/format/model_file.h).
  *
  *     status = cyx_checkpoint_save(path, &run, &progress, &err);
  */
@@ -21,6 +22,8 @@ struct cyx_checkpoint_target {
     struct cyx_session *session;
     const struct cyx_graph *graph; /* whose PARAM and STATE values are kept */
     const struct cyx_job_spec *spec;
+    const char *const *classes; /* for a model's file; NULL: the catalogue's, if any */
+    size_t n_classes;
 };
 
 /* Where training stands. */

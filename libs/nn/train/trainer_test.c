@@ -23,11 +23,10 @@
 
 #include "base/buf.h"
 #include "nn/format/safetensors.h"
+#include "nn/test_fashion.h"
 #include "nn/train/checkpoint.h"
 #include "nn/train/init.h"
 #include "nn/train/trainer.h"
-
-#define PACKAGE "/usr/share/datasets/fashion-mnist"
 
 enum { BATCH = 512, EPOCH_STEPS = 118, NO_CANCEL = -1 }; /* 60,000 / 512, the last of 96 */
 
@@ -393,23 +392,7 @@ static void test_init__is_uniform_within_its_bound(void **state)
     assert_memory_not_equal(data, other, sizeof data);
 }
 
-/* ---- data ---- */
-
-static bool unpack_data(void)
-{
-    static const char *const names[] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
-                                        "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
-    if (mkdir(path_of("data"), 0755) != 0 || mkdir(path_of("data/fashion-mnist"), 0755) != 0)
-        return false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char command[512];
-        snprintf(command, sizeof command, "gzip -dc %s/%s.gz > %s/%s", PACKAGE, names[i],
-                 path_of("data/fashion-mnist"), names[i]);
-        if (system(command) != 0)
-            return false;
-    }
-    return true;
-}
+/* ---- the folder ---- */
 
 static void remove_folder(void)
 {
@@ -445,13 +428,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_trainer__validation_and_drop_last_change_the_rows),
         cmocka_unit_test(test_init__is_uniform_within_its_bound),
     };
-    if (access(PACKAGE, R_OK) != 0) {
-        printf("SKIP: %s is missing: install Debian's package dataset-fashion-mnist\n", PACKAGE);
+    if (access(FASHION_PACKAGE, R_OK) != 0) {
+        printf("SKIP: %s is missing: install Debian's package dataset-fashion-mnist\n",
+               FASHION_PACKAGE);
         return 77;
     }
     ssize_t length = readlink("/proc/self/exe", self_path, sizeof self_path - 1);
     snprintf(folder, sizeof folder, "/tmp/cyx-trainer-XXXXXX");
-    if (length <= 0 || !mkdtemp(folder) || !unpack_data())
+    if (length <= 0 || !mkdtemp(folder) || !fashion_unpack(path_of("data")))
         return 1;
     int failed = cmocka_run_group_tests(tests, set_up, NULL);
     remove_folder();

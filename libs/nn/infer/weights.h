@@ -1,0 +1,20 @@
+/*
+ * A state_dict into a session, strictly: each tensor of the graph's model is in the file with its shape, and the file
+ * has no other. Private to infer/.
+ */
+#ifndef CYX_NN_INFER_WEIGHTS_H
+#define CYX_NN_INFER_WEIGHTS_H
+
+#include "nn/backend.h"
+#include "nn/format/safetensors.h"
+
+/* CYX_ERR_INVALID names what is missing, unexpected or of another shape (the first few of each). */
+enum cyx_status infer_check_weights(const struct cyx_safetensors *file,
+                                    const struct cyx_graph *graph, struct cyx_error *error);
+
+/* Of a file that was checked. */
+enum cyx_status infer_load_weights(const struct cyx_safetensors *file,
+                                   const struct cyx_graph *graph, const struct cyx_backend *backend,
+                                   struct cyx_session *session, struct cyx_error *error);
+
+#endif
