@@ -2,6 +2,7 @@
  * Event files byte by byte: framing and check sums by their published values, messages by protobuf's wire format.
  * That TensorBoard itself reads them is tests/integration/tensorboard_test.py's.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,9 +76,14 @@ static size_t read_records(struct cyx_buf *bytes, const char *path, struct recor
     return n;
 }
 
+static bool holds(const struct record *record, const char *bytes, size_t length)
+{
+    return record->data && memmem(record->data, record->length, bytes, length);
+}
+
 static void assert_holds(const struct record *record, const char *bytes, size_t length)
 {
-    assert_true(record->data && memmem(record->data, record->length, bytes, length));
+    assert_true(holds(record, bytes, length));
 }
 
 /* ---- files ---- */
@@ -185,6 +191,27 @@ static void test_tensorboard__thins_steps_and_keeps_first_last_and_epochs(void *
     cyx_job_spec_destroy(spec);
 }
 
+static void test_tensorboard__writes_what_there_is(void **state)
+{
+    (void)state;
+    CYX_CLEANUP_BUF struct cyx_buf bytes = {0};
+    struct record records[8] = {0};
+    struct cyx_job_spec *spec = spec_of("\"type\":\"MSELoss\",\"target\":\"one_hot\"},"
+                                        "\"clip\":{\"norm\":1");
+    struct cyx_tensorboard *board = NULL;
+    assert_int_equal(cyx_tensorboard_open(folder, spec, &board, NULL), CYX_OK);
+    struct cyx_train_event event = {.kind = CYX_TRAIN_STARTED, .total_steps = 10};
+    assert_int_equal(cyx_tensorboard_event(board, &event, NULL), CYX_OK);
+    event = (struct cyx_train_event){
+        .kind = CYX_TRAIN_STEP, .step = 1, .total_steps = 10, .accuracy = NAN, .grad_norm = 2};
+    assert_int_equal(cyx_tensorboard_event(board, &event, NULL), CYX_OK);
+    assert_int_equal(read_records(&bytes, cyx_tensorboard_path(board), records, 8), 4);
+    assert_holds(&records[3], "train/grad_norm\x15\x00\x00\x00\x40", 20);
+    assert_false(holds(&records[3], "accuracy", 8));
+    cyx_tensorboard_close(board);
+    cyx_job_spec_destroy(spec);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -208,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_tfevents__later_files_sort_behind_earlier_ones),
         cmocka_unit_test(test_tfevents__a_folder_that_is_not_there_is_named),
         cmocka_unit_test(test_tensorboard__thins_steps_and_keeps_first_last_and_epochs),
+        cmocka_unit_test(test_tensorboard__writes_what_there_is),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

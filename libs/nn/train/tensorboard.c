@@ -1,6 +1,7 @@
 #include "nn/train/tensorboard.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -11,7 +12,6 @@
 struct cyx_tensorboard {
     struct cyx_buf folder;
     const struct cyx_job_spec *spec;
-    bool has_accuracy;
     struct cyx_tfevents *events; /* NULL until training starts */
 };
 
@@ -27,8 +27,6 @@ enum cyx_status cyx_tensorboard_open(const char *folder, const struct cyx_job_sp
         return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory for event files");
     }
     self->spec = spec;
-    self->has_accuracy =
-        spec->loss.type == CYX_LOSS_CROSS_ENTROPY || spec->loss.target == CYX_LOSS_TARGET_ONE_HOT;
     *ret_board = self;
     return CYX_OK;
 }
@@ -73,6 +71,16 @@ static enum cyx_status start(struct cyx_tensorboard *self, const struct cyx_trai
     return status == CYX_OK ? write_spec(self, event->step, error) : status;
 }
 
+struct scalars {
+    struct cyx_tfevents_scalar items[CYX_TFEVENTS_SCALARS_LIMIT];
+    size_t count;
+};
+
+static void add(struct scalars *list, const char *tag, double value)
+{
+    list->items[list->count++] = (struct cyx_tfevents_scalar){tag, value};
+}
+
 /* The first, each `stride`th and the last. */
 static bool is_kept(const struct cyx_train_event *event)
 {
@@ -86,25 +94,25 @@ static enum cyx_status step(struct cyx_tensorboard *self, const struct cyx_train
 {
     if (!is_kept(event))
         return CYX_OK;
-    const struct cyx_tfevents_scalar scalars[] = {
-        {"train/loss", event->loss},
-        {"train/lr", event->lr},
-        {"train/images_per_second", event->images_per_second},
-        {"train/accuracy", event->accuracy},
-    };
-    return cyx_tfevents_scalars(self->events, event->step, scalars, self->has_accuracy ? 4 : 3,
-                                error);
+    struct scalars list = {0};
+    add(&list, "train/loss", event->loss);
+    add(&list, "train/lr", event->lr);
+    add(&list, "train/images_per_second", event->images_per_second);
+    if (!isnan(event->accuracy))
+        add(&list, "train/accuracy", event->accuracy);
+    if (self->spec->clip.norm > 0)
+        add(&list, "train/grad_norm", event->grad_norm);
+    return cyx_tfevents_scalars(self->events, event->step, list.items, list.count, error);
 }
 
 static enum cyx_status epoch(struct cyx_tensorboard *self, const struct cyx_train_event *event,
                              struct cyx_error *error)
 {
-    const struct cyx_tfevents_scalar scalars[] = {
-        {"eval/loss", event->eval_loss},
-        {"eval/accuracy", event->eval_accuracy},
-    };
-    return cyx_tfevents_scalars(self->events, event->step, scalars, self->has_accuracy ? 2 : 1,
-                                error);
+    struct scalars list = {0};
+    add(&list, "eval/loss", event->eval_loss);
+    if (!isnan(event->eval_accuracy))
+        add(&list, "eval/accuracy", event->eval_accuracy);
+    return cyx_tfevents_scalars(self->events, event->step, list.items, list.count, error);
 }
 
 enum cyx_status cyx_tensorboard_event(struct cyx_tensorboard *self,

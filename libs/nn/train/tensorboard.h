@@ -2,8 +2,8 @@
  * A run's curves for TensorBoard: takes the trainer's events and writes them as event files
  * (nn/format/tfevents.h), so that `tensorboard --logdir` shows the run while it goes.
  *
- * Tags: train/loss, train/accuracy, train/lr, train/images_per_second by step; eval/loss, eval/accuracy after each
- * epoch, at its last step; the spec as text. Steps are thinned to about CYX_TENSORBOARD_POINTS a run, always the
+ * Tags: train/loss, train/accuracy, train/lr, train/images_per_second and, where the spec clips by norm,
+ * train/grad_norm by step; eval/loss, eval/accuracy after each epoch, at its last step; the spec as text. Steps are thinned to about CYX_TENSORBOARD_POINTS a run, always the
  * same ones, so that a run that goes on continues the same curve.
  *
  * Ownership: the spec is borrowed; cyx_tensorboard_close() takes NULL. One thread at a time.
