@@ -152,7 +152,8 @@ int64_t cyx_presence_age_ms(struct cyx_presence *self, const char *node_id, cons
     pthread_mutex_lock(&self->lock);
     const struct entry *entry = slot(self->entries, self->capacity, node_id);
     if (entry->node_id[0] && entry->heard_ns && strcmp(entry->boot_id, boot_id) == 0) {
-        age_ms = (now_ns - entry->heard_ns) / 1000000;
+        /* Who took the time before a long query may look at a heartbeat that came since. */
+        age_ms = now_ns > entry->heard_ns ? (now_ns - entry->heard_ns) / 1000000 : 0;
         if (ret_load)
             *ret_load = entry->load;
     }

@@ -156,6 +156,17 @@ static void test_presence__stores_every_ten_seconds(void **state)
     cyx_presence_destroy(presence);
 }
 
+static void test_presence__what_came_after_the_clock_was_read_is_new(void **state)
+{
+    (void)state;
+    struct cyx_presence *presence = cyx_presence_create();
+    const struct cyx_registry_load load = {0};
+    bool store = false;
+    assert_int_equal(cyx_presence_beat(presence, node_id, boot_a, &load, 20 * MS, &store), CYX_OK);
+    assert_int_equal(cyx_presence_age_ms(presence, node_id, boot_a, 18 * MS, NULL), 0);
+    cyx_presence_destroy(presence);
+}
+
 static void test_presence__ignores_a_replaced_process(void **state)
 {
     (void)state;
@@ -202,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_registry__tells_of_what_changed),
         cmocka_unit_test(test_registry__judges_by_what_is_known),
         cmocka_unit_test(test_presence__stores_every_ten_seconds),
+        cmocka_unit_test(test_presence__what_came_after_the_clock_was_read_is_new),
         cmocka_unit_test(test_presence__ignores_a_replaced_process),
         cmocka_unit_test(test_presence__grows_and_forgets),
     };

@@ -312,7 +312,8 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
     status =
         cyx_db_query(conn,
                      "select id, boot_id, status, "
-                     "(extract(epoch from now() - last_heartbeat_at) * 1000)::bigint from node",
+                     "greatest(0, (extract(epoch from now() - last_heartbeat_at) * 1000)::bigint) "
+                     "from node",
                      &rows, err);
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_registry_sight *sights =
