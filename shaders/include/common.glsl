@@ -15,11 +15,11 @@ uint thread_index()
     return group_index() * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
 }
 
-// What changes from step to step, uploaded with the batch (struct cyx_vk_scalars in nn/vulkan/program.h).
+// What changes from step to step, uploaded with the batch (struct cyx_vk_scalars in nn/vulkan/lower.h).
 struct Scalars {
-    uint seed_low, seed_high, step;
-    float lr;
+    uint seed_low, seed_high, step, pad0;
     float bias_correction1;      // 1 - beta1^step
     float bias_correction2_sqrt; // sqrt(1 - beta2^step)
-    uint pad0, pad1;
+    uint pad1, pad2;
+    float lr[8]; // of each parameter group
 };

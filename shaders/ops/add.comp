@@ -1,4 +1,4 @@
-// CYX_OP_ADD: y = a + b.
+// CYX_OP_ADD: y = a + b, with a ReLU where p0 is 1.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -13,5 +13,8 @@ void main()
     uint i = thread_index();
     if (i >= pc.count)
         return;
-    y[i] = a[i] + b[i];
+    vec4 value = a[i] + b[i];
+    if (pc.p0 != 0u)
+        value = mix(value, vec4(0.0), lessThan(value, vec4(0.0))); // lets NaN through
+    y[i] = value;
 }

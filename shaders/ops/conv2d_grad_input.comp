@@ -1,6 +1,9 @@
 // CYX_OP_CONV2D_GRAD_INPUT as implicit GEMM, one product a group: m input channel, n input pixel of the batch
 // (N,H,W), k (o,kh,kw). A(m,k) = W[o,m,kh,kw], B(k,n) = dy at the output pixel whose tap (kh,kw) lay on this
 // input pixel, 0 where there is none (between strides, outside the plane). A gather: no atomics.
+//
+// With bias and ReLU it is CYX_OP_CONV_TRANSPOSE2D, of the convolution that maps its output to its input: "dy" is
+// its x, "dx" its y.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -12,6 +15,7 @@
 
 layout(binding = 0) readonly buffer Weight { float weight[]; };
 layout(binding = 1) readonly buffer Dy { float dy[]; };
+layout(binding = 2) readonly buffer Bias { float bias[]; };
 layout(binding = 3) writeonly buffer Dx { float dx[]; };
 
 struct Column {
@@ -51,7 +55,12 @@ float b_at(uint k, Column column)
 
 void store(uint m, uint n, float value)
 {
-    dx[(n / HW * (GROUPS * CG) + group * CG + m) * HW + n % HW] = value;
+    uint channel = group * CG + m;
+    if ((pc.flags & FLAG_BIAS) != 0u)
+        value += bias[channel];
+    if ((pc.flags & FLAG_RELU) != 0u)
+        value = value < 0.0 ? 0.0 : value; // lets NaN through, as PyTorch does
+    dx[(n / HW * (GROUPS * CG) + channel) * HW + n % HW] = value;
 }
 
 void store_row_sum(uint m, float value)

@@ -17,7 +17,7 @@ void main()
     uint plane = i / uint(pc.oh * pc.ow), pixel = i % uint(pc.oh * pc.ow);
     int h0 = int(pixel) / pc.ow * pc.stride_h - pc.pad_h, w0 = int(pixel) % pc.ow * pc.stride_w - pc.pad_w;
     uint base = plane * uint(pc.h * pc.w);
-    float best = 0.0;
+    float best = uintBitsToFloat(0xff800000u); // -infinity: of a window that holds padding alone
     int best_at = -1;
     for (int kh = 0; kh < pc.kernel_h; kh++) {
         int ih = h0 + kh * pc.dilation_h;

@@ -9,12 +9,6 @@ layout(binding = 0) readonly buffer Dy { float dy[]; };
 layout(binding = 1) readonly buffer Index { int index[]; };
 layout(binding = 2) writeonly buffer Dx { float dx[]; };
 
-// First output whose window may reach input position p (padding included), for window extent `reach`.
-int first_window(int p, int reach, int stride)
-{
-    return p < reach ? 0 : (p - reach) / stride + 1;
-}
-
 void main()
 {
     uint i = thread_index();

@@ -1,8 +1,9 @@
 /*
  * A step as a list of commands, independent of where its buffers lie, and its recording with barriers.
  *
- * A range is bytes in one of three spaces: the program's arena, the session's persistent values, or the
- * slot of the ring that a submission uses. The list is built once (lower.h) and recorded once a slot.
+ * A range is bytes in one of four spaces: the program's arena, the session's persistent values, the slot of the
+ * ring that a submission uses, or the program's tables. The list is built once (lower.h) and recorded once a
+ * slot.
  *
  * Barriers: a command waits for an earlier one when one of them writes bytes that the other touches (the arena
  * is shared, so a value's bytes may have been another's). Recording keeps the accesses since the last
@@ -13,7 +14,7 @@
 
 #include "nn/vulkan/device.h"
 
-enum cyx_vk_space { CYX_VK_ARENA, CYX_VK_PERSISTENT, CYX_VK_RING, CYX_VK_SPACES };
+enum cyx_vk_space { CYX_VK_ARENA, CYX_VK_PERSISTENT, CYX_VK_RING, CYX_VK_TABLES, CYX_VK_SPACES };
 
 struct cyx_vk_range {
     enum cyx_vk_space space;

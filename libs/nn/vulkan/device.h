@@ -26,7 +26,7 @@
 #include "shaders/spirv.h"
 
 enum {
-    CYX_VK_BINDINGS = 5,     /* storage buffers of the one descriptor set layout */
+    CYX_VK_BINDINGS = 8,     /* storage buffers of the one descriptor set layout */
     CYX_VK_PUSH_BYTES = 128, /* what every device has */
     CYX_VK_CONSTANTS = 24,   /* specialisation constants of a shader, at most */
     CYX_VK_ALIGN = 256, /* of every value: the largest minStorageBufferOffsetAlignment there is */

@@ -114,8 +114,14 @@ static enum cyx_status place_values(struct cyx_program *self, const int64_t *are
     return CYX_OK;
 }
 
+/* What lowering makes. */
+struct lowered {
+    struct cyx_vk_commands commands;
+    struct cyx_vk_tables tables;
+};
+
 static enum cyx_status lower_nodes(struct cyx_program *self, const int64_t *scratch,
-                                   const int64_t *scratch_offsets, struct cyx_vk_commands *commands,
+                                   const int64_t *scratch_offsets, struct lowered *lowered,
                                    struct cyx_error *ret_error)
 {
     struct cyx_vk_lowering lowering = {
@@ -125,7 +131,8 @@ static enum cyx_status lower_nodes(struct cyx_program *self, const int64_t *scra
         .scalars = {.space = CYX_VK_RING,
                     .offset = self->scalars_offset,
                     .bytes = sizeof(struct cyx_vk_scalars)},
-        .commands = commands,
+        .commands = &lowered->commands,
+        .tables = &lowered->tables,
     };
     for (size_t i = 0; i < self->graph->n_nodes; i++) {
         lowering.scratch = (struct cyx_vk_range){.space = CYX_VK_ARENA,
@@ -138,20 +145,34 @@ static enum cyx_status lower_nodes(struct cyx_program *self, const int64_t *scra
     return CYX_OK;
 }
 
-/* Bias correction is one pair of scalars a step, so all AdamW nodes must share their betas. */
-static enum cyx_status find_adamw(struct cyx_program *self, struct cyx_error *ret_error)
+/* Bias correction is one pair of scalars a step, so all Adam and AdamW nodes must share their betas. */
+static enum cyx_status find_adam(struct cyx_program *self, struct cyx_error *ret_error)
 {
     for (size_t i = 0; i < self->graph->n_nodes; i++) {
         const struct cyx_node *node = &self->graph->nodes[i];
-        if (node->op != CYX_OP_ADAMW)
+        if (node->op != CYX_OP_ADAM && node->op != CYX_OP_ADAMW)
             continue;
-        if (self->adamw && (self->adamw->betas[0] != node->optimizer->betas[0] ||
-                            self->adamw->betas[1] != node->optimizer->betas[1]))
+        if (self->adam && (self->adam->betas[0] != node->optimizer->betas[0] ||
+                           self->adam->betas[1] != node->optimizer->betas[1]))
             return cyx_error_set(ret_error, CYX_ERR_UNSUPPORTED, NULL,
                                  "the vulkan backend takes one pair of betas a model");
-        self->adamw = node->optimizer;
+        self->adam = node->optimizer;
     }
     return CYX_OK;
+}
+
+static enum cyx_status create_tables(struct cyx_program *self, const struct cyx_vk_tables *tables,
+                                     struct cyx_error *ret_error)
+{
+    struct cyx_device *device = self->session->device;
+    int64_t bytes = (int64_t)(tables->count * sizeof *tables->words);
+    if (bytes == 0)
+        return CYX_OK;
+    enum cyx_status status = cyx_vk_buffer_create(device, bytes, false, "tables of the parameters",
+                                                  &self->tables, ret_error);
+    if (status == CYX_OK)
+        status = cyx_vk_upload(device, &self->tables, 0, tables->words, bytes, ret_error);
+    return status;
 }
 
 static enum cyx_status create_buffers(struct cyx_program *self, int64_t arena_bytes,
@@ -167,8 +188,10 @@ static enum cyx_status create_buffers(struct cyx_program *self, int64_t arena_by
     if (status == CYX_OK)
         status = cyx_vk_buffer_create(device, ring, true, "the batches on their way to the device",
                                       &self->ring_host, ret_error);
-    if (status == CYX_OK)
+    if (status == CYX_OK) { /* so that a graph without a loss has a result too */
         memset(self->ring_host.mapped, 0, (size_t)self->ring_host.bytes);
+        status = cyx_vk_zero(device, &self->ring_device, ret_error);
+    }
     return status;
 }
 
@@ -258,7 +281,8 @@ static enum cyx_status record_slot(struct cyx_program *self, int slot,
     struct cyx_vk_placement placement = {
         .buffers = {[CYX_VK_ARENA] = self->arena.buffer,
                     [CYX_VK_PERSISTENT] = self->session->buffer.buffer,
-                    [CYX_VK_RING] = self->ring_device.buffer},
+                    [CYX_VK_RING] = self->ring_device.buffer,
+                    [CYX_VK_TABLES] = self->tables.buffer},
         .offsets = {[CYX_VK_RING] = slot_offset},
     };
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
@@ -278,8 +302,8 @@ static enum cyx_status record_slot(struct cyx_program *self, int slot,
 }
 
 /* Plans, lowers and records. `work` holds three arrays: value offsets, scratch sizes, scratch offsets. */
-static enum cyx_status compile(struct cyx_program *self, int64_t *work,
-                               struct cyx_vk_commands *commands, struct cyx_error *ret_error)
+static enum cyx_status compile(struct cyx_program *self, int64_t *work, struct lowered *lowered,
+                               struct cyx_error *ret_error)
 {
     const struct cyx_graph *graph = self->graph;
     struct cyx_device *device = self->session->device;
@@ -288,21 +312,23 @@ static enum cyx_status compile(struct cyx_program *self, int64_t *work,
     for (size_t i = 0; i < graph->n_nodes; i++)
         scratch[i] = cyx_vk_scratch_bytes(device, graph, &graph->nodes[i]);
     lay_out_ring(self);
-    enum cyx_status status = find_adamw(self, ret_error);
+    enum cyx_status status = find_adam(self, ret_error);
     if (status == CYX_OK)
         status = plan_arena(self, scratch, offsets, scratch_offsets, &arena_bytes, ret_error);
     if (status == CYX_OK)
         status = place_values(self, offsets, ret_error);
     if (status == CYX_OK)
-        status = lower_nodes(self, scratch, scratch_offsets, commands, ret_error);
+        status = lower_nodes(self, scratch, scratch_offsets, lowered, ret_error);
     if (status == CYX_OK)
         status = create_buffers(self, arena_bytes, ret_error);
     if (status == CYX_OK)
-        status = create_descriptors(self, commands->count, ret_error);
+        status = create_tables(self, &lowered->tables, ret_error);
+    if (status == CYX_OK)
+        status = create_descriptors(self, lowered->commands.count, ret_error);
     for (int slot = 0; slot < CYX_STEPS_IN_FLIGHT && status == CYX_OK; slot++) {
         status = record_upload(self, slot, ret_error);
         if (status == CYX_OK)
-            status = record_slot(self, slot, commands, ret_error);
+            status = record_slot(self, slot, &lowered->commands, ret_error);
     }
     return status;
 }
@@ -311,7 +337,7 @@ enum cyx_status cyx_vk_program_create(struct cyx_session *session, const struct 
                                       struct cyx_program **ret_program, struct cyx_error *ret_error)
 {
     const char *keep = getenv("CYXWIZ_KEEP_VALUES");
-    struct cyx_vk_commands commands = {0};
+    struct lowered lowered = {0};
     struct cyx_program *self = calloc(1, sizeof *self);
     int64_t *work = calloc(graph->n_values + 2 * graph->n_nodes + 1, sizeof *work);
     enum cyx_status status = CYX_ERR_NO_MEMORY;
@@ -322,10 +348,11 @@ enum cyx_status cyx_vk_program_create(struct cyx_session *session, const struct 
         self->ranges = calloc(graph->n_values + 1, sizeof *self->ranges);
     }
     if (self && self->ranges && work)
-        status = compile(self, work, &commands, ret_error);
+        status = compile(self, work, &lowered, ret_error);
     else
         cyx_error_set(ret_error, status, NULL, "out of memory");
-    cyx_vk_commands_finish(&commands);
+    cyx_vk_commands_finish(&lowered.commands);
+    free(lowered.tables.words);
     free(work);
     status = cyx_vk_checked(session->device, status, ret_error);
     if (status != CYX_OK) {
@@ -354,6 +381,7 @@ void cyx_vk_program_destroy(struct cyx_program *self)
     cyx_vk_buffer_destroy(device, &self->arena);
     cyx_vk_buffer_destroy(device, &self->ring_device);
     cyx_vk_buffer_destroy(device, &self->ring_host);
+    cyx_vk_buffer_destroy(device, &self->tables);
     free(self->ranges);
     free(self);
 }
@@ -365,14 +393,15 @@ static void write_scalars(const struct cyx_program *self, const struct cyx_feed 
         .seed_low = (uint32_t)feed->seed,
         .seed_high = (uint32_t)(feed->seed >> 32),
         .step = (uint32_t)feed->step,
-        .lr = (float)feed->lr[0],
         .bias_correction1 = 1.0f,
         .bias_correction2_sqrt = 1.0f,
     };
-    if (self->adamw && feed->step > 0) {
+    for (int i = 0; i < CYX_PARAM_GROUPS_LIMIT; i++)
+        scalars.lr[i] = (float)feed->lr[i];
+    if (self->adam && feed->step > 0) {
         double t = (double)feed->step;
-        scalars.bias_correction1 = (float)(1.0 - pow(self->adamw->betas[0], t));
-        scalars.bias_correction2_sqrt = (float)sqrt(1.0 - pow(self->adamw->betas[1], t));
+        scalars.bias_correction1 = (float)(1.0 - pow(self->adam->betas[0], t));
+        scalars.bias_correction2_sqrt = (float)sqrt(1.0 - pow(self->adam->betas[1], t));
     }
     *ret_scalars = scalars;
 }
@@ -430,7 +459,8 @@ enum cyx_status cyx_vk_program_wait(struct cyx_program *self, uint64_t ticket,
            sizeof result);
     *ret_result = (struct cyx_step_result){.loss = result[CYX_RESULT_LOSS],
                                            .correct = result[CYX_RESULT_CORRECT],
-                                           .count = result[CYX_RESULT_COUNT]};
+                                           .count = result[CYX_RESULT_COUNT],
+                                           .grad_norm = result[CYX_RESULT_GRAD_NORM]};
     return CYX_OK;
 }
 
@@ -473,5 +503,5 @@ enum cyx_status cyx_vk_transient_read(struct cyx_program *self, const char *name
 int64_t cyx_vk_program_memory_bytes(const struct cyx_program *self)
 {
     return self->session->buffer.bytes + self->arena.bytes + self->ring_device.bytes +
-           self->ring_host.bytes;
+           self->ring_host.bytes + self->tables.bytes;
 }

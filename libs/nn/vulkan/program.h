@@ -21,10 +21,10 @@ struct cyx_vk_slot {
 struct cyx_program {
     struct cyx_session *session;
     const struct cyx_graph *graph;
-    const struct cyx_optimizer_spec *adamw; /* for bias correction; NULL without AdamW */
-    bool keeps_values;                      /* every transient has bytes of its own */
+    const struct cyx_optimizer_spec *adam; /* for bias correction; NULL without Adam and AdamW */
+    bool keeps_values;                     /* every transient has bytes of its own */
     struct cyx_vk_range *ranges; /* of each value; 0 bytes for what is not in the graph's nodes */
-    struct cyx_vk_buffer arena, ring_host, ring_device;
+    struct cyx_vk_buffer arena, ring_host, ring_device, tables;
     int64_t input_offset, target_offset, scalars_offset, result_offset, slot_bytes;
     VkDescriptorPool descriptors;
     struct cyx_vk_slot slots[CYX_STEPS_IN_FLIGHT];

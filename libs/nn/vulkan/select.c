@@ -106,7 +106,7 @@ static void judge(struct cyx_device *self, struct candidate *candidate)
     else if (!find_queues(self, candidate))
         candidate->lacks = "a compute queue";
     else if (properties.limits.maxPerStageDescriptorStorageBuffers < CYX_VK_BINDINGS)
-        candidate->lacks = "five storage buffers a shader";
+        candidate->lacks = "eight storage buffers a shader";
     else if (properties.limits.minStorageBufferOffsetAlignment > CYX_VK_ALIGN)
         candidate->lacks = "storage buffers aligned to 256 bytes";
     else if (properties.limits.maxComputeWorkGroupInvocations < 128)

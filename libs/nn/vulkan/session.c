@@ -34,15 +34,29 @@ static bool lay_out(struct cyx_session *self, const struct cyx_graph *graph, int
     return true;
 }
 
+static enum cyx_status write_constants(struct cyx_session *self, const struct cyx_graph *graph,
+                                       struct cyx_error *ret_error)
+{
+    enum cyx_status status = CYX_OK;
+    for (size_t i = 0; i < graph->n_values && status == CYX_OK; i++) {
+        const struct cyx_value *value = &graph->values[i];
+        if (value->kind == CYX_VALUE_CONSTANT && value->constant)
+            status = cyx_vk_value_write(self, value->name, value->constant,
+                                        (size_t)cyx_shape_count(&value->shape), ret_error);
+    }
+    return status;
+}
+
 enum cyx_status cyx_vk_session_create(struct cyx_device *device, const struct cyx_graph *graph,
                                       struct cyx_session **ret_session, struct cyx_error *ret_error)
 {
     int64_t bytes = 0;
     struct cyx_session *self = calloc(1, sizeof *self);
+    if (!self)
+        return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "out of memory");
+    self->device = device;
     enum cyx_status status = CYX_OK;
-    if (self)
-        self->device = device;
-    if (!self || !lay_out(self, graph, &bytes))
+    if (!lay_out(self, graph, &bytes))
         status = cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "out of memory");
     if (status == CYX_OK)
         status =
@@ -50,6 +64,8 @@ enum cyx_status cyx_vk_session_create(struct cyx_device *device, const struct cy
                                  &self->buffer, ret_error);
     if (status == CYX_OK)
         status = cyx_vk_zero(device, &self->buffer, ret_error);
+    if (status == CYX_OK)
+        status = write_constants(self, graph, ret_error);
     status = cyx_vk_checked(device, status, ret_error);
     if (status != CYX_OK) {
         cyx_vk_session_destroy(self);

@@ -31,6 +31,9 @@ static const struct cyx_vk_tile REGISTERS_TILE = {.tile_m = 8, .tile_n = 8, .blo
 /* Splits are made until so many workgroups are there, and none shorter than MIN_CHUNK. */
 enum { GPU_WORKGROUPS = 256, SOFTWARE_WORKGROUPS = 16, MIN_CHUNK = 256, SPLITS_LIMIT = 256 };
 
+/* Elements an invocation of a reduction takes at least, before its row or channel is split. */
+enum { CHANNEL_ITEMS = 8 };
+
 static int64_t divide_up(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
@@ -118,12 +121,67 @@ void cyx_vk_cut(const struct cyx_device *device, const struct cyx_vk_product *pr
     *ret_cut = cut;
 }
 
-uint32_t cyx_vk_elementwise_threads(const struct cyx_device *device)
+static bool is_software(const struct cyx_device *device)
 {
-    return device->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 64 : 128;
+    return device->tiling == CYX_VK_TILING_REGISTERS;
 }
 
-uint32_t cyx_vk_row_threads(const struct cyx_device *device)
+uint32_t cyx_vk_elementwise_threads(const struct cyx_device *device)
 {
-    return device->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 8 : 64;
+    return is_software(device) ? 64 : 128;
+}
+
+/* 256, or the 128 that every device has. */
+static uint32_t most_threads(const struct cyx_device *device)
+{
+    const VkPhysicalDeviceLimits *limits = &device->properties.limits;
+    bool large =
+        limits->maxComputeWorkGroupInvocations >= 256 && limits->maxComputeWorkGroupSize[0] >= 256;
+    return large ? 256 : 128;
+}
+
+uint32_t cyx_vk_row_threads(const struct cyx_device *device, int64_t length)
+{
+    if (is_software(device))
+        return 8;
+    return length < 1024 ? 64 : most_threads(device);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+void cyx_vk_cut_channels(const struct cyx_device *device, int64_t channels, int64_t count,
+                         int64_t plane, struct cyx_vk_channel_cut *ret_cut)
+{
+    /* neighbours in memory are neighbours in the plane, or, where that is short, channels */
+    bool side_by_side = plane < 8;
+    struct cyx_vk_channel_cut cut = {
+        .threads = is_software(device) ? 8 : most_threads(device),
+        .lanes = !side_by_side         ? 1
+                 : is_software(device) ? 2
+                                       : 32,
+    };
+    int64_t rows = cut.threads / cut.lanes;
+    cut.blocks = divide_up(channels, cut.lanes);
+    int64_t wanted =
+        divide_up(is_software(device) ? SOFTWARE_WORKGROUPS : 2 * GPU_WORKGROUPS, cut.blocks);
+    int64_t most = divide_up(count, rows * CHANNEL_ITEMS);
+    cut.chunk = divide_up(count, least(least(wanted, most), SPLITS_LIMIT));
+    cut.splits = divide_up(count, cut.chunk);
+    *ret_cut = cut;
+}
+
+int64_t cyx_vk_row_splits(const struct cyx_device *device, int64_t rows, int64_t length)
+{
+    int64_t wanted =
+        divide_up(is_software(device) ? SOFTWARE_WORKGROUPS : 2 * GPU_WORKGROUPS, rows);
+    int64_t most = divide_up(length, (int64_t)cyx_vk_row_threads(device, length) * CHANNEL_ITEMS);
+    return least(least(wanted, most), SPLITS_LIMIT);
+}
+
+uint32_t cyx_vk_piece(const struct cyx_device *device)
+{
+    return cyx_vk_elementwise_threads(device) * 8;
 }
