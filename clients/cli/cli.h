@@ -174,6 +174,7 @@ enum cyx_status cli_make_folders(const char *path, struct cyx_error *err);
 /* Commands */
 enum cyx_status cli_train(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_describe(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_eval(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_show(struct cli *cli, struct cyx_error *err);

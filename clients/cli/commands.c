@@ -8,6 +8,15 @@
         "data-dir", 0, "DIR",                                                                      \
             "where data sets lie (default: CYXWIZ_DATA_DIR, else your data folder)", NULL          \
     }
+/* How a model is opened; see model.h. */
+#define MODEL_OPTIONS                                                                              \
+    {"spec", 's', "SPEC", "the model's spec, for a file without one (PyTorch's)", NULL},           \
+        {"backend", 'b', "NAME", "auto, cpu or vulkan (default: what the spec says)",              \
+         "auto cpu vulkan"},                                                                       \
+        {"threads", 't', "N", "CPU threads (default: all)", NULL},                                 \
+    {                                                                                              \
+        "device", 'd', "N", "which GPU, from 0", NULL                                              \
+    }
 #define END                                                                                        \
     {                                                                                              \
         0                                                                                          \
@@ -27,6 +36,12 @@ static const struct cli_option train_options[] = {
     END};
 static const struct cli_option describe_options[] = {
     {"batch", 'n', "N", "batch size for shapes and memory (default: what the spec says)", NULL},
+    END};
+static const struct cli_option eval_options[] = {
+    {"data", 0, "NAME|SPEC", "another data set, or the data of another spec (default: the model's)",
+     NULL},
+    MODEL_OPTIONS,
+    DATA_DIR,
     END};
 static const struct cli_option submit_options[] = {
     {"watch", 'w', NULL, "stay and watch it, as `job watch` does", NULL},
@@ -54,6 +69,8 @@ const struct cli_command cli_commands[] = {
      "cyxwiz train docs/examples/fashion-cnn.json --backend cpu", train_options, cli_train},
     {"describe", "SPEC", "layers, shapes, parameters, FLOPs and device memory of a model",
      "cyxwiz describe docs/examples/fashion-cnn.json --batch 256", describe_options, cli_describe},
+    {"eval", "MODEL", "loss, accuracy and confusion matrix over the test part",
+     "cyxwiz eval runs/fashion-cnn/model.safetensors", eval_options, cli_eval},
     {"job submit", "SPEC", "submit a job",
      "cyxwiz job submit docs/examples/fashion-cnn.json --watch", submit_options, cli_job_submit},
     {"job list", "", "your jobs, newest first", "cyxwiz job list --state running", list_options,

@@ -1,6 +1,9 @@
 #include "nn/infer/evaluate.h"
 
+#include <math.h>
 #include <stdlib.h>
+
+#include "contract/dataset.h"
 
 #include "base/banned.h"
 
@@ -48,6 +51,8 @@ static enum cyx_status take_batches(struct cyx_evaluation *self, struct cyx_pred
     }
     self->loss = count > 0 ? loss / count : 0;
     self->accuracy = count > 0 ? correct / count : 0;
+    if (!cyx_predictor_counts_correct(predictor))
+        self->accuracy = NAN;
     self->count = (int64_t)count;
     self->correct = (int64_t)correct;
     return status;
@@ -78,6 +83,66 @@ enum cyx_status cyx_evaluate(struct cyx_predictor *predictor, struct cyx_loader 
         cyx_evaluation_finish(&self);
     return status;
 }
+
+/* ---- data ---- */
+
+static enum cyx_status check_data(const struct cyx_predictor *predictor,
+                                  const struct cyx_dataset *set, struct cyx_error *error)
+{
+    const struct cyx_shape *input = cyx_predictor_input_shape(predictor);
+    int64_t outputs = cyx_shape_count(cyx_predictor_output_shape(predictor));
+    if (input->rank != 3 || input->dim[0] != set->channels || input->dim[1] != set->height ||
+        input->dim[2] != set->width)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
+                             "the model does not take images of %lldx%lldx%lld, which %s has",
+                             (long long)set->channels, (long long)set->height,
+                             (long long)set->width, set->name);
+    if (cyx_predictor_counts_correct(predictor) && (size_t)outputs != set->n_classes)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
+                             "the model tells %lld classes apart, %s has %zu", (long long)outputs,
+                             set->name, set->n_classes);
+    return CYX_OK;
+}
+
+static enum cyx_status evaluate_part(struct cyx_predictor *predictor,
+                                     const struct cyx_data_spec *spec, const struct cyx_data *data,
+                                     const atomic_bool *cancel, struct cyx_evaluation *evaluation,
+                                     struct cyx_error *error)
+{
+    const struct cyx_dataset *set = data->dataset;
+    struct cyx_transform transform;
+    struct cyx_loader *loader = NULL;
+    const struct cyx_loader_options options = {
+        .part = &data->test, .transform = &transform, .batch = cyx_predictor_batch(predictor)};
+    cyx_transform_init(&transform, spec->transforms, spec->n_transforms, set->channels,
+                       set->height * set->width);
+    enum cyx_status status = cyx_loader_create(&options, &loader, error);
+    if (status == CYX_OK)
+        status = cyx_evaluate(predictor, loader, cancel, evaluation, error);
+    cyx_loader_destroy(loader);
+    return status;
+}
+
+enum cyx_status cyx_evaluate_data(struct cyx_predictor *predictor, const struct cyx_data_spec *data,
+                                  const char *data_dir, const atomic_bool *cancel,
+                                  struct cyx_evaluation *ret_evaluation,
+                                  struct cyx_error *ret_error)
+{
+    const struct cyx_dataset *set = cyx_dataset_find(data->dataset);
+    struct cyx_data *opened = NULL;
+    if (!set)
+        return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, "/data/dataset",
+                             "there is no data set \"%s\"", data->dataset);
+    enum cyx_status status = check_data(predictor, set, ret_error);
+    if (status == CYX_OK)
+        status = cyx_data_open(set, data_dir, &opened, ret_error);
+    if (status == CYX_OK)
+        status = evaluate_part(predictor, data, opened, cancel, ret_evaluation, ret_error);
+    cyx_data_close(opened);
+    return status;
+}
+
+/* ---- results ---- */
 
 void cyx_evaluation_finish(struct cyx_evaluation *self)
 {

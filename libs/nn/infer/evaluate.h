@@ -5,7 +5,7 @@
  * Ownership: cyx_evaluation_finish() frees; a zeroed struct is valid and empty. One thread.
  *
  *     struct cyx_evaluation evaluation = {0};
- *     status = cyx_evaluate(predictor, loader, &cancel, &evaluation, &err);
+ *     status = cyx_evaluate_data(predictor, &spec->data, data_dir, &cancel, &evaluation, &err);
  */
 #ifndef CYX_NN_INFER_EVALUATE_H
 #define CYX_NN_INFER_EVALUATE_H
@@ -17,7 +17,7 @@
 
 struct cyx_evaluation {
     double loss;     /* mean over the rows that count */
-    double accuracy; /* share of correct rows; 0 where there are no classes */
+    double accuracy; /* share of correct rows; NaN where there are no classes */
     int64_t count, correct;
     int64_t n_classes; /* 0 where there are none */
     /* [truth * n_classes + predicted]: rows of class `truth` whose largest output is `predicted`'s */
@@ -28,6 +28,16 @@ struct cyx_evaluation {
 enum cyx_status cyx_evaluate(struct cyx_predictor *predictor, struct cyx_loader *loader,
                              const atomic_bool *cancel, struct cyx_evaluation *ret_evaluation,
                              struct cyx_error *ret_error);
+
+/*
+ * Over the test part of `data` with its transforms: the model's own (spec->data), or another set of the same shape and
+ * as many classes. CYX_ERR_INVALID at /data/dataset where it is not.
+ */
+enum cyx_status cyx_evaluate_data(struct cyx_predictor *predictor, const struct cyx_data_spec *data,
+                                  const char *data_dir, const atomic_bool *cancel,
+                                  struct cyx_evaluation *ret_evaluation,
+                                  struct cyx_error *ret_error);
+
 void cyx_evaluation_finish(struct cyx_evaluation *self);
 
 /* Rows of class `truth`, and those taken for `predicted`. */

@@ -243,6 +243,13 @@ static void test_evaluate__gives_what_training_reported(void **state)
     assert_true(evaluation.accuracy > 0.5);
     cyx_evaluation_finish(&evaluation);
 
+    const struct cyx_job_spec *spec = cyx_predictor_spec(predictor);
+    assert_int_equal(
+        cyx_evaluate_data(predictor, &spec->data, path_of("data"), NULL, &evaluation, NULL),
+        CYX_OK);
+    assert_true(evaluation.loss == trained.test_loss);
+    cyx_evaluation_finish(&evaluation);
+
     atomic_bool cancel = true;
     assert_int_equal(cyx_evaluate(predictor, part.loader, &cancel, &evaluation, NULL),
                      CYX_ERR_CANCELLED);
