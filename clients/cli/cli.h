@@ -99,6 +99,8 @@ enum cyx_status cli_open_http(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_call(struct cli *cli, const char *method, const char *path, json_t *body,
                          json_t **ret_json, struct cyx_error *err);
 void cli_close(struct cli *cli);
+/* .cyxwiz/<name> here or in the nearest folder above: of the local stack that `make up` laid there. False: none. */
+bool cli_find_stack(const char *name, struct cyx_buf *ret_path);
 /* Percent-encodes one part of a path. */
 void cli_append_part(struct cyx_buf *path, const char *part);
 enum cyx_status cli_save_client(const char *url, const char *token, char *ret_path, size_t size,
@@ -166,7 +168,7 @@ void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *state, bool f
 /* Leaves the line, so that other text can be printed. */
 void cli_bar_clear(struct cli_bar *bar);
 
-/* data.c: where data sets lie: --data-dir, CYXWIZ_DATA_DIR, or the user's data folder. */
+/* data.c: where data sets lie: --data-dir, CYXWIZ_DATA_DIR, those of the local stack, or the user's data folder. */
 enum cyx_status cli_data_dir(const struct cli *cli, struct cyx_buf *ret_path,
                              struct cyx_error *err);
 enum cyx_status cli_make_folders(const char *path, struct cyx_error *err);

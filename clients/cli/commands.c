@@ -6,7 +6,8 @@
 #define DATA_DIR                                                                                   \
     {                                                                                              \
         "data-dir", 0, "DIR",                                                                      \
-            "where data sets lie (default: CYXWIZ_DATA_DIR, else your data folder)", NULL          \
+            "where data sets lie (default: CYXWIZ_DATA_DIR, else the local stack's, else yours)",  \
+            NULL                                                                                   \
     }
 /* How a model is opened; see model.h. */
 #define MODEL_OPTIONS                                                                              \

@@ -21,6 +21,8 @@ enum cyx_status cli_data_dir(const struct cli *cli, struct cyx_buf *ret_path, st
     const char *share = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     if (given || (variable && *variable))
         cyx_buf_puts(ret_path, given ? given : variable);
+    else if (cli_find_stack("data", ret_path))
+        return CYX_OK;
     else if (share && *share)
         cyx_buf_printf(ret_path, "%s/cyxwiz/data", share);
     else if (home && *home)

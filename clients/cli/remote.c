@@ -22,26 +22,30 @@ static void user_file(struct cyx_buf *path)
         cyx_buf_printf(path, "%s/.config/cyxwiz/client.json", home && *home ? home : ".");
 }
 
-/* .cyxwiz/client.json here or in the nearest folder above; else the user's own file. */
+bool cli_find_stack(const char *name, struct cyx_buf *ret_path)
+{
+    char here[4096];
+    if (!getcwd(here, sizeof(here)))
+        return false;
+    for (char *slash = here + strlen(here); slash; slash = strrchr(here, '/')) {
+        *slash = '\0';
+        cyx_buf_clear(ret_path);
+        cyx_buf_printf(ret_path, "%s/.cyxwiz/%s", here, name);
+        if (!ret_path->failed && access(ret_path->data, R_OK) == 0)
+            return true;
+    }
+    cyx_buf_clear(ret_path);
+    return false;
+}
+
+/* That of the local stack; else the user's own file. */
 static void find_client_file(struct cyx_buf *path)
 {
     const char *given = getenv("CYXWIZ_CONFIG");
-    if (given && *given) {
+    if (given && *given)
         cyx_buf_puts(path, given);
-        return;
-    }
-    char here[4096];
-    if (getcwd(here, sizeof(here))) {
-        for (char *slash = here + strlen(here); slash; slash = strrchr(here, '/')) {
-            *slash = '\0';
-            cyx_buf_clear(path);
-            cyx_buf_printf(path, "%s/.cyxwiz/client.json", here);
-            if (!path->failed && access(path->data, R_OK) == 0)
-                return;
-        }
-    }
-    cyx_buf_clear(path);
-    user_file(path);
+    else if (!cli_find_stack("client.json", path))
+        user_file(path);
 }
 
 static enum cyx_status read_client_file(struct cli *cli, struct cyx_error *err)

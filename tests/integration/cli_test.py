@@ -105,6 +105,16 @@ def test_data_sets_are_fetched_verified_and_listed(tmp_path):
     assert done.returncode == 1 and image.name in done.stderr, done.stderr
 
 
+def test_in_a_checkout_the_data_sets_are_those_of_its_stack(tmp_path):
+    inside = tmp_path / "check out" / "docs"
+    (inside.parent / ".cyxwiz" / "data").mkdir(parents=True)
+    inside.mkdir()
+    own = {"XDG_DATA_HOME": str(tmp_path / "own")}
+    for folder, expected in ((inside, inside.parent / ".cyxwiz" / "data"), (tmp_path, tmp_path / "own/cyxwiz/data")):
+        done = run("data", "fetch", "fashion-mnist", "--json", env=own, cwd=folder)
+        assert json.loads(done.stdout)["path"] == str(expected / "fashion-mnist"), done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["job", "--help"], ["help", "job"]])
 def test_help_of_a_group_lists_its_commands(arguments):
     done = run(*arguments)
