@@ -68,7 +68,7 @@ static const struct cli_option login_options[] = {
 const struct cli_command cli_commands[] = {
     {"train", "SPEC", "train on this machine, with no service running",
      "cyxwiz train docs/examples/fashion-cnn.json --backend cpu", train_options, cli_train},
-    {"describe", "SPEC", "layers, shapes, parameters, FLOPs and device memory of a model",
+    {"describe", "SPEC|MODEL", "layers, shapes, parameters, FLOPs and device memory of a model",
      "cyxwiz describe docs/examples/fashion-cnn.json --batch 256", describe_options, cli_describe},
     {"eval", "MODEL", "loss, accuracy and confusion matrix over the test part",
      "cyxwiz eval runs/fashion-cnn/model.safetensors", eval_options, cli_eval},

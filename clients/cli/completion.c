@@ -25,7 +25,7 @@ static void print_known(const char *metavar, const char *separator)
 /* The call that completes it in bash. */
 static void print_values(const char *metavar)
 {
-    if (strcmp(metavar, "SPEC") == 0 || strncmp(metavar, "MODEL", 5) == 0 ||
+    if (strncmp(metavar, "SPEC", 4) == 0 || strncmp(metavar, "MODEL", 5) == 0 ||
         strcmp(metavar, "FILE") == 0) {
         printf("_cyxwiz_reply -f");
     } else if (strcmp(metavar, "DIR") == 0) {

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cli.h"
+#include "model.h"
 #include "model/summary.h"
 
 #include "base/banned.h"
@@ -210,13 +210,12 @@ static enum cyx_status print_text(const struct cyx_job_spec *spec,
 
 enum cyx_status cli_describe(struct cli *cli, struct cyx_error *err)
 {
-    CYX_CLEANUP_BUF struct cyx_buf text = {0};
     struct cyx_job_spec *spec = NULL;
     struct cyx_model_summary *summary = NULL;
     int64_t batch = 0;
     enum cyx_status status = cli_whole_number(cli, "batch", 1, CYX_JOB_BATCH_LIMIT, &batch, err);
     if (status == CYX_OK)
-        status = cli_read_spec(cli->arguments[0], &text, &spec, err);
+        status = cli_read_spec_of(cli->arguments[0], &spec, err);
     if (status == CYX_OK)
         status = cyx_model_summarize(spec, batch ? batch : spec->data.batch_size, &summary, err);
     if (status == CYX_OK && cli->json)

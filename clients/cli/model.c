@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "nn/format/model_file.h"
+
 #include "base/banned.h"
 
 enum cyx_status cli_open_model(struct cli *cli, const char *path, int64_t batch,
@@ -31,4 +33,34 @@ void cli_close_model(struct cli_model *model)
     cyx_predictor_destroy(model->predictor);
     cyx_job_spec_destroy(model->spec);
     *model = (struct cli_model){0};
+}
+
+static bool is_model(const char *path)
+{
+    static const char end[] = ".safetensors";
+    size_t length = strlen(path), tail = sizeof(end) - 1;
+    return length > tail && strcmp(path + length - tail, end) == 0;
+}
+
+static enum cyx_status read_models_spec(const char *path, struct cyx_job_spec **ret_spec,
+                                        struct cyx_error *err)
+{
+    struct cyx_safetensors *file = NULL;
+    struct cyx_model_about about = {0};
+    enum cyx_status status = cyx_safetensors_open(path, &file, err);
+    if (status == CYX_OK)
+        status = cyx_model_about_read(file, &about, err);
+    if (status == CYX_OK)
+        status = cyx_model_about_spec(&about, path, ret_spec, err);
+    cyx_model_about_finish(&about);
+    cyx_safetensors_close(file);
+    return status;
+}
+
+enum cyx_status cli_read_spec_of(const char *path, struct cyx_job_spec **ret_spec,
+                                 struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    return is_model(path) ? read_models_spec(path, ret_spec, err)
+                          : cli_read_spec(path, &text, ret_spec, err);
 }

@@ -21,4 +21,8 @@ enum cyx_status cli_open_model(struct cli *cli, const char *path, int64_t batch,
 void cli_close_model(struct cli_model *model);
 #define CLI_CLEANUP_MODEL __attribute__((cleanup(cli_close_model)))
 
+/* The spec of a file that is a spec or, by its name's end ".safetensors", a model of ours. */
+enum cyx_status cli_read_spec_of(const char *path, struct cyx_job_spec **ret_spec,
+                                 struct cyx_error *err);
+
 #endif

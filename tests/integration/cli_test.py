@@ -34,7 +34,7 @@ def test_help_lists_every_command_and_each_has_an_example():
     (["job", "show"], 2, "ID is missing"),
     (["train", "--frobnicate", "x"], 2, "no option --frobnicate"),
     (["train", "x", "--backend", "cuda"], 2, "auto cpu vulkan"),
-    (["describe"], 2, "SPEC is missing"),
+    (["describe"], 2, "SPEC|MODEL is missing"),
     (["describe", "a", "b"], 2, "too many: b"),
     (["describe", "x", "--batch", "0"], 2, "--batch wants a whole number from 1"),
     (["train", "/no/such/spec.json"], 3, "/no/such/spec.json"),

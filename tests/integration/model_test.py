@@ -87,6 +87,12 @@ def test_eval_gives_what_training_reported_and_what_pytorch_sees(trained, data_d
     assert text.splitlines()[-1].split() == ["9", "Ankle", "boot", *map(str, told["confusion"][9])]
 
 
+def test_describe_reads_a_models_own_spec(trained):
+    of_model = json.loads(run("describe", trained["model_path"], "--json").stdout)
+    assert of_model == json.loads(run("describe", trained["folder"] / "spec.json", "--json").stdout)
+    assert of_model["parameters"] == 6 * 26 + 10 * (6 * 36 + 1)
+
+
 def test_eval_takes_pytorchs_own_state_dict_with_a_spec(tmp_path, trained, data_dir, pixels):
     torch.manual_seed(1)
     model = torch_model.Model(SPEC)

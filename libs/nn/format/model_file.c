@@ -47,7 +47,10 @@ static void add_sample(struct writer *writer, const struct cyx_sample_shape *sam
     json_t *list = json_array();
     for (int i = 0; i < sample->rank; i++)
         json_array_append_new(list, json_integer(sample->dim[i]));
-    add_json(writer, "cyxwiz.sample", list);
+    bool classes = sample->target == CYX_TARGET_CLASSES;
+    add_json(writer, "cyxwiz.sample",
+             json_pack("{s:o, s:I}", "shape", list, classes ? "n_classes" : "n_targets",
+                       (json_int_t)(classes ? sample->n_classes : sample->n_targets)));
 }
 
 static void add_normalize(struct writer *writer, const struct cyx_transform_spec *normalize)
@@ -98,60 +101,74 @@ enum cyx_status cyx_model_about_pairs(const struct cyx_job_spec *spec, const cha
 
 /* ---- reading ---- */
 
-/* The member as a list, NULL with CYX_OK where it is absent. */
-static enum cyx_status read_list(const struct cyx_safetensors *file, const char *key, size_t limit,
-                                 json_t **ret_list, struct cyx_error *error)
+static enum cyx_status take_classes(const json_t *list, struct cyx_model_about *about,
+                                    struct cyx_error *error)
 {
-    const char *text = cyx_safetensors_metadata(file, key);
-    json_t *list = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    if (text && (!json_is_array(list) || json_array_size(list) > limit)) {
-        json_decref(list);
-        return cyx_error_set(error, CYX_ERR_CORRUPT, NULL,
-                             "the model's %s is no JSON list of at most %zu", key, limit);
+    size_t count = json_array_size(list);
+    about->classes = cyx_arena_calloc(&about->arena, count, sizeof(*about->classes));
+    for (size_t i = 0; i < count; i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        if (!name)
+            return cyx_error_set(error, CYX_ERR_CORRUPT, NULL,
+                                 "the model's cyxwiz.classes holds what is no text");
+        if (!about->classes || !(about->classes[i] = cyx_arena_strdup(&about->arena, name)))
+            return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory for class names");
     }
-    *ret_list = list;
+    about->n_classes = count;
     return CYX_OK;
 }
 
 static enum cyx_status read_classes(const struct cyx_safetensors *file,
                                     struct cyx_model_about *about, struct cyx_error *error)
 {
-    json_t *list = NULL;
-    enum cyx_status status =
-        read_list(file, "cyxwiz.classes", CYX_MODEL_CLASSES_LIMIT, &list, error);
-    size_t count = json_array_size(list);
-    if (count > 0)
-        about->classes = cyx_arena_calloc(&about->arena, count, sizeof(*about->classes));
-    for (size_t i = 0; i < count && status == CYX_OK; i++) {
-        const char *name = json_string_value(json_array_get(list, i));
-        if (!name)
-            status = cyx_error_set(error, CYX_ERR_CORRUPT, NULL,
-                                   "the model's cyxwiz.classes holds what is no text");
-        else if (!about->classes || !(about->classes[i] = cyx_arena_strdup(&about->arena, name)))
-            status = cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory for class names");
-        else
-            about->n_classes = i + 1;
-    }
+    const char *text = cyx_safetensors_metadata(file, "cyxwiz.classes");
+    json_t *list = text ? json_loads(text, 0, NULL) : NULL;
+    enum cyx_status status = CYX_OK;
+    if (text && (!json_is_array(list) || json_array_size(list) > CYX_MODEL_CLASSES_LIMIT))
+        status = cyx_error_set(error, CYX_ERR_CORRUPT, NULL,
+                               "the model's cyxwiz.classes is no JSON list of names");
+    else if (text)
+        status = take_classes(list, about, error);
     json_decref(list);
     return status;
+}
+
+/* A whole number in [min, 2^31); -1 for anything else. */
+static int64_t read_size(const json_t *value, int64_t min)
+{
+    json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+    return number >= min && number <= INT32_MAX ? number : -1;
+}
+
+static bool take_sample(const json_t *value, struct cyx_sample_shape *sample)
+{
+    const json_t *shape = json_object_get(value, "shape");
+    const json_t *classes = json_object_get(value, "n_classes");
+    int64_t count = read_size(classes ? classes : json_object_get(value, "n_targets"), 0);
+    size_t rank = json_array_size(shape);
+    bool good = rank >= 1 && rank <= 3 && count >= 0;
+    for (size_t i = 0; good && i < rank; i++) {
+        sample->dim[i] = read_size(json_array_get(shape, i), 1);
+        good = sample->dim[i] > 0;
+    }
+    sample->rank = (int)rank;
+    sample->target = classes ? CYX_TARGET_CLASSES : CYX_TARGET_NUMBERS;
+    *(classes ? &sample->n_classes : &sample->n_targets) = count;
+    return good;
 }
 
 static enum cyx_status read_sample(const struct cyx_safetensors *file,
                                    struct cyx_model_about *about, struct cyx_error *error)
 {
-    json_t *list = NULL;
-    enum cyx_status status = read_list(file, "cyxwiz.sample", 3, &list, error);
-    size_t rank = json_array_size(list);
-    for (size_t i = 0; i < rank && status == CYX_OK; i++) {
-        json_int_t dim = json_integer_value(json_array_get(list, i));
-        if (dim < 1 || dim > INT32_MAX)
-            status = cyx_error_set(error, CYX_ERR_CORRUPT, NULL,
-                                   "the model's cyxwiz.sample is no shape of one to three sizes");
-        about->sample[i] = dim;
-    }
-    about->rank = (int)rank;
-    json_decref(list);
-    return status;
+    const char *text = cyx_safetensors_metadata(file, "cyxwiz.sample");
+    json_t *value = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    bool good = !text || take_sample(value, &about->sample);
+    json_decref(value);
+    if (!good)
+        return cyx_error_set(error, CYX_ERR_CORRUPT, NULL,
+                             "the model's cyxwiz.sample is no shape of one to three sizes with "
+                             "n_classes or n_targets");
+    return CYX_OK;
 }
 
 enum cyx_status cyx_model_about_read(const struct cyx_safetensors *file,
@@ -167,6 +184,24 @@ enum cyx_status cyx_model_about_read(const struct cyx_safetensors *file,
     else
         cyx_model_about_finish(&about);
     return status;
+}
+
+enum cyx_status cyx_model_about_spec(const struct cyx_model_about *self, const char *path,
+                                     struct cyx_job_spec **ret_spec, struct cyx_error *ret_error)
+{
+    struct cyx_job_spec *spec = NULL;
+    if (!self->spec)
+        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
+                             "%s does not say which layers its weights belong to: give the spec "
+                             "(--spec)",
+                             path);
+    enum cyx_status status = cyx_job_spec_parse(self->spec, strlen(self->spec), &spec, ret_error);
+    if (status != CYX_OK)
+        return status;
+    if (spec->data.sample.rank == 0) /* data of the machine where it was trained */
+        spec->data.sample = self->sample;
+    *ret_spec = spec;
+    return CYX_OK;
 }
 
 void cyx_model_about_finish(struct cyx_model_about *self)

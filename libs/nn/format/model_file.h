@@ -6,7 +6,8 @@
  *   cyxwiz.version    of the engine that wrote it
  *   cyxwiz.spec       the job's spec, canonical JSON
  *   cyxwiz.dataset    SHA-256 of the data set's files
- *   cyxwiz.sample     shape of one sample as the model gets it: "[1,28,28]"
+ *   cyxwiz.sample     what one sample is, as the model gets it: {"shape":[1,28,28],"n_classes":10}; "n_targets" where
+ *                     the targets are numbers
  *   cyxwiz.classes    names in the order of the outputs: "[\"T-shirt/top\",…]"; absent where there are none
  *   cyxwiz.normalize  {"mean":[…],"std":[…]} of the spec's Normalize; absent without one
  *
@@ -27,8 +28,7 @@ struct cyx_model_about {
     const char *version, *spec; /* NULL: a file of another program's */
     const char **classes;
     size_t n_classes;
-    int rank; /* 0: not said */
-    int64_t sample[3];
+    struct cyx_sample_shape sample; /* rank 0: not said */
     struct cyx_arena arena;
 };
 
@@ -42,6 +42,9 @@ enum cyx_status cyx_model_about_pairs(const struct cyx_job_spec *spec, const cha
 enum cyx_status cyx_model_about_read(const struct cyx_safetensors *file,
                                      struct cyx_model_about *ret_about,
                                      struct cyx_error *ret_error);
+/* The spec that the file holds, its sample's shape filled in; CYX_ERR_INVALID where it holds none. The caller's. */
+enum cyx_status cyx_model_about_spec(const struct cyx_model_about *self, const char *path,
+                                     struct cyx_job_spec **ret_spec, struct cyx_error *ret_error);
 void cyx_model_about_finish(struct cyx_model_about *self);
 
 #endif

@@ -48,13 +48,8 @@ static enum cyx_status read_spec(struct cyx_predictor *self,
     self->spec = options->spec;
     if (self->spec)
         return CYX_OK;
-    if (!self->about.spec)
-        return cyx_error_set(error, CYX_ERR_INVALID, NULL,
-                             "%s does not say which layers its weights belong to: give the spec "
-                             "(--spec)",
-                             options->model_path);
     enum cyx_status status =
-        cyx_job_spec_parse(self->about.spec, strlen(self->about.spec), &self->own_spec, error);
+        cyx_model_about_spec(&self->about, options->model_path, &self->own_spec, error);
     self->spec = self->own_spec;
     return status;
 }

@@ -192,8 +192,10 @@ static void test_model_file__says_what_it_is(void **state)
     cyx_job_spec_destroy(spec);
     assert_int_equal(about.n_classes, CLASSES);
     assert_string_equal(about.classes[0], "T-shirt/top");
-    assert_int_equal(about.rank, 3);
-    assert_true(about.sample[0] == 1 && about.sample[1] == 28 && about.sample[2] == 28);
+    const struct cyx_sample_shape *sample = &about.sample;
+    assert_int_equal(sample->rank, 3);
+    assert_true(sample->dim[0] == 1 && sample->dim[1] == 28 && sample->dim[2] == 28);
+    assert_true(sample->target == CYX_TARGET_CLASSES && sample->n_classes == CLASSES);
     cyx_model_about_finish(&about);
     cyx_safetensors_close(file);
 }
@@ -202,9 +204,17 @@ static void test_model_file__what_is_damaged_is_refused(void **state)
 {
     (void)state;
     static const struct cyx_safetensors_pair pairs[] = {
-        {"cyxwiz.classes", "[\"a\",1]"}, {"cyxwiz.classes", "{}"},   {"cyxwiz.classes", "[\"a\""},
-        {"cyxwiz.sample", "[1,2,3,4]"},  {"cyxwiz.sample", "[0]"},   {"cyxwiz.sample", "[\"1\"]"},
-        {"cyxwiz.sample", "[4e9]"},      {"cyxwiz.sample", "[-28]"},
+        {"cyxwiz.classes", "[\"a\",1]"},
+        {"cyxwiz.classes", "{}"},
+        {"cyxwiz.classes", "[\"a\""},
+        {"cyxwiz.sample", "[1,2,3]"},
+        {"cyxwiz.sample", "{\"shape\":[1,2,3,4],\"n_classes\":2}"},
+        {"cyxwiz.sample", "{\"shape\":[],\"n_classes\":2}"},
+        {"cyxwiz.sample", "{\"shape\":[0],\"n_classes\":2}"},
+        {"cyxwiz.sample", "{\"shape\":[\"1\"],\"n_classes\":2}"},
+        {"cyxwiz.sample", "{\"shape\":[4000000000],\"n_classes\":2}"},
+        {"cyxwiz.sample", "{\"shape\":[28]}"},
+        {"cyxwiz.sample", "{\"shape\":[28],\"n_targets\":-1}"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         CYX_CLEANUP_BUF struct cyx_buf bytes = {0};
