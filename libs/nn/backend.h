@@ -105,6 +105,16 @@ struct cyx_backend {
     enum cyx_status (*transient_read)(struct cyx_program *program, const char *name,
                                       float *ret_data, size_t count, struct cyx_error *ret_error);
 
+    /*
+     * The value's own bytes where the device works on plain host memory in host layout: what is written there
+     * between two steps is what the next one reads. NULL where it does not (a blocked layout, device memory), or no
+     * such value; a backend that never does leaves the member NULL. Valid as long as the session.
+     */
+    float *(*value_host)(struct cyx_session *session, const char *name);
+
+    /* The same for a value that transient_read() gives: valid as long as the program, overwritten by its next step. */
+    const float *(*transient_host)(struct cyx_program *program, const char *name);
+
     /* Bytes of device memory that the program and its session hold. */
     int64_t (*memory_bytes)(const struct cyx_program *program);
 };

@@ -369,6 +369,49 @@ static void test_values__of_another_name_or_size_are_refused(void **state)
     cyx_job_spec_destroy(spec);
 }
 
+/* The bytes that a backend shows are those that value_read() and transient_read() copy, and those it works on. */
+static void test_values__on_the_host_are_the_sessions_own(void **state)
+{
+    (void)state;
+    unsetenv("CYXWIZ_KEEP_VALUES");
+    struct cyx_job_spec *spec = spec_of(mlp, "\"type\":\"SGD\"", "");
+    for (size_t r = 0; r < runners.count; r++) {
+        struct fixture f;
+        struct cyx_error error = {0};
+        float data[10] = {0};
+        set_up(&f, &runners.items[r], spec, false);
+        const struct cyx_backend *backend = f.runner->backend;
+        float *bias = backend->value_host ? backend->value_host(f.session, "3.bias") : NULL;
+        if (bias) {
+            assert_null(backend->value_host(f.session, "nobody"));
+            for (int i = 0; i < 10; i++)
+                bias[i] = (float)i;
+            must_do(f.runner->name, backend->value_read(f.session, "3.bias", data, 10, &error),
+                    &error);
+            assert_memory_equal(data, bias, sizeof data);
+            struct cyx_feed feed = feed_of(&f, 1);
+            run_step(f.runner, f.program, &feed);
+            assert_memory_not_equal(data, bias, sizeof data); /* the step moved it in place */
+        }
+        const char *output = f.graph->values[f.graph->output].name;
+        size_t count = (size_t)cyx_shape_count(&f.graph->values[f.graph->output].shape);
+        const float *host =
+            backend->transient_host ? backend->transient_host(f.program, output) : NULL;
+        float *copy = calloc(count, sizeof *copy);
+        if (host) {
+            must_do(f.runner->name, backend->transient_read(f.program, output, copy, count, &error),
+                    &error);
+            assert_memory_equal(copy, host, count * sizeof *copy);
+            assert_null(backend->transient_host(f.program, "nobody"));
+        }
+        free(copy);
+        if (strcmp(backend->name, "cpu") == 0)
+            assert_true(bias && host); /* a bias and logits are never blocked there */
+        tear_down(&f);
+    }
+    cyx_job_spec_destroy(spec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +422,7 @@ int main(void)
         cmocka_unit_test(test_evaluation__sees_the_parameters_being_trained),
         cmocka_unit_test(test_tickets__are_limited_and_in_order),
         cmocka_unit_test(test_values__of_another_name_or_size_are_refused),
+        cmocka_unit_test(test_values__on_the_host_are_the_sessions_own),
     };
     runners_open(&runners);
     if (runners.count == 0)

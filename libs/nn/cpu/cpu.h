@@ -222,6 +222,8 @@ enum cyx_status cpu_wait(struct cyx_program *self, uint64_t ticket,
                          struct cyx_step_result *ret_result, struct cyx_error *ret_error);
 enum cyx_status cpu_transient_read(struct cyx_program *self, const char *name, float *ret_data,
                                    size_t count, struct cyx_error *ret_error);
+float *cpu_value_host(struct cyx_session *self, const char *name);
+const float *cpu_transient_host(struct cyx_program *self, const char *name);
 int64_t cpu_memory_bytes(const struct cyx_program *self);
 
 #endif

@@ -159,6 +159,8 @@ const struct cyx_backend *cyx_backend_cpu(void)
         .submit = cpu_submit,
         .wait = cpu_wait,
         .transient_read = cpu_transient_read,
+        .value_host = cpu_value_host,
+        .transient_host = cpu_transient_host,
         .memory_bytes = cpu_memory_bytes,
     };
     return &backend;

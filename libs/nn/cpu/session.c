@@ -180,3 +180,9 @@ enum cyx_status cpu_value_read(struct cyx_session *self, const char *name, float
     cpu_md_plain_like(&store->md, &plain);
     return cpu_copy(self->device, &store->md, store->data, &plain, ret_data, ret_error);
 }
+
+float *cpu_value_host(struct cyx_session *self, const char *name)
+{
+    const struct cpu_store *store = cpu_session_find(self, name);
+    return store && cpu_md_is_plain(&store->md) ? store->data : NULL;
+}

@@ -88,23 +88,46 @@ static int32_t find_value(const struct cyx_graph *graph, const char *name)
     return CYX_NO_VALUE;
 }
 
-enum cyx_status cpu_transient_read(struct cyx_program *self, const char *name, float *ret_data,
-                                   size_t count, struct cyx_error *ret_error)
+/* The value where its bytes are the program's to the end of the step; else NULL and why. */
+static const struct cpu_value *kept_value(struct cyx_program *self, const char *name,
+                                          int32_t *ret_index, struct cyx_error *error)
 {
     const struct cyx_graph *graph = self->graph;
     int32_t index = find_value(graph, name);
-    struct cpu_value *value = index == CYX_NO_VALUE ? NULL : cpu_value(self, index);
-    if (!value || !value->has_md || !value->data)
-        return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, NULL,
-                             "the program holds no value \"%s\"", name);
-    if (!self->keep && cpu_root(graph, index) != cpu_root(graph, graph->output))
-        return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, NULL,
-                             "\"%s\" shares its bytes: set CYXWIZ_KEEP_VALUES=1", name);
-    int64_t elements = cyx_shape_count(&graph->values[index].shape);
+    const struct cpu_value *value = index == CYX_NO_VALUE ? NULL : cpu_value(self, index);
+    if (!value || !value->has_md || !value->data) {
+        cyx_error_set(error, CYX_ERR_NOT_FOUND, NULL, "the program holds no value \"%s\"", name);
+        return NULL;
+    }
+    if (!self->keep && cpu_root(graph, index) != cpu_root(graph, graph->output)) {
+        cyx_error_set(error, CYX_ERR_NOT_FOUND, NULL,
+                      "\"%s\" shares its bytes: set CYXWIZ_KEEP_VALUES=1", name);
+        return NULL;
+    }
+    *ret_index = index;
+    return value;
+}
+
+enum cyx_status cpu_transient_read(struct cyx_program *self, const char *name, float *ret_data,
+                                   size_t count, struct cyx_error *ret_error)
+{
+    int32_t index = CYX_NO_VALUE;
+    const struct cpu_value *value = kept_value(self, name, &index, ret_error);
+    if (!value)
+        return CYX_ERR_NOT_FOUND;
+    int64_t elements = cyx_shape_count(&self->graph->values[index].shape);
     if ((size_t)elements != count)
         return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL, "\"%s\" has %lld elements, got %zu",
                              name, (long long)elements, count);
     dnnl_memory_desc_t plain;
     cpu_md_plain_like(&value->md, &plain);
     return cpu_copy(self->device, &value->md, value->data, &plain, ret_data, ret_error);
+}
+
+const float *cpu_transient_host(struct cyx_program *self, const char *name)
+{
+    int32_t index = CYX_NO_VALUE;
+    const struct cpu_value *value = kept_value(self, name, &index, NULL);
+    bool numbers = value && self->graph->values[index].dtype == CYX_F32;
+    return numbers && cpu_md_is_plain(&value->md) ? value->data : NULL;
 }
