@@ -108,7 +108,10 @@ enum cyx_status cli_save_client(const char *url, const char *token, char *ret_pa
 
 /* output.c */
 bool cli_is_terminal(FILE *stream);
+/* Indented on a terminal. */
 void cli_print_json(const json_t *json);
+/* On one line always, for a stream of them. */
+void cli_print_json_line(const json_t *json);
 const char *cli_text(const json_t *object, const char *key); /* "" where there is none */
 double cli_number(const json_t *object, const char *key);
 

@@ -197,8 +197,7 @@ static enum cyx_status on_event(void *user, const struct cyx_sse_event *event)
         return CYX_OK;
     if (f->cli->json && !(f->logs && strcmp(event->event, "log") != 0)) {
         json_t *line = json_pack("{s:s, s:O}", "event", event->event, "data", data);
-        json_dumpf(line, stdout, JSON_COMPACT);
-        putchar('\n');
+        cli_print_json_line(line);
         fflush(stdout);
         json_decref(line);
     } else if (!f->cli->json) {
@@ -276,8 +275,7 @@ static enum cyx_status watch(struct cli *cli, const char *id, struct cyx_error *
     if (status != CYX_OK)
         return status;
     if (cli->json) {
-        json_dumpf(job, stdout, JSON_COMPACT);
-        putchar('\n');
+        cli_print_json_line(job);
     } else {
         print_job(job);
     }

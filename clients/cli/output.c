@@ -13,10 +13,21 @@ bool cli_is_terminal(FILE *stream)
     return isatty(fileno(stream));
 }
 
+/* 15 digits: what was written as 0.9807 is shown so, and not as 0.98070000000000002. */
+static void print_json(const json_t *json, size_t flags)
+{
+    json_dumpf(json, stdout, flags | JSON_REAL_PRECISION(15));
+    putchar('\n');
+}
+
 void cli_print_json(const json_t *json)
 {
-    json_dumpf(json, stdout, cli_is_terminal(stdout) ? JSON_INDENT(2) : JSON_COMPACT);
-    putchar('\n');
+    print_json(json, cli_is_terminal(stdout) ? JSON_INDENT(2) : JSON_COMPACT);
+}
+
+void cli_print_json_line(const json_t *json)
+{
+    print_json(json, JSON_COMPACT);
 }
 
 const char *cli_text(const json_t *object, const char *key)
