@@ -20,8 +20,8 @@ float loss_of(float x, float t, float beta, float pos)
         return a;
     case SMOOTH_L1:
         return a < beta ? 0.5 * a * a / beta : a - 0.5 * beta;
-    case BCE_WITH_LOGITS: // (1 - t) x + (1 + (pos - 1) t) log(1 + exp(-x))
-        return (1.0 - t) * x + (1.0 + (pos - 1.0) * t) * (log_1_plus(exp(-abs(x))) + max(-x, 0.0));
+    case BCE_WITH_LOGITS: // (1 - t) x + (1 + (pos - 1) t) log(1 + exp(-x)), put so that nothing cancels
+        return (x < 0.0 ? pos * t : 1.0 - t) * abs(x) + (1.0 + (pos - 1.0) * t) * log_1_plus(exp(-abs(x)));
     default:
         return d * d;
     }

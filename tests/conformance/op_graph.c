@@ -56,6 +56,28 @@ void op_graph_target(struct op_graph *self, int64_t rows)
     self->graph.batch = rows;
 }
 
+void op_graph_target_numbers(struct op_graph *self, struct cyx_shape shape)
+{
+    self->values[self->graph.target].shape = shape;
+    self->values[self->graph.target].dtype = CYX_F32;
+    self->graph.batch = shape.dim[0];
+}
+
+int32_t op_graph_range(struct op_graph *self, int32_t value, double low, double high)
+{
+    self->ranges[value].given = true;
+    self->ranges[value].low = low;
+    self->ranges[value].high = high;
+    return value;
+}
+
+int32_t op_graph_constant(struct op_graph *self, struct cyx_shape shape, const float *data)
+{
+    int32_t value = op_graph_value(self, CYX_VALUE_CONSTANT, CYX_F32, shape);
+    self->values[value].constant = data;
+    return value;
+}
+
 struct cyx_node *op_graph_node(struct op_graph *self, enum cyx_op op, int n_in, const int32_t *in,
                                int n_out, const int32_t *out)
 {

@@ -13,7 +13,7 @@
 
 #include "model/graph.h"
 
-enum { OP_GRAPH_VALUES = 24, OP_GRAPH_NODES = 8, OP_GRAPH_NAME = 8 };
+enum { OP_GRAPH_VALUES = 40, OP_GRAPH_NODES = 16, OP_GRAPH_NAME = 8 };
 
 struct op_graph {
     struct cyx_graph graph;
@@ -21,6 +21,10 @@ struct op_graph {
     struct cyx_node nodes[OP_GRAPH_NODES];
     char names[OP_GRAPH_VALUES][OP_GRAPH_NAME];
     struct cyx_optimizer_spec optimizer;
+    struct {
+        bool given;
+        double low, high;
+    } ranges[OP_GRAPH_VALUES]; /* what op_checks.h fills a value with */
 };
 
 /* Must not move afterwards. */
@@ -30,8 +34,14 @@ int32_t op_graph_value(struct op_graph *self, enum cyx_value_kind kind, enum cyx
                        struct cyx_shape shape);
 int32_t op_graph_param(struct op_graph *self, struct cyx_shape shape);
 int32_t op_graph_result(struct op_graph *self, struct cyx_shape shape);
-/* Replaces the dummy target, or the dummy input. */
+/* Class indices in place of the dummy target. */
 void op_graph_target(struct op_graph *self, int64_t rows);
+/* Numbers in place of the dummy target. */
+void op_graph_target_numbers(struct op_graph *self, struct cyx_shape shape);
+/* A parameter or buffer that is filled with numbers of [low, high). */
+int32_t op_graph_range(struct op_graph *self, int32_t value, double low, double high);
+/* A value that persists and is never written; `data` must live as long as the graph. */
+int32_t op_graph_constant(struct op_graph *self, struct cyx_shape shape, const float *data);
 
 /* The first output of the first node becomes the graph's output. */
 struct cyx_node *op_graph_node(struct op_graph *self, enum cyx_op op, int n_in, const int32_t *in,

@@ -1,6 +1,7 @@
 /*
  * The devices that a conformance test runs on: each backend of this machine, Vulkan once a tiling of its
  * matrix products. Vulkan runs under the validation layer with synchronisation checks, where that is installed.
+ * CYXWIZ_RUNNERS=vulkan opens those alone whose names hold that word.
  *
  *     struct runners runners;
  *     runners_open(&runners);          // prints SKIP and why for what is not there
