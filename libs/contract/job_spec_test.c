@@ -43,8 +43,9 @@ static void test_job_spec__examples_parse_and_their_canonical_form_is_stable(voi
 {
     (void)state;
     static const char *const names[] = {"examples/fashion-cnn.json", "examples/mnist-cnn.json",
-                                        "examples/mnist-mlp.json"};
-    for (size_t i = 0; i < 3; i++) {
+                                        "examples/mnist-mlp.json", "examples/fashion-resnet.json",
+                                        "examples/fashion-autoencoder.json"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char *text = read_file(names[i]);
         struct cyx_job_spec *spec = parse(text);
         assert_stable(spec);

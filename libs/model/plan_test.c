@@ -165,8 +165,9 @@ static int64_t least_bytes(const struct cyx_graph *graph, const int64_t *sizes, 
 static void test_plan__of_the_examples_saves_and_comes_near_the_least(void **state)
 {
     (void)state;
-    static const char *const names[] = {"fashion-cnn", "mnist-cnn", "mnist-mlp"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"fashion-cnn", "mnist-cnn", "mnist-mlp", "fashion-resnet",
+                                        "fashion-autoencoder"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct cyx_job_spec *spec = spec_of_example(names[i]);
         for (int train = 0; train < 2; train++) {
             struct cyx_graph *graph =
