@@ -1,5 +1,6 @@
 #include "contract/dataset.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -100,6 +101,16 @@ const struct cyx_dataset *cyx_dataset_find(const char *name)
         if (strcmp(datasets[i].name, name) == 0)
             return &datasets[i];
     return NULL;
+}
+
+const char *cyx_dataset_names(char ret_text[CYX_DATASET_NAMES_BYTES])
+{
+    size_t used = 0;
+    ret_text[0] = '\0';
+    for (size_t i = 0; i < COUNT(datasets) && used < CYX_DATASET_NAMES_BYTES; i++)
+        used += (size_t)snprintf(ret_text + used, CYX_DATASET_NAMES_BYTES - used, "%s%s",
+                                 i ? ", " : "", datasets[i].name);
+    return ret_text;
 }
 
 const struct cyx_dataset *cyx_dataset_all(size_t *ret_count)

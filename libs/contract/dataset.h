@@ -42,6 +42,11 @@ struct cyx_dataset {
 /* NULL when there is none of that name. */
 const struct cyx_dataset *cyx_dataset_find(const char *name);
 
+enum { CYX_DATASET_NAMES_BYTES = 256 };
+
+/* "fashion-mnist, mnist", for sentences. */
+const char *cyx_dataset_names(char ret_text[CYX_DATASET_NAMES_BYTES]);
+
 /* All of them, in the order in which lists show them. */
 const struct cyx_dataset *cyx_dataset_all(size_t *ret_count);
 

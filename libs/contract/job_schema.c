@@ -13,7 +13,7 @@ static const struct {
     const struct spec_union *set;
 } unions[] = {
     {"Layer", &spec_layers},         {"Transform", &spec_transforms}, {"Loss", &spec_losses},
-    {"Optimizer", &spec_optimizers}, {"Scheduler", &spec_schedulers},
+    {"Optimizer", &spec_optimizers}, {"Scheduler", &spec_schedulers}, {"DataSource", &spec_sources},
 };
 
 static json_t *number(double value)
@@ -47,14 +47,15 @@ static json_t *choices(const struct spec_field *field)
     return json_pack("{s:o}", "enum", list);
 }
 
-static json_t *dataset_names(void)
+/* A name, or an object. */
+static json_t *dataset_schema(void)
 {
     size_t n = 0;
     const struct cyx_dataset *sets = cyx_dataset_all(&n);
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(list, json_string(sets[i].name));
-    return json_pack("{s:o}", "enum", list);
+    return json_pack("{s:[{s:o},o]}", "anyOf", "enum", list, reference(&spec_sources));
 }
 
 static json_t *object_schema(const struct spec_object *object);
@@ -62,7 +63,7 @@ static json_t *object_schema(const struct spec_object *object);
 static json_t *fragment(const struct spec_field *field)
 {
     if (field->read == spec_read_dataset)
-        return dataset_names();
+        return dataset_schema();
     if (field->object) /* a list of these */
         return json_pack("{s:s,s:i,s:i,s:o}", "type", "array", "minItems", (int)field->items_min,
                          "maxItems", (int)field->items_max, "items", object_schema(field->object));
@@ -131,14 +132,14 @@ static json_t *field_schema(const struct spec_field *field)
 }
 
 static void add_fields(json_t *schema, const struct spec_field *fields, size_t n_fields,
-                       const char *type)
+                       const char *tag, const char *type)
 {
     json_t *properties = json_object_get(schema, "properties");
     json_t *required = json_object_get(schema, "required");
     for (size_t i = 0; i < n_fields; i++) {
-        bool tag = type && strcmp(fields[i].key, "type") == 0;
+        bool chooses = tag && strcmp(fields[i].key, tag) == 0;
         json_object_set_new(properties, fields[i].key,
-                            tag ? json_pack("{s:s}", "const", type) : field_schema(&fields[i]));
+                            chooses ? json_pack("{s:s}", "const", type) : field_schema(&fields[i]));
         if (fields[i].required)
             json_array_append_new(required, json_string(fields[i].key));
     }
@@ -153,15 +154,15 @@ static json_t *new_object(const char *help)
 static json_t *object_schema(const struct spec_object *object)
 {
     json_t *schema = new_object(object->help);
-    add_fields(schema, object->fields, object->n_fields, NULL);
+    add_fields(schema, object->fields, object->n_fields, NULL, NULL);
     return schema;
 }
 
 static json_t *variant_schema(const struct spec_union *set, const struct spec_object *variant)
 {
     json_t *schema = new_object(variant->help);
-    add_fields(schema, set->common, set->n_common, variant->what);
-    add_fields(schema, variant->fields, variant->n_fields, variant->what);
+    add_fields(schema, set->common, set->n_common, spec_tag(set), variant->what);
+    add_fields(schema, variant->fields, variant->n_fields, spec_tag(set), variant->what);
     return schema;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "contract/canonical.h"
+#include "contract/data_shape.h"
 #include "contract/dataset.h"
 #include "contract/job_tables.h"
 
@@ -79,6 +80,24 @@ static enum cyx_status make_canonical(struct spec_reader *reader, const json_t *
     return spec->canonical ? CYX_OK : spec_no_memory(reader);
 }
 
+/* What can be said without the files: shapes and counts are in the catalogue. */
+static enum cyx_status judge_catalogue_set(struct spec_reader *reader, struct cyx_job_spec *spec)
+{
+    const struct cyx_dataset *set = cyx_dataset_find(spec->data.dataset);
+    struct cyx_image_shape image = {set->channels, set->height, set->width};
+    enum cyx_status status =
+        cyx_transforms_shape(spec->data.transforms, spec->data.n_transforms, &image, reader->error);
+    if (status != CYX_OK)
+        return status;
+    spec->dataset_hash = set->fingerprint;
+    spec->data.sample =
+        (struct cyx_sample_shape){.rank = 3,
+                                  .dim = {image.channels, image.height, image.width},
+                                  .target = CYX_TARGET_CLASSES,
+                                  .n_classes = (int64_t)set->n_classes};
+    return check_batch(reader, set, &spec->data);
+}
+
 static enum cyx_status read_root(struct job_spec_block *block, json_t *root,
                                  struct cyx_error *error)
 {
@@ -87,13 +106,9 @@ static enum cyx_status read_root(struct job_spec_block *block, json_t *root,
     enum cyx_status status = spec_read_object(&reader, root, &spec_job, spec);
     if (status != CYX_OK)
         return status;
-    const struct cyx_dataset *set = cyx_dataset_find(spec->data.dataset);
-    spec->dataset_hash = set->fingerprint;
-    spec->data.sample = (struct cyx_sample_shape){.rank = 3,
-                                                  .dim = {set->channels, set->height, set->width},
-                                                  .target = CYX_TARGET_CLASSES,
-                                                  .n_classes = (int64_t)set->n_classes};
-    status = check_batch(&reader, set, &spec->data);
+    spec->dataset_hash = "";
+    if (spec->data.dataset)
+        status = judge_catalogue_set(&reader, spec);
     return status == CYX_OK ? make_canonical(&reader, root, spec) : status;
 }
 
@@ -128,4 +143,15 @@ void cyx_job_spec_destroy(struct cyx_job_spec *self)
     struct job_spec_block *block = (struct job_spec_block *)self;
     cyx_arena_finish(&block->arena);
     free(block);
+}
+
+enum cyx_status cyx_job_spec_check_shared(const struct cyx_job_spec *self,
+                                          struct cyx_error *ret_error)
+{
+    char known[CYX_DATASET_NAMES_BYTES];
+    if (self->data.dataset)
+        return CYX_OK;
+    return cyx_error_set(ret_error, CYX_ERR_INVALID, "/data/dataset",
+                         "data on your own machine train with `cyxwiz train`; the platform has: %s",
+                         cyx_dataset_names(known));
 }

@@ -27,6 +27,7 @@ enum {
     CYX_JOB_LAYERS_LIMIT = 4096,
     CYX_JOB_EPOCHS_LIMIT = 100000,
     CYX_JOB_BATCH_LIMIT = 65536,
+    CYX_WORKERS_LIMIT = 64,      /* threads that make batches */
     CYX_LAYER_INPUTS_LIMIT = 64, /* of Add and Concat */
     CYX_PARAM_GROUPS_LIMIT = 8,  /* of the optimizer, with the one of all others */
     CYX_JOB_DEPTH_LIMIT = 32,    /* objects and lists within one another */
@@ -184,20 +185,44 @@ struct cyx_layer_spec {
     };
 };
 
-enum cyx_transform_type { CYX_TRANSFORM_TO_TENSOR, CYX_TRANSFORM_NORMALIZE };
+enum cyx_transform_type {
+    /* Of images; before ToTensor */
+    CYX_TRANSFORM_RESIZE,
+    CYX_TRANSFORM_CENTER_CROP,
+    CYX_TRANSFORM_RANDOM_CROP,
+    CYX_TRANSFORM_RANDOM_HORIZONTAL_FLIP,
+    CYX_TRANSFORM_RANDOM_VERTICAL_FLIP,
+    CYX_TRANSFORM_RANDOM_ROTATION,
+    CYX_TRANSFORM_COLOR_JITTER,
+    CYX_TRANSFORM_TO_TENSOR,
+    /* Of numbers; behind ToTensor */
+    CYX_TRANSFORM_NORMALIZE,
+};
 
-enum { CYX_CHANNELS_LIMIT = 4 };
+enum { CYX_CHANNELS_LIMIT = 4, CYX_TRANSFORMS_LIMIT = 16, CYX_IMAGE_SIDE_LIMIT = 16384 };
+
+enum cyx_interpolation { CYX_NEAREST, CYX_BILINEAR, CYX_BICUBIC };
 
 struct cyx_transform_spec {
     enum cyx_transform_type type;
-    /* Normalize: (x - mean) / std a channel; one number stands for every channel */
+    /* Normalize: (x - mean) / std a channel; one number (n_channels 0) stands for every channel */
     double mean[CYX_CHANNELS_LIMIT], std[CYX_CHANNELS_LIMIT];
     size_t n_channels;
+    /* Resize, CenterCrop, RandomCrop: (height, width). Resize with width 0: height is the shorter edge's. */
+    int64_t size[2];
+    enum cyx_interpolation interpolation; /* Resize: BILINEAR; RandomRotation: NEAREST */
+    int64_t padding;                      /* RandomCrop: on every side, default 0 */
+    bool pad_if_needed;                   /* RandomCrop */
+    int64_t fill;      /* RandomCrop, RandomRotation: the byte of what was added, default 0 */
+    double p;          /* flips: default 0.5 */
+    double degrees[2]; /* RandomRotation: from, to; counter-clockwise */
+    /* ColorJitter: from which range the factors are drawn; 1 to 1 (hue: 0 to 0) leaves it alone */
+    double brightness[2], contrast[2], saturation[2], hue[2];
 };
 
 enum cyx_target_kind {
     CYX_TARGET_CLASSES, /* an int32 a sample: its class */
-    CYX_TARGET_NUMBERS, /* n_targets floats a sample */
+    CYX_TARGET_NUMBERS, /* n_targets floats a sample; 0: the data have none */
 };
 
 /* One sample as the model sees it, after the transforms. */
@@ -209,13 +234,58 @@ struct cyx_sample_shape {
     int64_t n_targets; /* NUMBERS */
 };
 
+enum cyx_source_format {
+    CYX_SOURCE_CATALOGUE, /* of contract/dataset.h */
+    CYX_SOURCE_IDX,
+    CYX_SOURCE_CSV,
+    CYX_SOURCE_NPY,
+    CYX_SOURCE_NPZ,
+    CYX_SOURCE_SAFETENSORS,
+    CYX_SOURCE_IMAGE_FOLDER,
+    CYX_SOURCE_MEMORY, /* arrays that the caller hands over with the spec (nn/data/data.h) */
+};
+
+/* What a target is. AUTO: classes when it is integers (CSV: when it is one column), numbers otherwise. */
+enum cyx_target_task { CYX_TASK_AUTO, CYX_TASK_CLASSES, CYX_TASK_NUMBERS };
+
+/* A column of a CSV file. */
+struct cyx_column_spec {
+    const char *name; /* NULL: by index */
+    int64_t index;    /* from 0 */
+};
+
+/*
+ * Data on the machine that trains: "dataset" as an object. Paths are as they were written; relative ones begin
+ * at the spec file's folder. The parser touches no file: nn/data/data.h does, and tells the sample's shape.
+ */
+struct cyx_source_spec {
+    enum cyx_source_format format;
+    const char *train, *test; /* files or folders; test NULL: the split judges */
+    /* IDX, NPY: the files of the targets. NPZ, safetensors: names of arrays, defaults "x" and "y", and those of
+     * the test part where they differ. NULL: not given */
+    const char *inputs, *targets, *test_inputs, *test_targets;
+    enum cyx_target_task task;
+    int64_t n_classes;                    /* 0: the largest class + 1 */
+    bool channels_last;                   /* arrays of images are (N,H,W,C) */
+    bool header;                          /* CSV: the first row names the columns; default true */
+    char delimiter;                       /* CSV: default ',' */
+    const struct cyx_column_spec *target; /* CSV: the columns to predict */
+    size_t n_target;
+    const struct cyx_column_spec *ignore; /* CSV: columns that are no input */
+    size_t n_ignore;
+    int64_t channels; /* image folder: 3 (default) or 1, to which every image is converted */
+};
+
 struct cyx_data_spec {
-    const char *dataset; /* a name in contract/dataset.h; existence is checked by the parser */
+    const char *dataset;           /* a name in contract/dataset.h; NULL: see source */
+    struct cyx_source_spec source; /* format CATALOGUE: see dataset */
     int64_t batch_size;
     const struct cyx_transform_spec *transforms; /* default: ToTensor */
     size_t n_transforms;
     bool shuffle;   /* default true */
     bool drop_last; /* default false */
+    int64_t
+        workers; /* threads that make batches; 0 (default): as the data and the machine want it */
     /* "split": {"validation": 0.1}; in [0, 0.5], default 0: the test set judges. */
     double validation_part;
     /* What the model gets: filled by the parser for the catalogue's sets; rank 0 where it is not known yet. */
@@ -343,8 +413,9 @@ struct cyx_job_spec {
     enum cyx_priority priority;
     int64_t budget_base_units; /* "budget": "2.5 CYX"; most that the job may cost; default 10 CYX */
     int64_t checkpoint_steps;  /* "checkpoint": {"every_steps": 200}; default 200 */
-    const char *canonical;    /* the whole spec as compact JSON, keys in order, defaults left out */
-    const char *dataset_hash; /* cyx_dataset's fingerprint, hexadecimal SHA-256 */
+    const char *canonical; /* the whole spec as compact JSON, keys in order, defaults left out */
+    /* cyx_dataset's fingerprint, hexadecimal SHA-256; "" for data on this machine: cyx_data's is its own */
+    const char *dataset_hash;
 };
 
 /*
@@ -362,8 +433,17 @@ void cyx_job_spec_destroy(struct cyx_job_spec *self);
  */
 char *cyx_job_schema_text(void);
 
+/*
+ * Whether the network can train it: data on the caller's own machine are CYX_ERR_INVALID, with what to do
+ * instead. Whoever takes a spec from outside asks this first.
+ */
+enum cyx_status cyx_job_spec_check_shared(const struct cyx_job_spec *self,
+                                          struct cyx_error *ret_error);
+
 /* "Conv2d" and so on, as the spec spells it. */
 const char *cyx_layer_type_name(enum cyx_layer_type type);
+const char *cyx_transform_name(enum cyx_transform_type type);
+const char *cyx_source_format_name(enum cyx_source_format format);
 const char *cyx_priority_name(enum cyx_priority priority);
 
 #endif

@@ -4,109 +4,6 @@
 
 #include "base/banned.h"
 
-/* ---- data ---- */
-
-#define AT(member) offsetof(struct cyx_transform_spec, member)
-#define CHANNEL_SCHEMA(range)                                                                      \
-    "{\"anyOf\":[{\"type\":\"number\"," range                                                      \
-    "},{\"type\":\"array\",\"minItems\":1,\"maxItems\":4,"                                         \
-    "\"items\":{\"type\":\"number\"," range "}}]}"
-
-static const struct spec_field normalize_fields[] = {
-    {.key = "mean",
-     .kind = SPEC_CUSTOM,
-     .offset = AT(mean),
-     .required = true,
-     .min = -RATE_MAX,
-     .max = RATE_MAX,
-     .read = spec_read_channels,
-     .help = "Subtracted; one number, or one for each channel.",
-     .schema = CHANNEL_SCHEMA("\"minimum\":-1e6,\"maximum\":1e6")},
-    {.key = "std",
-     .kind = SPEC_CUSTOM,
-     .offset = AT(std),
-     .required = true,
-     .min = 1e-6,
-     .max = RATE_MAX,
-     .read = spec_read_channels,
-     .help = "Divides; one number, or one for each channel.",
-     .schema = CHANNEL_SCHEMA("\"minimum\":1e-6,\"maximum\":1e6")},
-};
-
-static const struct spec_field transform_common[] = {TYPE_FIELD};
-
-static const struct spec_object transform_variants[] = {
-    [CYX_TRANSFORM_TO_TENSOR] = {"ToTensor", NULL, 0, .help = "Bytes 0 to 255 to numbers 0 to 1."},
-    [CYX_TRANSFORM_NORMALIZE] = {"Normalize", normalize_fields, SPEC_COUNT(normalize_fields),
-                                 .help = "(x - mean) / std, a channel."},
-};
-
-const struct spec_union spec_transforms = {
-    .what = "transform type",
-    .variants = transform_variants,
-    .n_variants = SPEC_COUNT(transform_variants),
-    .common = transform_common,
-    .n_common = SPEC_COUNT(transform_common),
-};
-
-#undef AT
-#define AT(member) offsetof(struct cyx_data_spec, member)
-
-static const struct spec_field split_fields[] = {
-    {.key = "validation",
-     .kind = SPEC_NUMBER,
-     .offset = AT(validation_part),
-     .min = 0,
-     .max = 0.5,
-     .help = "Part of the training set that judges instead of the test set."},
-};
-
-static const struct spec_object split_object = {"split", split_fields, SPEC_COUNT(split_fields),
-                                                .help = "How the training set is divided."};
-
-/* `dataset` stands first: the rows behind it look at it. */
-static const struct spec_field data_fields[] = {
-    {.key = "dataset",
-     .kind = SPEC_CUSTOM,
-     .offset = AT(dataset),
-     .required = true,
-     .read = spec_read_dataset,
-     .help = "A name in the catalogue of data sets."},
-    {.key = "batch_size",
-     .kind = SPEC_INTEGER,
-     .offset = AT(batch_size),
-     .required = true,
-     .min = 1,
-     .max = CYX_JOB_BATCH_LIMIT,
-     .help = "Samples a training step."},
-    {.key = "transforms",
-     .kind = SPEC_UNION_LIST,
-     .offset = AT(transforms),
-     .set = &spec_transforms,
-     .items_min = 1,
-     .items_max = 16,
-     .read = spec_read_transforms,
-     .help = "What is done to an image, in order; ToTensor comes first and is the default."},
-    {.key = "split",
-     .kind = SPEC_OBJECT,
-     .object = &split_object,
-     .help = "How the training set is divided."},
-    {.key = "shuffle",
-     .kind = SPEC_BOOLEAN,
-     .offset = AT(shuffle),
-     .fallback = 1,
-     .help = "Whether each epoch has an order of its own."},
-    {.key = "drop_last",
-     .kind = SPEC_BOOLEAN,
-     .offset = AT(drop_last),
-     .help = "Whether an incomplete last batch is left out."},
-};
-
-static const struct spec_object data_object = {"data", data_fields, SPEC_COUNT(data_fields),
-                                               .help = "What the model learns from."};
-
-#undef AT
-
 /* ---- the job ---- */
 
 #define AT(member) offsetof(struct cyx_job_spec, member)
@@ -252,7 +149,7 @@ static const struct spec_field job_fields[] = {
      .kind = SPEC_OBJECT,
      .offset = AT(data),
      .required = true,
-     .object = &data_object,
+     .object = &spec_data,
      .help = "What the model learns from."},
     {.key = "loss",
      .kind = SPEC_UNION,

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "contract/dataset.h"
 #include "contract/job_tables.h"
 #include "contract/money.h"
 
@@ -280,106 +279,4 @@ enum cyx_status spec_list_length(struct spec_reader *reader, const struct spec_f
         return CYX_OK;
     return spec_fail(reader, "expected a list of %zu to %zu, got %s", field->items_min,
                      field->items_max, spec_describe(value, got));
-}
-
-/* ---- data ---- */
-
-enum cyx_status spec_read_dataset(struct spec_reader *reader, const struct spec_field *field,
-                                  json_t *value, void *target)
-{
-    (void)field;
-    size_t n = 0;
-    const struct cyx_dataset *all = cyx_dataset_all(&n);
-    const struct cyx_dataset *set = cyx_dataset_find(json_string_value(value));
-    if (set) {
-        ((struct cyx_data_spec *)target)->dataset = set->name;
-        return CYX_OK;
-    }
-    char known[256] = "", got[SPEC_QUOTE_BYTES];
-    for (size_t i = 0, used = 0; i < n && used < sizeof(known); i++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
-                                 all[i].name);
-    return spec_fail(reader, "there is no data set %s; known: %s", spec_describe(value, got),
-                     known);
-}
-
-/* One number for every channel, or a list of them. The first list says how many there are. */
-enum cyx_status spec_read_channels(struct spec_reader *reader, const struct spec_field *field,
-                                   json_t *value, void *target)
-{
-    struct cyx_transform_spec *transform = target;
-    double *numbers = (double *)((char *)target + field->offset);
-    if (json_is_number(value)) {
-        enum cyx_status status = spec_read_number(reader, field, value, &numbers[0]);
-        for (int i = 1; i < CYX_CHANNELS_LIMIT; i++)
-            numbers[i] = numbers[0];
-        return status;
-    }
-    char got[SPEC_QUOTE_BYTES];
-    size_t n = json_array_size(value);
-    if (n < 1 || n > CYX_CHANNELS_LIMIT)
-        return spec_fail(reader, "expected a number, or a list of one for each channel, got %s",
-                         spec_describe(value, got));
-    if (transform->n_channels != 0 && transform->n_channels != n)
-        return spec_fail(reader, "expected %zu numbers as in \"mean\", got %zu",
-                         transform->n_channels, n);
-    for (size_t i = 0; i < n; i++) {
-        spec_enter_index(reader, i);
-        enum cyx_status status =
-            spec_read_number(reader, field, json_array_get(value, i), &numbers[i]);
-        spec_leave(reader);
-        if (status != CYX_OK)
-            return status;
-    }
-    transform->n_channels = n;
-    return CYX_OK;
-}
-
-static enum cyx_status fit_channels(struct spec_reader *reader, const struct cyx_dataset *set,
-                                    struct cyx_transform_spec *transform)
-{
-    if (transform->n_channels != 0 && transform->n_channels != (size_t)set->channels)
-        return spec_fail(reader, "%s has %lld channel%s, got numbers for %zu", set->name,
-                         (long long)set->channels, set->channels == 1 ? "" : "s",
-                         transform->n_channels);
-    transform->n_channels = (size_t)set->channels;
-    return CYX_OK;
-}
-
-static enum cyx_status read_transform(struct spec_reader *reader, const struct spec_field *field,
-                                      const struct cyx_data_spec *data, json_t *json, size_t index,
-                                      struct cyx_transform_spec *transform)
-{
-    enum cyx_status status = spec_read_union(reader, json, field->set, transform);
-    if (status != CYX_OK)
-        return status;
-    if ((transform->type == CYX_TRANSFORM_TO_TENSOR) != (index == 0))
-        return spec_fail(reader, index == 0 ? "expected ToTensor as the first transform"
-                                            : "ToTensor stands first, and once");
-    if (transform->type == CYX_TRANSFORM_NORMALIZE)
-        return fit_channels(reader, cyx_dataset_find(data->dataset), transform);
-    return CYX_OK;
-}
-
-enum cyx_status spec_read_transforms(struct spec_reader *reader, const struct spec_field *field,
-                                     json_t *value, void *target)
-{
-    struct cyx_data_spec *data = target;
-    size_t n = 0;
-    enum cyx_status status = spec_list_length(reader, field, value, &n);
-    if (status != CYX_OK)
-        return status;
-    struct cyx_transform_spec *transforms =
-        cyx_arena_calloc(reader->arena, n ? n : 1, sizeof(*transforms));
-    if (!transforms)
-        return spec_no_memory(reader);
-    for (size_t i = 0; i < n && status == CYX_OK; i++) {
-        spec_enter_index(reader, i);
-        status = read_transform(reader, field, data, json_array_get(value, i), i, &transforms[i]);
-        spec_leave(reader);
-    }
-    data->transforms = transforms; /* zeroed is ToTensor, the default */
-    data->n_transforms = n ? n : 1;
-    reader->drop = data->n_transforms == 1;
-    return status;
 }

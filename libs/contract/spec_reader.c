@@ -430,6 +430,11 @@ enum cyx_status spec_read_object(struct spec_reader *reader, json_t *json,
     return status;
 }
 
+const char *spec_tag(const struct spec_union *set)
+{
+    return set->tag ? set->tag : "type";
+}
+
 static enum cyx_status choose(struct spec_reader *reader, json_t *json,
                               const struct spec_union *set, size_t *ret_variant)
 {
@@ -437,11 +442,11 @@ static enum cyx_status choose(struct spec_reader *reader, json_t *json,
     size_t n = 0;
     for (; n < set->n_variants && n < KEYS_LIMIT; n++)
         names[n] = set->variants[n].what;
-    const json_t *type = json_object_get(json, "type");
+    const json_t *type = json_object_get(json, spec_tag(set));
     if (!type)
-        return spec_fail(reader, "expected a member \"type\" that names the %s, such as \"%s\"",
-                         set->what, names[0]);
-    spec_enter_key(reader, "type");
+        return spec_fail(reader, "expected a member \"%s\" that names the %s, such as \"%s\"",
+                         spec_tag(set), set->what, names[0]);
+    spec_enter_key(reader, spec_tag(set));
     enum cyx_status status = read_name(reader, type, set->what, names, n, ret_variant);
     spec_leave(reader);
     return status;

@@ -41,7 +41,7 @@ struct spec_reader {
 };
 
 enum spec_kind {
-    SPEC_TAG,         /* the member that chose this table ("type"); read by who chose */
+    SPEC_TAG,         /* the member that chose this table; read by who chose */
     SPEC_IGNORED,     /* accepted, not read, not in the canonical form ("$schema") */
     SPEC_INTEGER,     /* int64_t */
     SPEC_NUMBER,      /* double */
@@ -91,17 +91,21 @@ struct spec_object {
 };
 
 /*
- * One of several objects, chosen by the member "type". The target's first member is an enum, which
+ * One of several objects, chosen by the member `tag`. The target's first member is an enum, which
  * becomes `first_value` plus the variant's index.
  */
 struct spec_union {
     const char *what; /* "layer type" */
+    const char *tag;  /* NULL: "type" */
     int first_value;
     const struct spec_object *variants;
     size_t n_variants;
     const struct spec_field *common; /* members that every variant has besides its own */
     size_t n_common;
 };
+
+/* The member that chooses. */
+const char *spec_tag(const struct spec_union *set);
 
 #define SPEC_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -124,7 +128,7 @@ enum cyx_status spec_no_memory(struct spec_reader *reader);
 enum cyx_status spec_read_object(struct spec_reader *reader, json_t *json,
                                  const struct spec_object *object, void *target);
 
-/* Chooses the variant by "type", then reads the common and the variant's own members into `target`.
+/* Chooses the variant by its tag, then reads the common and the variant's own members into `target`.
  */
 enum cyx_status spec_read_union(struct spec_reader *reader, json_t *json,
                                 const struct spec_union *set, void *target);

@@ -33,6 +33,8 @@ static enum cyx_status judge(const struct cyx_http_request *request,
     if (status == CYX_OK)
         status = cyx_job_spec_parse(request->body, request->body_length, &judged->spec, err);
     if (status == CYX_OK)
+        status = cyx_job_spec_check_shared(judged->spec, err);
+    if (status == CYX_OK)
         status = cyx_model_cost(judged->spec, &judged->cost, err);
     return status;
 }

@@ -66,7 +66,9 @@ static enum cyx_status judge_spec(const struct cyx_job_spec *spec,
     if (strlen(spec->canonical) > CYX_SCHED_SPEC_BYTES)
         return cyx_error_set(err, CYX_ERR_TOO_LARGE, "", "the spec is larger than %d bytes",
                              CYX_SCHED_SPEC_BYTES);
-    enum cyx_status status = cyx_model_cost(spec, &cost, err);
+    enum cyx_status status = cyx_job_spec_check_shared(spec, err);
+    if (status == CYX_OK)
+        status = cyx_model_cost(spec, &cost, err);
     if (status != CYX_OK)
         return status;
     submission->name = spec->name;
