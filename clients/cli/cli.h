@@ -21,6 +21,7 @@
 #include "base/status.h"
 #include "contract/job_spec.h"
 #include "http/client.h"
+#include "nn/data/data.h"
 
 enum cli_exit {
     CLI_OK = 0,
@@ -91,7 +92,8 @@ enum cyx_status cli_parse(struct cli *cli, int argc, char **argv, bool *ret_help
 void cli_print_help(const struct cli *cli);
 
 /* remote.c: the spec and the gateway. */
-/* Reads a spec and judges it whole, shapes too, by the very code that the gateway runs: no round trip for a mistake. */
+/* Reads a spec and judges it whole, shapes too, by the very code that the gateway runs: no round trip for a mistake.
+ * Of data on this machine the shape is known once they were opened: sample.rank is 0 until then. */
 enum cyx_status cli_read_spec(const char *path, struct cyx_buf *ret_text,
                               struct cyx_job_spec **ret_spec, struct cyx_error *err);
 enum cyx_status cli_open_http(struct cli *cli, struct cyx_error *err);
@@ -175,6 +177,16 @@ void cli_bar_clear(struct cli_bar *bar);
 enum cyx_status cli_data_dir(const struct cli *cli, struct cyx_buf *ret_path,
                              struct cyx_error *err);
 enum cyx_status cli_make_folders(const char *path, struct cyx_error *err);
+/* Where a spec's data lie: the catalogue's in the data folder, relative paths in the spec file's folder (`spec_path`
+ * NULL: the working directory). Points into the buffers, which the caller finishes. */
+struct cli_where {
+    struct cyx_buf data_dir, base_dir;
+    struct cyx_data_options options;
+};
+enum cyx_status cli_where_init(const struct cli *cli, const char *spec_path,
+                               struct cli_where *ret_where, struct cyx_error *err);
+void cli_where_finish(struct cli_where *where);
+#define CLI_CLEANUP_WHERE __attribute__((cleanup(cli_where_finish)))
 
 /* Commands */
 enum cyx_status cli_train(struct cli *cli, struct cyx_error *err);

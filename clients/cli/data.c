@@ -33,6 +33,31 @@ enum cyx_status cli_data_dir(const struct cli *cli, struct cyx_buf *ret_path, st
     return CYX_OK;
 }
 
+enum cyx_status cli_where_init(const struct cli *cli, const char *spec_path,
+                               struct cli_where *ret_where, struct cyx_error *err)
+{
+    const char *slash = spec_path ? strrchr(spec_path, '/') : NULL;
+    *ret_where = (struct cli_where){0};
+    enum cyx_status status = cli_data_dir(cli, &ret_where->data_dir, err);
+    if (status != CYX_OK)
+        return status;
+    if (slash == spec_path && slash)
+        cyx_buf_puts(&ret_where->base_dir, "/");
+    else if (slash)
+        cyx_buf_append(&ret_where->base_dir, spec_path, (size_t)(slash - spec_path));
+    if (ret_where->base_dir.failed || ret_where->data_dir.failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a path");
+    ret_where->options = (struct cyx_data_options){.data_dir = ret_where->data_dir.data,
+                                                   .base_dir = ret_where->base_dir.data};
+    return CYX_OK;
+}
+
+void cli_where_finish(struct cli_where *where)
+{
+    cyx_buf_finish(&where->data_dir);
+    cyx_buf_finish(&where->base_dir);
+}
+
 static void file_path(struct cyx_buf *path, const char *data_dir, const struct cyx_dataset *set,
                       const struct cyx_dataset_file *file)
 {

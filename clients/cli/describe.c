@@ -69,8 +69,8 @@ static void print_json(const struct cyx_job_spec *spec, const struct cyx_model_s
         json_array_append_new(layers, layer_json(spec, summary, i));
     json_t *body = json_pack(
         "{s:s, s:s, s:I, s:o, s:{s:s, s:I}, s:I, s:I, s:I, s:I, s:I, s:{s:o, s:o}}", "name",
-        spec->name, "dataset", spec->data.dataset, "batch", (json_int_t)summary->batch, "layers",
-        layers, "loss", "type", loss_names[spec->loss.type], "flops_per_sample",
+        spec->name, "dataset", cyx_data_spec_name(&spec->data), "batch", (json_int_t)summary->batch,
+        "layers", layers, "loss", "type", loss_names[spec->loss.type], "flops_per_sample",
         (json_int_t)summary->loss_flops, "parameters", (json_int_t)summary->parameters, "buffers",
         (json_int_t)summary->buffers, "activations", (json_int_t)summary->activations,
         "forward_flops_per_sample", (json_int_t)summary->forward_flops, "training_flops_per_sample",
@@ -200,7 +200,8 @@ static enum cyx_status print_memory(const struct cyx_model_summary *summary, str
 static enum cyx_status print_text(const struct cyx_job_spec *spec,
                                   const struct cyx_model_summary *summary, struct cyx_error *err)
 {
-    printf("%s on %s, batch %" PRId64 "\n\n", spec->name, spec->data.dataset, summary->batch);
+    printf("%s on %s, batch %" PRId64 "\n\n", spec->name, cyx_data_spec_name(&spec->data),
+           summary->batch);
     enum cyx_status status = print_layers(spec, summary, err);
     if (status != CYX_OK)
         return status;
@@ -212,10 +213,15 @@ enum cyx_status cli_describe(struct cli *cli, struct cyx_error *err)
 {
     struct cyx_job_spec *spec = NULL;
     struct cyx_model_summary *summary = NULL;
+    CLI_CLEANUP_WHERE struct cli_where where = {0};
     int64_t batch = 0;
     enum cyx_status status = cli_whole_number(cli, "batch", 1, CYX_JOB_BATCH_LIMIT, &batch, err);
     if (status == CYX_OK)
         status = cli_read_spec_of(cli->arguments[0], &spec, err);
+    if (status == CYX_OK)
+        status = cli_where_init(cli, cli->arguments[0], &where, err);
+    if (status == CYX_OK)
+        status = cyx_data_resolve(spec, &where.options, err);
     if (status == CYX_OK)
         status = cyx_model_summarize(spec, batch ? batch : spec->data.batch_size, &summary, err);
     if (status == CYX_OK && cli->json)

@@ -65,12 +65,13 @@ static void print_json(const struct report *r)
     json_t *classes = json_array();
     for (int64_t c = 0; c < e->n_classes; c++)
         json_array_append_new(classes, class_json(r, c));
-    json_t *body = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:o, s:f, s:o, s:o, s:f, s:s, s:s}", "name",
-        cyx_predictor_spec(r->predictor)->name, "dataset", r->dataset, "part", "test", "count",
-        (json_int_t)e->count, "correct", (json_int_t)e->correct, "accuracy",
-        cyx_message_number(e->accuracy), "loss", e->loss, "classes", classes, "confusion",
-        matrix_json(e), "seconds", r->seconds, "backend", device->backend, "device", device->name);
+    json_t *body =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:f, s:o, s:o, s:f, s:s, s:s}", "name",
+                  cyx_predictor_spec(r->predictor)->name, "dataset", r->dataset, "part",
+                  e->of_training_part ? "train" : "test", "count", (json_int_t)e->count, "correct",
+                  (json_int_t)e->correct, "accuracy", cyx_message_number(e->accuracy), "loss",
+                  e->loss, "classes", classes, "confusion", matrix_json(e), "seconds", r->seconds,
+                  "backend", device->backend, "device", device->name);
     cli_print_json(body);
     json_decref(body);
 }
@@ -143,9 +144,11 @@ static enum cyx_status print_text(const struct report *r, struct cyx_error *err)
     const struct cyx_device_info *device = cyx_predictor_device(r->predictor);
     char count[CLI_AMOUNT_BYTES], percent[CLI_PERCENT_BYTES];
     cli_format_count(e->count, count);
-    printf("%s on the test part of %s, on %s (%s)\n\nSamples   %s\nLoss      %.4f\n",
-           cyx_predictor_spec(r->predictor)->name, r->dataset, device->name, device->backend, count,
-           e->loss);
+    printf("%s on the %s part of %s, on %s (%s)\n\nSamples   %s\nLoss      %.4f\n",
+           cyx_predictor_spec(r->predictor)->name, e->of_training_part ? "training" : "test",
+           r->dataset, device->name, device->backend, count, e->loss);
+    if (e->faults > 0)
+        printf("Left out  %" PRId64 " that could not be read (`cyxwiz data inspect`)\n", e->faults);
     if (e->n_classes == 0)
         return CYX_OK;
     printf("Accuracy  %s\n\n", cli_percent(e->accuracy, percent));
@@ -171,6 +174,7 @@ static enum cyx_status choose_data(const struct cli *cli, const struct cyx_predi
         return CYX_OK;
     if (cyx_dataset_find(given)) {
         ret_data->dataset = given;
+        ret_data->source.format = CYX_SOURCE_CATALOGUE;
         return CYX_OK;
     }
     if (access(given, R_OK) != 0)
@@ -186,18 +190,19 @@ static enum cyx_status choose_data(const struct cli *cli, const struct cyx_predi
 static enum cyx_status evaluate(struct cli *cli, struct cyx_predictor *predictor,
                                 struct cyx_error *err)
 {
-    CYX_CLEANUP_BUF struct cyx_buf data_dir = {0};
+    CLI_CLEANUP_WHERE struct cli_where where = {0};
+    const char *given = cli_value(cli, "data") ? cli_value(cli, "data") : cli_value(cli, "spec");
     struct cyx_job_spec *spec = NULL;
     struct cyx_data_spec data;
     struct cyx_evaluation evaluation = {0};
-    enum cyx_status status = cli_data_dir(cli, &data_dir, err);
+    enum cyx_status status = cli_where_init(cli, given, &where, err);
     if (status == CYX_OK)
         status = choose_data(cli, predictor, &data, &spec, err);
     int64_t begin_ns = cyx_clock_monotonic_ns();
     if (status == CYX_OK)
-        status = cyx_evaluate_data(predictor, &data, data_dir.data, &cli_cancel, &evaluation, err);
+        status = cyx_evaluate_data(predictor, &data, &where.options, &cli_cancel, &evaluation, err);
     if (status == CYX_OK) {
-        const struct report report = {cli, predictor, data.dataset, &evaluation,
+        const struct report report = {cli, predictor, cyx_data_spec_name(&data), &evaluation,
                                       (double)(cyx_clock_monotonic_ns() - begin_ns) * 1e-9};
         if (cli->json)
             print_json(&report);

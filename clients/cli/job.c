@@ -326,6 +326,8 @@ enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err)
     CYX_CLEANUP_JSON json_t *job = NULL;
     struct cyx_job_spec *spec = NULL;
     enum cyx_status status = cli_read_spec(cli->arguments[0], &text, &spec, err);
+    if (status == CYX_OK)
+        status = cyx_job_spec_check_shared(spec, err);
     cyx_job_spec_destroy(spec);
     if (status == CYX_OK)
         status = post_spec(cli, &text, &job, err);

@@ -185,7 +185,7 @@ enum cyx_status cli_read_spec(const char *path, struct cyx_buf *ret_text,
     if (status == CYX_OK)
         status =
             cyx_job_spec_parse(ret_text->data ? ret_text->data : "", ret_text->length, &spec, err);
-    if (status == CYX_OK)
+    if (status == CYX_OK && spec->data.sample.rank > 0) /* else whoever opens the data judges */
         status = cyx_model_cost(spec, &cost, err);
     if (status == CYX_OK)
         *ret_spec = spec;

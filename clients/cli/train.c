@@ -68,6 +68,9 @@ static void on_event(void *context, const struct cyx_train_event *e)
                 "  loss %.4f  test loss %.4f  test accuracy %s  %.0f img/s\n",
                 e->epoch, e->epochs, e->loss, e->eval_loss, cli_percent(e->eval_accuracy, accuracy),
                 e->images_per_second);
+    } else if (e->kind == CYX_TRAIN_NOTICE) {
+        cli_bar_clear(&watcher->bar);
+        fprintf(stderr, "%s\n", e->message);
     }
 }
 
@@ -147,7 +150,7 @@ static enum cyx_status open_board(const struct cyx_job_spec *spec, const char *f
 }
 
 static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, const char *output,
-                           const char *data_dir, struct cyx_error *err)
+                           const struct cyx_data_options *where, struct cyx_error *err)
 {
     struct cyx_train_result result;
     struct watcher watcher = {.bar.live = cli_is_terminal(stderr),
@@ -169,7 +172,8 @@ static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, con
     bool resume = cli_value(cli, "resume") && access(checkpoint.data, R_OK) == 0;
     const struct cyx_train_options options = {
         .spec = spec,
-        .data_dir = data_dir,
+        .data_dir = where->data_dir,
+        .base_dir = where->base_dir,
         .output_dir = output,
         .backend = cli_value(cli, "backend"),
         .resume_from = resume ? checkpoint.data : NULL,
@@ -194,18 +198,18 @@ static enum cyx_status run(struct cli *cli, const struct cyx_job_spec *spec, con
 enum cyx_status cli_train(struct cli *cli, struct cyx_error *err)
 {
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
-    CYX_CLEANUP_BUF struct cyx_buf data_dir = {0};
+    CLI_CLEANUP_WHERE struct cli_where where = {0};
     CYX_CLEANUP_BUF struct cyx_buf output = {0};
     struct cyx_job_spec *spec = NULL;
     enum cyx_status status = cli_read_spec(cli->arguments[0], &text, &spec, err);
     if (status == CYX_OK)
-        status = cli_data_dir(cli, &data_dir, err);
+        status = cli_where_init(cli, cli->arguments[0], &where, err);
     if (status == CYX_OK) {
         if (cli_value(cli, "output"))
             cyx_buf_puts(&output, cli_value(cli, "output"));
         else
             default_output(spec, &output);
-        status = run(cli, spec, output.data, data_dir.data, err);
+        status = run(cli, spec, output.data, &where.options, err);
     }
     cyx_job_spec_destroy(spec);
     return status;

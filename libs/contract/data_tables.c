@@ -350,6 +350,13 @@ const char *cyx_source_format_name(enum cyx_source_format format)
     return index < SPEC_COUNT(source_variants) ? source_variants[index].what : "unknown";
 }
 
+const char *cyx_data_spec_name(const struct cyx_data_spec *self)
+{
+    if (self->dataset)
+        return self->dataset;
+    return self->source.train ? self->source.train : cyx_source_format_name(self->source.format);
+}
+
 /* ---- data ---- */
 
 #undef AT

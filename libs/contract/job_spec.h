@@ -205,19 +205,19 @@ enum cyx_interpolation { CYX_NEAREST, CYX_BILINEAR, CYX_BICUBIC };
 
 struct cyx_transform_spec {
     enum cyx_transform_type type;
+    enum cyx_interpolation interpolation; /* Resize: BILINEAR; RandomRotation: NEAREST */
     /* Normalize: (x - mean) / std a channel; one number (n_channels 0) stands for every channel */
     double mean[CYX_CHANNELS_LIMIT], std[CYX_CHANNELS_LIMIT];
     size_t n_channels;
     /* Resize, CenterCrop, RandomCrop: (height, width). Resize with width 0: height is the shorter edge's. */
     int64_t size[2];
-    enum cyx_interpolation interpolation; /* Resize: BILINEAR; RandomRotation: NEAREST */
-    int64_t padding;                      /* RandomCrop: on every side, default 0 */
-    bool pad_if_needed;                   /* RandomCrop */
+    int64_t padding;   /* RandomCrop: on every side, default 0 */
     int64_t fill;      /* RandomCrop, RandomRotation: the byte of what was added, default 0 */
     double p;          /* flips: default 0.5 */
     double degrees[2]; /* RandomRotation: from, to; counter-clockwise */
     /* ColorJitter: from which range the factors are drawn; 1 to 1 (hue: 0 to 0) leaves it alone */
     double brightness[2], contrast[2], saturation[2], hue[2];
+    bool pad_if_needed; /* RandomCrop */
 };
 
 enum cyx_target_kind {
@@ -445,5 +445,8 @@ const char *cyx_layer_type_name(enum cyx_layer_type type);
 const char *cyx_transform_name(enum cyx_transform_type type);
 const char *cyx_source_format_name(enum cyx_source_format format);
 const char *cyx_priority_name(enum cyx_priority priority);
+
+/* What to call the data in sentences: the catalogue's name, the training part's path, or "memory". */
+const char *cyx_data_spec_name(const struct cyx_data_spec *self);
 
 #endif

@@ -21,7 +21,7 @@ static enum cyx_status refuse_output(const struct cyx_job_spec *spec, const stru
                        : got->rank == 2  ? "the last Linear's out_features must be as many"
                                          : "end the model with Flatten and Linear";
     return graph_fail(error, spec->n_layers - 1, "%s on %s expects %s, %s, got %s: %s",
-                      loss_name(spec->loss.type), spec->data.dataset,
+                      loss_name(spec->loss.type), cyx_data_spec_name(&spec->data),
                       graph_shape_text(wanted, wanted_text), what, graph_shape_text(got, text),
                       hint);
 }
@@ -68,7 +68,7 @@ static enum cyx_status wants_classes(const struct cyx_job_spec *spec, const char
         error, CYX_ERR_INVALID, pointer,
         "%s has numbers as targets, no classes: take MSELoss, L1Loss, SmoothL1Loss "
         "or BCEWithLogitsLoss",
-        spec->data.dataset);
+        cyx_data_spec_name(&spec->data));
 }
 
 static void add_target(struct cyx_graph *graph, enum cyx_dtype dtype, int64_t columns)
@@ -131,7 +131,7 @@ static enum cyx_status element_target(struct cyx_graph *graph, const struct cyx_
             return cyx_error_set(error, CYX_ERR_INVALID, "/loss/target",
                                  "%s has classes as targets: take \"one_hot\", \"input\" (an "
                                  "autoencoder), or CrossEntropyLoss",
-                                 spec->data.dataset);
+                                 cyx_data_spec_name(&spec->data));
         wanted.dim[1] = sample->n_targets;
         what = "a number for each target";
     } else {

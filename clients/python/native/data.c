@@ -11,7 +11,7 @@ struct py_data {
     atomic_int references;
     struct py_spec *spec;
     struct cyx_data *data;
-    struct cyx_transform transform;
+    struct cyx_pipeline *training, *evaluation;
     uint32_t *rows; /* with a validation part: training rows first */
     uint32_t n_validation;
 };
@@ -39,24 +39,24 @@ enum cyx_status py_data_open(struct py_spec *spec, const char *data_dir, struct 
                              struct cyx_error *ret_error)
 {
     const struct cyx_data_spec *wanted = &py_spec_of(spec)->data;
-    const struct cyx_dataset *set = cyx_dataset_find(wanted->dataset);
-    if (!set)
-        return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, "/data/dataset",
-                             "there is no data set \"%s\"", wanted->dataset);
+    const struct cyx_data_options where = {.data_dir = data_dir};
+    uint64_t seed = py_spec_of(spec)->seed;
     struct py_data *self = calloc(1, sizeof(*self));
     if (!self)
         return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory for a data set");
     atomic_init(&self->references, 1);
     self->spec = py_spec_ref(spec);
-    enum cyx_status status = cyx_data_open(set, data_dir, &self->data, ret_error);
+    enum cyx_status status = cyx_data_open(wanted, &where, &self->data, ret_error);
+    if (status == CYX_OK)
+        status = cyx_pipeline_create(self->data, wanted, true, seed, &self->training, ret_error);
+    if (status == CYX_OK)
+        status = cyx_pipeline_create(self->data, wanted, false, seed, &self->evaluation, ret_error);
     if (status == CYX_OK)
         status = split(self, ret_error);
     if (status != CYX_OK) {
         py_data_close(self);
         return status;
     }
-    cyx_transform_init(&self->transform, wanted->transforms, wanted->n_transforms, set->channels,
-                       set->height * set->width);
     *ret_data = self;
     return CYX_OK;
 }
@@ -65,6 +65,8 @@ void py_data_close(struct py_data *self)
 {
     if (!self || atomic_fetch_sub(&self->references, 1) > 1)
         return;
+    cyx_pipeline_destroy(self->training);
+    cyx_pipeline_destroy(self->evaluation);
     cyx_data_close(self->data);
     py_spec_release(self->spec);
     free(self->rows);
@@ -99,14 +101,16 @@ enum cyx_status py_loader_open(struct py_data *data, enum py_part part,
     if (!self)
         return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory for a data loader");
     struct cyx_loader_options wanted = {
+        .data = data->data,
         .part = part == PY_TEST ? &data->data->test : &data->data->train,
-        .transform = &data->transform,
+        .pipeline = part == PY_TRAIN ? data->training : data->evaluation,
         .rows = part == PY_TEST ? NULL : data->rows,
         .n_rows = (size_t)py_data_rows(data, part),
         .batch = options->batch,
         .shuffle = options->shuffle,
         .drop_last = options->drop_last,
         .seed = options->seed,
+        .workers = py_spec_of(data->spec)->data.workers,
     };
     if (part == PY_VALIDATION)
         wanted.rows += py_data_rows(data, PY_TRAIN);

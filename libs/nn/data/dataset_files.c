@@ -1,4 +1,10 @@
-#include "nn/data/dataset_files.h"
+/*
+ * The catalogue's sets: found below `data_dir`, verified by SHA-256 (contract/dataset.h), checked to hold what the
+ * catalogue says.
+ *
+ * Layout: DATA_DIR/<data set>/<file name>. A verified file is noted in DATA_DIR/<data set>/.verified with its size
+ * and time of change, so that the next run does not hash it again.
+ */
 
 #include <errno.h>
 #include <stdbool.h>
@@ -7,8 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/buf.h"
-#include "blob/sha256.h"
+#include "nn/data/idx.h"
+#include "nn/data/private.h"
 
 #include "base/banned.h"
 
@@ -101,18 +107,22 @@ static enum cyx_status verify_all(const struct cyx_dataset *dataset, const char 
     return CYX_OK;
 }
 
-static enum cyx_status open_role(const struct cyx_dataset *dataset, const char *folder,
-                                 const char *role, struct cyx_idx *ret_idx,
+static enum cyx_status open_role(struct cyx_data *self, const struct cyx_dataset *dataset,
+                                 const char *folder, const char *role, struct cyx_idx *ret_idx,
                                  struct cyx_error *ret_error)
 {
     for (size_t i = 0; i < dataset->n_files; i++) {
+        const uint8_t *bytes;
+        size_t length;
+        CYX_CLEANUP_BUF struct cyx_buf path = {0};
         if (strcmp(dataset->files[i].role, role) != 0)
             continue;
-        CYX_CLEANUP_BUF struct cyx_buf path = {0};
         cyx_buf_printf(&path, "%s/%s", folder, dataset->files[i].name);
         if (path.failed)
-            return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory to open %s", role);
-        return cyx_idx_open(path.data, ret_idx, ret_error);
+            return data_no_memory(role, ret_error);
+        enum cyx_status status = data_map(self, path.data, &bytes, &length, ret_error);
+        return status == CYX_OK ? cyx_idx_parse(path.data, bytes, length, ret_idx, ret_error)
+                                : status;
     }
     return cyx_error_set(ret_error, CYX_ERR_INTERNAL, NULL, "the catalogue's %s has no %s",
                          dataset->name, role);
@@ -127,68 +137,82 @@ static bool images_fit(const struct cyx_dataset *set, const struct cyx_idx *imag
            s[3] == set->width;
 }
 
-static enum cyx_status check_part(const struct cyx_dataset *dataset,
-                                  const struct cyx_data_part *part, int64_t count,
-                                  struct cyx_error *ret_error)
+static enum cyx_status take_labels(struct cyx_data *self, const struct cyx_dataset *dataset,
+                                   const struct cyx_idx *file, int64_t count,
+                                   struct cyx_data_part *part, struct cyx_error *ret_error)
 {
-    if (!images_fit(dataset, &part->images, count) || part->labels.rank != 1 ||
-        part->labels.shape[0] != count)
+    int32_t *labels = data_alloc(self, (size_t)count, sizeof(*labels));
+    if (!labels)
+        return data_no_memory(dataset->name, ret_error);
+    for (int64_t i = 0; i < count; i++) {
+        if (file->data[i] >= dataset->n_classes)
+            return cyx_error_set(ret_error, CYX_ERR_CORRUPT, "/data/dataset",
+                                 "%s: label %lld is %d, expected below %zu", dataset->name,
+                                 (long long)i, file->data[i], dataset->n_classes);
+        labels[i] = file->data[i];
+    }
+    part->labels = labels;
+    return CYX_OK;
+}
+
+static enum cyx_status open_part(struct cyx_data *self, const struct cyx_dataset *dataset,
+                                 const char *folder, const char *images_role,
+                                 const char *labels_role, int64_t count, struct cyx_data_part *part,
+                                 struct cyx_error *ret_error)
+{
+    struct cyx_idx images = {0}, labels = {0};
+    enum cyx_status status = open_role(self, dataset, folder, images_role, &images, ret_error);
+    if (status == CYX_OK)
+        status = open_role(self, dataset, folder, labels_role, &labels, ret_error);
+    if (status != CYX_OK)
+        return status;
+    if (!images_fit(dataset, &images, count) || labels.rank != 1 || labels.shape[0] != count)
         return cyx_error_set(ret_error, CYX_ERR_CORRUPT, "/data/dataset",
                              "%s: expected %lld images of %lldx%lldx%lld with a label each",
                              dataset->name, (long long)count, (long long)dataset->channels,
                              (long long)dataset->height, (long long)dataset->width);
-    for (int64_t i = 0; i < count; i++)
-        if (part->labels.data[i] >= dataset->n_classes)
-            return cyx_error_set(ret_error, CYX_ERR_CORRUPT, "/data/dataset",
-                                 "%s: label %lld is %d, expected below %zu", dataset->name,
-                                 (long long)i, part->labels.data[i], dataset->n_classes);
-    return CYX_OK;
+    part->kind = CYX_ROWS_BYTES;
+    part->bytes = images.data;
+    part->count = count;
+    return take_labels(self, dataset, &labels, count, part, ret_error);
 }
 
-static enum cyx_status open_part(const struct cyx_dataset *dataset, const char *folder,
-                                 const char *images, const char *labels, int64_t count,
-                                 struct cyx_data_part *ret_part, struct cyx_error *ret_error)
+static enum cyx_status open_files(struct cyx_data *self, const struct cyx_dataset *dataset,
+                                  const char *data_dir, struct cyx_error *ret_error)
 {
-    enum cyx_status status = open_role(dataset, folder, images, &ret_part->images, ret_error);
+    CYX_CLEANUP_BUF struct cyx_buf folder = {0};
+    cyx_buf_printf(&folder, "%s/%s", data_dir ? data_dir : "", dataset->name);
+    if (folder.failed)
+        return data_no_memory(dataset->name, ret_error);
+    self->format = CYX_SOURCE_CATALOGUE;
+    self->row =
+        (struct cyx_row_shape){3, {dataset->channels, dataset->height, dataset->width}, false};
+    self->target = CYX_TARGET_CLASSES;
+    self->n_classes = (int64_t)dataset->n_classes;
+    self->class_names = dataset->classes;
+    snprintf(self->fingerprint, sizeof(self->fingerprint), "%s",
+             dataset->fingerprint ? dataset->fingerprint : "");
+    enum cyx_status status = verify_all(dataset, folder.data, ret_error);
     if (status == CYX_OK)
-        status = open_role(dataset, folder, labels, &ret_part->labels, ret_error);
+        status = open_part(self, dataset, folder.data, "train-images", "train-labels",
+                           dataset->n_train, &self->train, ret_error);
     if (status == CYX_OK)
-        status = check_part(dataset, ret_part, count, ret_error);
-    ret_part->count = count;
+        status = open_part(self, dataset, folder.data, "test-images", "test-labels",
+                           dataset->n_test, &self->test, ret_error);
     return status;
 }
 
-enum cyx_status cyx_data_open(const struct cyx_dataset *dataset, const char *data_dir,
-                              struct cyx_data **ret_data, struct cyx_error *ret_error)
+enum cyx_status cyx_data_open_dataset(const struct cyx_dataset *dataset, const char *data_dir,
+                                      struct cyx_data **ret_data, struct cyx_error *ret_error)
 {
-    CYX_CLEANUP_BUF struct cyx_buf folder = {0};
-    cyx_buf_printf(&folder, "%s/%s", data_dir, dataset->name);
-    struct cyx_data *self = folder.failed ? NULL : calloc(1, sizeof(*self));
+    struct cyx_data *self = data_new(dataset->name, ret_error);
     if (!self)
-        return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory to open a data set");
-    self->dataset = dataset;
-    enum cyx_status status = verify_all(dataset, folder.data, ret_error);
-    if (status == CYX_OK)
-        status = open_part(dataset, folder.data, "train-images", "train-labels", dataset->n_train,
-                           &self->train, ret_error);
-    if (status == CYX_OK)
-        status = open_part(dataset, folder.data, "test-images", "test-labels", dataset->n_test,
-                           &self->test, ret_error);
+        return CYX_ERR_NO_MEMORY;
+    enum cyx_status status = open_files(self, dataset, data_dir, ret_error);
     if (status != CYX_OK) {
         cyx_data_close(self);
         return status;
     }
     *ret_data = self;
     return CYX_OK;
-}
-
-void cyx_data_close(struct cyx_data *self)
-{
-    if (!self)
-        return;
-    cyx_idx_finish(&self->train.images);
-    cyx_idx_finish(&self->train.labels);
-    cyx_idx_finish(&self->test.images);
-    cyx_idx_finish(&self->test.labels);
-    free(self);
 }

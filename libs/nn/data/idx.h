@@ -1,12 +1,11 @@
 /*
  * IDX files (the format of MNIST, http://yann.lecun.com/exdb/mnist/): unsigned bytes with up to
- * four dimensions, mapped into memory.
+ * four dimensions.
  *
- * Ownership: cyx_idx_finish() unmaps; a zeroed struct is valid and empty. Immutable after opening:
- * any thread.
+ * Ownership: the bytes stay the caller's; `data` points into them. Plain value: any thread.
  *
- *     struct cyx_idx images = {0};
- *     status = cyx_idx_open(path, &images, &err);   // images.data[(n * H + h) * W + w]
+ *     struct cyx_idx images;
+ *     status = cyx_idx_parse(path, bytes, length, &images, &err); // images.data[(n * H + h) * W + w]
  */
 #ifndef CYX_NN_DATA_IDX_H
 #define CYX_NN_DATA_IDX_H
@@ -22,14 +21,11 @@ struct cyx_idx {
     const uint8_t *data;
     int rank;
     int64_t shape[CYX_IDX_RANK_LIMIT];
-    void *map; /* private */
-    size_t map_bytes;
 };
 
-/* CYX_ERR_CORRUPT when it is not IDX of unsigned bytes or its length is not what its shape needs.
- */
-enum cyx_status cyx_idx_open(const char *path, struct cyx_idx *ret_idx,
-                             struct cyx_error *ret_error);
-void cyx_idx_finish(struct cyx_idx *self);
+/* CYX_ERR_CORRUPT, with `path` in the sentence, when the bytes are not IDX of unsigned bytes or not as many
+ * as the shape needs. */
+enum cyx_status cyx_idx_parse(const char *path, const uint8_t *bytes, size_t length,
+                              struct cyx_idx *ret_idx, struct cyx_error *ret_error);
 
 #endif

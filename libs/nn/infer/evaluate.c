@@ -1,9 +1,8 @@
 #include "nn/infer/evaluate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-
-#include "contract/dataset.h"
 
 #include "base/banned.h"
 
@@ -20,8 +19,9 @@ static int64_t largest(const float *x, int64_t count)
 static void take_rows(struct cyx_evaluation *self, const struct cyx_batch *batch,
                       const float *output)
 {
+    const int32_t *classes = batch->target;
     for (int64_t row = 0; row < batch->count && self->confusion; row++) {
-        int64_t truth = batch->target[row];
+        int64_t truth = classes[row];
         if (truth < 0 || truth >= self->n_classes)
             continue;
         int64_t predicted = largest(output + row * self->n_classes, self->n_classes);
@@ -49,6 +49,8 @@ static enum cyx_status take_batches(struct cyx_evaluation *self, struct cyx_pred
         if (status == CYX_OK)
             take_rows(self, &batch, output);
     }
+    if (status == CYX_OK)
+        status = cyx_loader_failure(loader, error);
     self->loss = count > 0 ? loss / count : 0;
     self->accuracy = count > 0 ? correct / count : 0;
     if (!cyx_predictor_counts_correct(predictor))
@@ -86,58 +88,76 @@ enum cyx_status cyx_evaluate(struct cyx_predictor *predictor, struct cyx_loader 
 
 /* ---- data ---- */
 
-static enum cyx_status check_data(const struct cyx_predictor *predictor,
-                                  const struct cyx_dataset *set, struct cyx_error *error)
+/* "1x28x28" */
+static const char *shape_text(int rank, const int64_t *dim, char text[64])
+{
+    int used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < rank; i++)
+        used += snprintf(text + used, 64 - (size_t)used, "%s%lld", i ? "x" : "", (long long)dim[i]);
+    return text;
+}
+
+static enum cyx_status check_data(const struct cyx_predictor *predictor, const char *name,
+                                  const struct cyx_sample_shape *sample, struct cyx_error *error)
 {
     const struct cyx_shape *input = cyx_predictor_input_shape(predictor);
     int64_t outputs = cyx_shape_count(cyx_predictor_output_shape(predictor));
-    if (input->rank != 3 || input->dim[0] != set->channels || input->dim[1] != set->height ||
-        input->dim[2] != set->width)
+    char wanted[64], got[64];
+    bool fits = input->rank == sample->rank;
+    for (int i = 0; fits && i < sample->rank; i++)
+        fits = input->dim[i] == sample->dim[i];
+    if (!fits)
         return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
-                             "the model does not take images of %lldx%lldx%lld, which %s has",
-                             (long long)set->channels, (long long)set->height,
-                             (long long)set->width, set->name);
-    if (cyx_predictor_counts_correct(predictor) && (size_t)outputs != set->n_classes)
+                             "the model takes samples of %s, %s has %s",
+                             shape_text(input->rank, input->dim, wanted), name,
+                             shape_text(sample->rank, sample->dim, got));
+    if (cyx_predictor_counts_correct(predictor) && outputs != sample->n_classes)
         return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
-                             "the model tells %lld classes apart, %s has %zu", (long long)outputs,
-                             set->name, set->n_classes);
+                             "the model tells %lld classes apart, %s has %lld", (long long)outputs,
+                             name, (long long)sample->n_classes);
     return CYX_OK;
 }
 
-static enum cyx_status evaluate_part(struct cyx_predictor *predictor,
-                                     const struct cyx_data_spec *spec, const struct cyx_data *data,
+static enum cyx_status evaluate_part(struct cyx_predictor *predictor, const struct cyx_data *data,
+                                     const struct cyx_pipeline *pipeline, int64_t workers,
                                      const atomic_bool *cancel, struct cyx_evaluation *evaluation,
                                      struct cyx_error *error)
 {
-    const struct cyx_dataset *set = data->dataset;
-    struct cyx_transform transform;
     struct cyx_loader *loader = NULL;
-    const struct cyx_loader_options options = {
-        .part = &data->test, .transform = &transform, .batch = cyx_predictor_batch(predictor)};
-    cyx_transform_init(&transform, spec->transforms, spec->n_transforms, set->channels,
-                       set->height * set->width);
+    bool training = data->test.count == 0;
+    const struct cyx_loader_options options = {.data = data,
+                                               .part = training ? &data->train : &data->test,
+                                               .pipeline = pipeline,
+                                               .batch = cyx_predictor_batch(predictor),
+                                               .workers = workers};
     enum cyx_status status = cyx_loader_create(&options, &loader, error);
     if (status == CYX_OK)
         status = cyx_evaluate(predictor, loader, cancel, evaluation, error);
     cyx_loader_destroy(loader);
+    if (status == CYX_OK) {
+        evaluation->of_training_part = training;
+        evaluation->faults = cyx_data_faults_count(data);
+    }
     return status;
 }
 
 enum cyx_status cyx_evaluate_data(struct cyx_predictor *predictor, const struct cyx_data_spec *data,
-                                  const char *data_dir, const atomic_bool *cancel,
+                                  const struct cyx_data_options *where, const atomic_bool *cancel,
                                   struct cyx_evaluation *ret_evaluation,
                                   struct cyx_error *ret_error)
 {
-    const struct cyx_dataset *set = cyx_dataset_find(data->dataset);
     struct cyx_data *opened = NULL;
-    if (!set)
-        return cyx_error_set(ret_error, CYX_ERR_NOT_FOUND, "/data/dataset",
-                             "there is no data set \"%s\"", data->dataset);
-    enum cyx_status status = check_data(predictor, set, ret_error);
+    struct cyx_pipeline *pipeline = NULL;
+    enum cyx_status status = cyx_data_open(data, where, &opened, ret_error);
     if (status == CYX_OK)
-        status = cyx_data_open(set, data_dir, &opened, ret_error);
+        status = cyx_pipeline_create(opened, data, false, 0, &pipeline, ret_error);
     if (status == CYX_OK)
-        status = evaluate_part(predictor, data, opened, cancel, ret_evaluation, ret_error);
+        status = check_data(predictor, opened->name, cyx_pipeline_sample(pipeline), ret_error);
+    if (status == CYX_OK)
+        status = evaluate_part(predictor, opened, pipeline, data->workers, cancel, ret_evaluation,
+                               ret_error);
+    cyx_pipeline_destroy(pipeline);
     cyx_data_close(opened);
     return status;
 }

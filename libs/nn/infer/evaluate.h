@@ -5,12 +5,14 @@
  * Ownership: cyx_evaluation_finish() frees; a zeroed struct is valid and empty. One thread.
  *
  *     struct cyx_evaluation evaluation = {0};
- *     status = cyx_evaluate_data(predictor, &spec->data, data_dir, &cancel, &evaluation, &err);
+ *     const struct cyx_data_options where = {.data_dir = data_dir, .base_dir = folder};
+ *     status = cyx_evaluate_data(predictor, &spec->data, &where, &cancel, &evaluation, &err);
  */
 #ifndef CYX_NN_INFER_EVALUATE_H
 #define CYX_NN_INFER_EVALUATE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "nn/data/loader.h"
 #include "nn/infer/predictor.h"
@@ -19,7 +21,9 @@ struct cyx_evaluation {
     double loss;     /* mean over the rows that count */
     double accuracy; /* share of correct rows; NaN where there are no classes */
     int64_t count, correct;
-    int64_t n_classes; /* 0 where there are none */
+    int64_t n_classes;     /* 0 where there are none */
+    bool of_training_part; /* the data have no other */
+    int64_t faults;        /* files or rows of the data that could not be read */
     /* [truth * n_classes + predicted]: rows of class `truth` whose largest output is `predicted`'s */
     int64_t *confusion;
 };
@@ -30,11 +34,11 @@ enum cyx_status cyx_evaluate(struct cyx_predictor *predictor, struct cyx_loader 
                              struct cyx_error *ret_error);
 
 /*
- * Over the test part of `data` with its transforms: the model's own (spec->data), or another set of the same shape and
- * as many classes. CYX_ERR_INVALID at /data/dataset where it is not.
+ * Over the test part of `data` (the training part where it has no other) with its transforms: the model's own
+ * (spec->data), or other data of the same shape and as many classes. CYX_ERR_INVALID at /data/dataset where it is not.
  */
 enum cyx_status cyx_evaluate_data(struct cyx_predictor *predictor, const struct cyx_data_spec *data,
-                                  const char *data_dir, const atomic_bool *cancel,
+                                  const struct cyx_data_options *where, const atomic_bool *cancel,
                                   struct cyx_evaluation *ret_evaluation,
                                   struct cyx_error *ret_error);
 

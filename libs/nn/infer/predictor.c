@@ -22,6 +22,7 @@ struct program {
 struct cyx_predictor {
     const struct cyx_job_spec *spec;
     struct cyx_job_spec *own_spec; /* the file's, else NULL */
+    struct cyx_job_spec resolved;  /* one of the two, with the sample's shape: `spec` is this */
     struct cyx_model_about about;
     struct cyx_safetensors *file;
     const char **classes; /* a name an output; NULL where outputs are no classes */
@@ -63,7 +64,13 @@ static enum cyx_status open_file(struct cyx_predictor *self,
         status = cyx_model_about_read(self->file, &self->about, error);
     if (status == CYX_OK)
         status = read_spec(self, options, error);
-    return status;
+    if (status != CYX_OK)
+        return status;
+    self->resolved = *self->spec;
+    if (self->resolved.data.sample.rank == 0) /* of data on the machine that trained */
+        self->resolved.data.sample = self->about.sample;
+    self->spec = &self->resolved;
+    return CYX_OK;
 }
 
 /* ---- programs ---- */

@@ -71,23 +71,25 @@ static struct cyx_predictor *open_model(const char *path, const struct cyx_job_s
 
 struct part {
     struct cyx_data *data;
-    struct cyx_transform transform;
+    struct cyx_pipeline *pipeline;
     struct cyx_loader *loader;
 };
 
 static void open_part(struct part *part, const struct cyx_job_spec *spec, int64_t batch)
 {
-    const struct cyx_dataset *set = cyx_dataset_find("fashion-mnist");
-    assert_int_equal(cyx_data_open(set, path_of("data"), &part->data, NULL), CYX_OK);
-    cyx_transform_init(&part->transform, spec->data.transforms, spec->data.n_transforms, 1, PIXELS);
+    const struct cyx_data_options where = {.data_dir = path_of("data")};
+    assert_int_equal(cyx_data_open(&spec->data, &where, &part->data, NULL), CYX_OK);
+    assert_int_equal(cyx_pipeline_create(part->data, &spec->data, false, 0, &part->pipeline, NULL),
+                     CYX_OK);
     const struct cyx_loader_options options = {
-        .part = &part->data->test, .transform = &part->transform, .batch = batch};
+        .data = part->data, .part = &part->data->test, .pipeline = part->pipeline, .batch = batch};
     assert_int_equal(cyx_loader_create(&options, &part->loader, NULL), CYX_OK);
 }
 
 static void close_part(struct part *part)
 {
     cyx_loader_destroy(part->loader);
+    cyx_pipeline_destroy(part->pipeline);
     cyx_data_close(part->data);
 }
 
@@ -253,10 +255,10 @@ static void test_evaluate__gives_what_training_reported(void **state)
     assert_true(evaluation.accuracy > 0.5);
     cyx_evaluation_finish(&evaluation);
 
+    const struct cyx_data_options where = {.data_dir = path_of("data")};
     const struct cyx_job_spec *spec = cyx_predictor_spec(predictor);
-    assert_int_equal(
-        cyx_evaluate_data(predictor, &spec->data, path_of("data"), NULL, &evaluation, NULL),
-        CYX_OK);
+    assert_int_equal(cyx_evaluate_data(predictor, &spec->data, &where, NULL, &evaluation, NULL),
+                     CYX_OK);
     assert_true(evaluation.loss == trained.test_loss);
     cyx_evaluation_finish(&evaluation);
 

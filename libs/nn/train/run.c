@@ -7,68 +7,6 @@
 
 #include "base/banned.h"
 
-/* ---- data ---- */
-
-static enum cyx_status open_loader(const struct run *self, const struct cyx_data_part *part,
-                                   const uint32_t *rows, size_t n_rows, bool training,
-                                   struct cyx_loader **ret_loader, struct cyx_error *error)
-{
-    const struct cyx_data_spec *data = &self->spec->data;
-    struct cyx_loader_options options = {
-        .part = part,
-        .transform = &self->transform,
-        .rows = rows,
-        .n_rows = n_rows,
-        .batch = data->batch_size,
-        .shuffle = training && data->shuffle,
-        .drop_last = training && data->drop_last,
-        .seed = self->spec->seed,
-    };
-    return cyx_loader_create(&options, ret_loader, error);
-}
-
-static enum cyx_status open_training_part(struct run *self, struct cyx_error *error)
-{
-    const struct cyx_data_part *part = &self->data->train;
-    double validation = self->spec->data.validation_part;
-    if (validation <= 0)
-        return open_loader(self, part, NULL, 0, true, &self->train, error);
-    uint32_t count = (uint32_t)part->count, n_validation = 0;
-    self->rows = malloc(count * sizeof(*self->rows));
-    if (!self->rows)
-        return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory to split the data");
-    cyx_loader_split(self->spec->seed, count, validation, self->rows, &n_validation);
-    size_t n_train = count - n_validation;
-    enum cyx_status status =
-        open_loader(self, part, self->rows, n_train, true, &self->train, error);
-    if (status == CYX_OK && n_validation > 0)
-        status = open_loader(self, part, self->rows + n_train, n_validation, false,
-                             &self->validation, error);
-    return status;
-}
-
-static enum cyx_status open_data(struct run *self, struct cyx_error *error)
-{
-    const struct cyx_dataset *set = cyx_dataset_find(self->spec->data.dataset);
-    if (!set)
-        return cyx_error_set(error, CYX_ERR_NOT_FOUND, "/data/dataset",
-                             "there is no data set \"%s\"", self->spec->data.dataset);
-    enum cyx_status status = cyx_data_open(set, self->options->data_dir, &self->data, error);
-    if (status != CYX_OK)
-        return status;
-    cyx_transform_init(&self->transform, self->spec->data.transforms, self->spec->data.n_transforms,
-                       set->channels, set->height * set->width);
-    status = open_training_part(self, error);
-    if (status == CYX_OK)
-        status = open_loader(self, &self->data->test, NULL, 0, false, &self->test, error);
-    if (status == CYX_OK && cyx_loader_batches(self->train) == 0)
-        status = cyx_error_set(error, CYX_ERR_INVALID, "/data/batch_size",
-                               "expected at most the %lld training images, got %lld with drop_last",
-                               (long long)self->data->train.count,
-                               (long long)self->spec->data.batch_size);
-    return status;
-}
-
 /* ---- programs ---- */
 
 static enum cyx_status build_graph(const struct run *self, bool training, int64_t rows,
@@ -177,7 +115,7 @@ enum cyx_status run_open(struct run *self, const struct cyx_train_options *optio
 {
     self->options = options;
     self->spec = options->spec;
-    enum cyx_status status = open_data(self, error);
+    enum cyx_status status = run_open_data(self, error);
     if (status == CYX_OK)
         status = open_device(self, error);
     if (status != CYX_OK)
@@ -203,11 +141,7 @@ void run_finish(struct run *self)
         self->backend->session_destroy(self->session);
     if (self->device)
         self->backend->device_close(self->device);
-    cyx_loader_destroy(self->train);
-    cyx_loader_destroy(self->validation);
-    cyx_loader_destroy(self->test);
-    free(self->rows);
-    cyx_data_close(self->data);
+    run_close_data(self);
 }
 
 /* ---- evaluation ---- */
@@ -261,6 +195,8 @@ enum cyx_status run_evaluate(struct run *self, struct cyx_loader *loader, double
     }
     if (status == CYX_OK && before.program)
         status = take_result(self, &before, &sums, error);
+    if (status == CYX_OK)
+        status = cyx_loader_failure(loader, error);
     if (status != CYX_OK)
         return status;
     *ret_loss = sums.count > 0 ? sums.loss / sums.count : 0;

@@ -34,10 +34,12 @@ struct run {
     const struct cyx_train_options *options;
     const struct cyx_job_spec *spec;
 
-    struct cyx_data *data;
-    struct cyx_transform transform;
+    struct cyx_job_spec resolved; /* the caller's, with what the data told: `spec` is this */
+    const struct cyx_data *data;
+    struct cyx_data *opened; /* NULL: data are the caller's */
+    struct cyx_pipeline *training_rows, *evaluation_rows;
     uint32_t *rows;                               /* with a validation part: training rows first */
-    struct cyx_loader *train, *validation, *test; /* validation is NULL when the test part judges */
+    struct cyx_loader *train, *validation, *test; /* one of the last two may be NULL */
 
     const struct cyx_backend *backend;
     struct cyx_device *device;
@@ -57,6 +59,10 @@ struct run {
 enum cyx_status run_open(struct run *self, const struct cyx_train_options *options,
                          struct cyx_error *error);
 void run_finish(struct run *self);
+
+/* Data, pipelines and loaders, and the resolved spec. */
+enum cyx_status run_open_data(struct run *self, struct cyx_error *error);
+void run_close_data(struct run *self);
 
 /* The program for this many rows; compiled when it is the first time. */
 enum cyx_status run_program(struct run *self, bool training, int64_t rows,

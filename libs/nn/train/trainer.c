@@ -19,7 +19,9 @@ struct trainer {
     int64_t resumed_samples;
     int64_t submitted; /* optimizer steps, of all epochs; progress.step counts finished ones */
     double eval_loss, eval_accuracy;
-    bool test_is_known; /* eval_* are of the whole test part and of the parameters as they are */
+    bool
+        test_is_known; /* eval_* are of the part that the result tells of, and of the parameters as they are */
+    int64_t told_faults; /* of the data, that a notice told of */
 };
 
 /* ---- events ---- */
@@ -65,6 +67,20 @@ static void emit_started(struct trainer *self)
                                     .epoch = epoch_now(&self->run),
                                     .lr = self->run.lr.state.rate[0],
                                     .device = &self->run.info};
+    emit(self, &event);
+}
+
+/* Tells of files and rows that could not be read, when there are more than it told of. */
+static void emit_faults(struct trainer *self)
+{
+    char message[2 * CYX_FAULT_BYTES];
+    int64_t faults = cyx_data_faults_count(self->run.data);
+    struct cyx_train_event event = {
+        .kind = CYX_TRAIN_NOTICE, .epoch = epoch_now(&self->run), .message = message};
+    if (faults == self->told_faults)
+        return;
+    self->told_faults = faults;
+    cyx_data_faults_text(self->run.data, message);
     emit(self, &event);
 }
 
@@ -179,7 +195,9 @@ static struct cyx_checkpoint_target target_of(const struct run *run)
     return (struct cyx_checkpoint_target){.backend = run->backend,
                                           .session = run->session,
                                           .graph = run_graph(run),
-                                          .spec = run->spec};
+                                          .spec = run->spec,
+                                          .classes = run->data->class_names,
+                                          .n_classes = (size_t)run->data->n_classes};
 }
 
 /* Time spent here is not training's. */
@@ -243,6 +261,8 @@ static enum cyx_status train_epoch(struct trainer *self, struct cyx_error *error
         }
     }
     if (status == CYX_OK)
+        status = cyx_loader_failure(run->train, error);
+    if (status == CYX_OK)
         status = drain(self, error);
     self->training_ns += cyx_clock_monotonic_ns() - self->section_ns;
     self->section_ns = 0;
@@ -261,6 +281,12 @@ static void close_epoch(struct run *run)
     progress->epoch++;
 }
 
+/* The part that the result tells of. */
+static struct cyx_loader *final_part(const struct run *run)
+{
+    return run->test ? run->test : run->validation;
+}
+
 static enum cyx_status end_epoch(struct trainer *self, double lr, struct cyx_error *error)
 {
     struct run *run = &self->run;
@@ -273,7 +299,7 @@ static enum cyx_status end_epoch(struct trainer *self, double lr, struct cyx_err
     if (status != CYX_OK)
         return status;
     cyx_lr_after_epoch(&run->lr, self->eval_loss, self->eval_accuracy);
-    self->test_is_known = judge == run->test;
+    self->test_is_known = judge == final_part(run);
     struct cyx_train_event event = {.kind = CYX_TRAIN_EPOCH,
                                     .epoch = run->progress.epoch,
                                     .loss = run->progress.last_train_loss,
@@ -282,6 +308,7 @@ static enum cyx_status end_epoch(struct trainer *self, double lr, struct cyx_err
                                     .eval_accuracy = self->eval_accuracy,
                                     .lr = lr};
     emit(self, &event);
+    emit_faults(self);
     return checkpoint(self, error);
 }
 
@@ -315,7 +342,7 @@ static enum cyx_status finish(struct trainer *self, struct cyx_train_result *res
     struct cyx_checkpoint_target target = target_of(run);
     enum cyx_status status = CYX_OK;
     if (!self->test_is_known)
-        status = run_evaluate(run, run->test, &self->eval_loss, &self->eval_accuracy, error);
+        status = run_evaluate(run, final_part(run), &self->eval_loss, &self->eval_accuracy, error);
     if (status == CYX_OK)
         status = output_path(run, "model.safetensors", result->model_path, error);
     if (status == CYX_OK)
@@ -333,6 +360,7 @@ static enum cyx_status finish(struct trainer *self, struct cyx_train_result *res
     result->images_per_second = images_per_second(self);
     result->seconds = (double)(cyx_clock_monotonic_ns() - self->started_ns) * 1e-9;
     result->device = run->info;
+    result->faults = cyx_data_faults_count(run->data);
     return CYX_OK;
 }
 
@@ -348,6 +376,7 @@ enum cyx_status cyx_train(const struct cyx_train_options *options,
         self.submitted = self.run.progress.step;
         self.resumed_samples = self.run.progress.samples;
         emit_started(&self);
+        emit_faults(&self);
         status = train_epochs(&self, ret_error);
     }
     if (status == CYX_OK)

@@ -1,8 +1,8 @@
 /*
  * Trains a job spec on this machine: the one loop that the CLI, the worker and Python share.
  *
- * Knows no network. Data come from `data_dir` (verified by hash), events go to a callback on the calling
- * thread, checkpoints to a folder. The same spec, backend and device give the same bits; a run resumed from
+ * Knows no network. Data come from `data_dir` (verified by hash), from files on this machine or from the caller's
+ * arrays; events go to a callback on the calling thread, checkpoints to a folder. The same spec, backend and device give the same bits; a run resumed from
  * a checkpoint gives the same bits as one that never stopped.
  *
  * Ownership: options are borrowed for the call. Thread rule: one run a thread; `cancel` may be set by any.
@@ -20,12 +20,14 @@
 #include "base/status.h"
 #include "contract/job_spec.h"
 #include "nn/backend.h"
+#include "nn/data/data.h"
 
 enum cyx_train_event_kind {
     CYX_TRAIN_STARTED,    /* device, resumed step and totals are known */
     CYX_TRAIN_STEP,       /* after every step */
     CYX_TRAIN_EPOCH,      /* after an epoch's evaluation on the test (or validation) part */
     CYX_TRAIN_CHECKPOINT, /* `path` was written and is durable */
+    CYX_TRAIN_NOTICE,     /* `message`, for a person: files or rows that could not be read */
 };
 
 struct cyx_train_event {
@@ -41,12 +43,15 @@ struct cyx_train_event {
     double images_per_second;        /* training only, since the start (or resume) */
     double elapsed_seconds;
     const char *path;                     /* CHECKPOINT */
+    const char *message;                  /* NOTICE */
     const struct cyx_device_info *device; /* STARTED */
 };
 
 struct cyx_train_options {
     const struct cyx_job_spec *spec;
-    const char *data_dir;
+    const char *data_dir; /* where the catalogue's sets lie */
+    const char *base_dir; /* where the spec's relative paths begin; NULL: the working directory */
+    const struct cyx_data *data; /* used instead of the spec's data set, borrowed; NULL: that one */
     const char
         *output_dir; /* model.safetensors and checkpoint.safetensors are written here; created */
     const char *backend; /* overrides spec->resources.backend unless NULL */
@@ -62,6 +67,7 @@ struct cyx_train_options {
 struct cyx_train_result {
     double test_accuracy, test_loss; /* over the whole test part; no classes: accuracy is NaN */
     double train_loss;               /* mean of the last epoch */
+    int64_t faults;                  /* files or rows of the data that could not be read */
     int64_t epochs, steps, samples;
     double images_per_second; /* training, evaluation not counted */
     double seconds;           /* wall clock of the whole call */

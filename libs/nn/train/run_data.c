@@ -1,0 +1,111 @@
+/* A run's data: opened, or the caller's, divided into parts, each with its loader. */
+#include <stdlib.h>
+
+#include "nn/train/run.h"
+
+#include "base/banned.h"
+
+static enum cyx_status open_loader(const struct run *self, const struct cyx_data_part *part,
+                                   const uint32_t *rows, size_t n_rows, bool training,
+                                   struct cyx_loader **ret_loader, struct cyx_error *error)
+{
+    const struct cyx_data_spec *data = &self->spec->data;
+    struct cyx_loader_options options = {
+        .data = self->data,
+        .part = part,
+        .pipeline = training ? self->training_rows : self->evaluation_rows,
+        .rows = rows,
+        .n_rows = n_rows,
+        .batch = data->batch_size,
+        .shuffle = training && data->shuffle,
+        .drop_last = training && data->drop_last,
+        .seed = self->spec->seed,
+        .workers = data->workers,
+    };
+    return cyx_loader_create(&options, ret_loader, error);
+}
+
+static enum cyx_status open_training_part(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_data_part *part = &self->data->train;
+    double validation = self->spec->data.validation_part;
+    if (validation <= 0)
+        return open_loader(self, part, NULL, 0, true, &self->train, error);
+    uint32_t count = (uint32_t)part->count, n_validation = 0;
+    self->rows = malloc(count * sizeof(*self->rows));
+    if (!self->rows)
+        return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory to split the data");
+    cyx_loader_split(self->spec->seed, count, validation, self->rows, &n_validation);
+    size_t n_train = count - n_validation;
+    enum cyx_status status =
+        open_loader(self, part, self->rows, n_train, true, &self->train, error);
+    if (status == CYX_OK && n_validation > 0)
+        status = open_loader(self, part, self->rows + n_train, n_validation, false,
+                             &self->validation, error);
+    return status;
+}
+
+/* The spec with what only the data could tell. */
+static enum cyx_status resolve(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_job_spec *given = self->spec;
+    self->resolved = *given;
+    self->spec = &self->resolved;
+    if (!given->data.dataset || self->options->data)
+        self->resolved.dataset_hash = self->data->fingerprint;
+    enum cyx_status status = cyx_pipeline_create(self->data, &given->data, true, given->seed,
+                                                 &self->training_rows, error);
+    if (status == CYX_OK)
+        status = cyx_pipeline_create(self->data, &given->data, false, given->seed,
+                                     &self->evaluation_rows, error);
+    if (status == CYX_OK)
+        self->resolved.data.sample = *cyx_pipeline_sample(self->training_rows);
+    return status;
+}
+
+static enum cyx_status open_parts(struct run *self, struct cyx_error *error)
+{
+    enum cyx_status status = open_training_part(self, error);
+    if (status == CYX_OK && self->data->test.count > 0)
+        status = open_loader(self, &self->data->test, NULL, 0, false, &self->test, error);
+    if (status != CYX_OK)
+        return status;
+    if (!self->test && !self->validation)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
+                             "nothing judges the model: give the data a test part, or "
+                             "\"split\": {\"validation\": 0.1}");
+    if (cyx_loader_batches(self->train) == 0)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/data/batch_size",
+                             "expected at most the %lld training samples, got %lld with drop_last",
+                             (long long)self->data->train.count,
+                             (long long)self->spec->data.batch_size);
+    return CYX_OK;
+}
+
+enum cyx_status run_open_data(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_train_options *options = self->options;
+    struct cyx_data_options where = {.data_dir = options->data_dir, .base_dir = options->base_dir};
+    enum cyx_status status = CYX_OK;
+    if (options->data)
+        self->data = options->data;
+    else
+        status = cyx_data_open(&self->spec->data, &where, &self->opened, error);
+    if (status != CYX_OK)
+        return status;
+    if (self->opened)
+        self->data = self->opened;
+    status = resolve(self, error);
+    return status == CYX_OK ? open_parts(self, error) : status;
+}
+
+void run_close_data(struct run *self)
+{
+    cyx_loader_destroy(self->train);
+    cyx_loader_destroy(self->validation);
+    cyx_loader_destroy(self->test);
+    cyx_pipeline_destroy(self->training_rows);
+    cyx_pipeline_destroy(self->evaluation_rows);
+    free(self->rows);
+    cyx_data_close(self->opened);
+}
