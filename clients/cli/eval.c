@@ -65,13 +65,12 @@ static void print_json(const struct report *r)
     json_t *classes = json_array();
     for (int64_t c = 0; c < e->n_classes; c++)
         json_array_append_new(classes, class_json(r, c));
-    json_t *body =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:f, s:o, s:o, s:f, s:s, s:s}", "name",
-                  cyx_predictor_spec(r->predictor)->name, "dataset", r->dataset, "part",
-                  e->of_training_part ? "train" : "test", "count", (json_int_t)e->count, "correct",
-                  (json_int_t)e->correct, "accuracy", cyx_message_number(e->accuracy), "loss",
-                  e->loss, "classes", classes, "confusion", matrix_json(e), "seconds", r->seconds,
-                  "backend", device->backend, "device", device->name);
+    json_t *body = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:o, s:f, s:o, s:o, s:f, s:s, s:s}", "name",
+        cyx_predictor_spec(r->predictor)->name, "dataset", r->dataset, "part", e->part, "count",
+        (json_int_t)e->count, "correct", (json_int_t)e->correct, "accuracy",
+        cyx_message_number(e->accuracy), "loss", e->loss, "classes", classes, "confusion",
+        matrix_json(e), "seconds", r->seconds, "backend", device->backend, "device", device->name);
     cli_print_json(body);
     json_decref(body);
 }
@@ -145,8 +144,8 @@ static enum cyx_status print_text(const struct report *r, struct cyx_error *err)
     char count[CLI_AMOUNT_BYTES], percent[CLI_PERCENT_BYTES];
     cli_format_count(e->count, count);
     printf("%s on the %s part of %s, on %s (%s)\n\nSamples   %s\nLoss      %.4f\n",
-           cyx_predictor_spec(r->predictor)->name, e->of_training_part ? "training" : "test",
-           r->dataset, device->name, device->backend, count, e->loss);
+           cyx_predictor_spec(r->predictor)->name, e->part, r->dataset, device->name,
+           device->backend, count, e->loss);
     if (e->faults > 0)
         printf("Left out  %" PRId64 " that could not be read (`cyxwiz data inspect`)\n", e->faults);
     if (e->n_classes == 0)

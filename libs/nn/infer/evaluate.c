@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/banned.h"
 
@@ -98,7 +99,24 @@ static const char *shape_text(int rank, const int64_t *dim, char text[64])
     return text;
 }
 
-static enum cyx_status check_data(const struct cyx_predictor *predictor, const char *name,
+/* The same names in the same order, where both have names: a folder more would shift all that follow. */
+static enum cyx_status check_names(const struct cyx_predictor *predictor,
+                                   const struct cyx_data *data, struct cyx_error *error)
+{
+    if (!data->class_names || !cyx_predictor_has_class_names(predictor))
+        return CYX_OK;
+    for (int64_t c = 0; c < data->n_classes; c++) {
+        const char *ours = cyx_predictor_class(predictor, (size_t)c);
+        if (strcmp(ours, data->class_names[c]) != 0)
+            return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
+                                 "class %lld is \"%s\" for the model and \"%s\" in %s",
+                                 (long long)c, ours, data->class_names[c], data->name);
+    }
+    return CYX_OK;
+}
+
+static enum cyx_status check_data(const struct cyx_predictor *predictor,
+                                  const struct cyx_data *data,
                                   const struct cyx_sample_shape *sample, struct cyx_error *error)
 {
     const struct cyx_shape *input = cyx_predictor_input_shape(predictor);
@@ -110,33 +128,56 @@ static enum cyx_status check_data(const struct cyx_predictor *predictor, const c
     if (!fits)
         return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
                              "the model takes samples of %s, %s has %s",
-                             shape_text(input->rank, input->dim, wanted), name,
+                             shape_text(input->rank, input->dim, wanted), data->name,
                              shape_text(sample->rank, sample->dim, got));
     if (cyx_predictor_counts_correct(predictor) && outputs != sample->n_classes)
         return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
                              "the model tells %lld classes apart, %s has %lld", (long long)outputs,
-                             name, (long long)sample->n_classes);
+                             data->name, (long long)sample->n_classes);
+    return check_names(predictor, data, error);
+}
+
+/* The rows that training held back for validation; none where there are test rows or no such part. */
+static enum cyx_status hold_back(const struct cyx_data *data, const struct cyx_data_spec *spec,
+                                 uint64_t seed, uint32_t **ret_all, uint32_t *ret_n_train,
+                                 uint32_t *ret_n_validation, struct cyx_error *error)
+{
+    uint32_t count = (uint32_t)data->train.count;
+    if (data->test.count > 0 || spec->validation_part <= 0)
+        return CYX_OK;
+    *ret_all = malloc(count * sizeof(**ret_all));
+    if (!*ret_all)
+        return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory to split the data");
+    cyx_loader_split(seed, count, spec->validation_part, *ret_all, ret_n_validation);
+    *ret_n_train = count - *ret_n_validation;
     return CYX_OK;
 }
 
 static enum cyx_status evaluate_part(struct cyx_predictor *predictor, const struct cyx_data *data,
-                                     const struct cyx_pipeline *pipeline, int64_t workers,
-                                     const atomic_bool *cancel, struct cyx_evaluation *evaluation,
-                                     struct cyx_error *error)
+                                     const struct cyx_pipeline *pipeline,
+                                     const struct cyx_data_spec *spec, const atomic_bool *cancel,
+                                     struct cyx_evaluation *evaluation, struct cyx_error *error)
 {
     struct cyx_loader *loader = NULL;
-    bool training = data->test.count == 0;
+    uint32_t *all = NULL, n_train = 0, n_validation = 0;
+    bool test = data->test.count > 0;
+    enum cyx_status status = hold_back(data, spec, cyx_predictor_spec(predictor)->seed, &all,
+                                       &n_train, &n_validation, error);
     const struct cyx_loader_options options = {.data = data,
-                                               .part = training ? &data->train : &data->test,
+                                               .part = test ? &data->test : &data->train,
                                                .pipeline = pipeline,
+                                               .rows = n_validation ? all + n_train : NULL,
+                                               .n_rows = n_validation,
                                                .batch = cyx_predictor_batch(predictor),
-                                               .workers = workers};
-    enum cyx_status status = cyx_loader_create(&options, &loader, error);
+                                               .workers = spec->workers};
+    if (status == CYX_OK)
+        status = cyx_loader_create(&options, &loader, error);
     if (status == CYX_OK)
         status = cyx_evaluate(predictor, loader, cancel, evaluation, error);
     cyx_loader_destroy(loader);
+    free(all);
     if (status == CYX_OK) {
-        evaluation->of_training_part = training;
+        evaluation->part = test ? "test" : n_validation ? "validation" : "training";
         evaluation->faults = cyx_data_faults_count(data);
     }
     return status;
@@ -153,10 +194,10 @@ enum cyx_status cyx_evaluate_data(struct cyx_predictor *predictor, const struct 
     if (status == CYX_OK)
         status = cyx_pipeline_create(opened, data, false, 0, &pipeline, ret_error);
     if (status == CYX_OK)
-        status = check_data(predictor, opened->name, cyx_pipeline_sample(pipeline), ret_error);
+        status = check_data(predictor, opened, cyx_pipeline_sample(pipeline), ret_error);
     if (status == CYX_OK)
-        status = evaluate_part(predictor, opened, pipeline, data->workers, cancel, ret_evaluation,
-                               ret_error);
+        status =
+            evaluate_part(predictor, opened, pipeline, data, cancel, ret_evaluation, ret_error);
     cyx_pipeline_destroy(pipeline);
     cyx_data_close(opened);
     return status;

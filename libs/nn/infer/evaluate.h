@@ -21,9 +21,9 @@ struct cyx_evaluation {
     double loss;     /* mean over the rows that count */
     double accuracy; /* share of correct rows; NaN where there are no classes */
     int64_t count, correct;
-    int64_t n_classes;     /* 0 where there are none */
-    bool of_training_part; /* the data have no other */
-    int64_t faults;        /* files or rows of the data that could not be read */
+    int64_t n_classes; /* 0 where there are none */
+    const char *part;  /* "test", "validation", "training": which was judged */
+    int64_t faults;    /* files or rows of the data that could not be read */
     /* [truth * n_classes + predicted]: rows of class `truth` whose largest output is `predicted`'s */
     int64_t *confusion;
 };
@@ -34,8 +34,9 @@ enum cyx_status cyx_evaluate(struct cyx_predictor *predictor, struct cyx_loader 
                              struct cyx_error *ret_error);
 
 /*
- * Over the test part of `data` (the training part where it has no other) with its transforms: the model's own
- * (spec->data), or other data of the same shape and as many classes. CYX_ERR_INVALID at /data/dataset where it is not.
+ * Over the test part of `data` with its transforms: the model's own (spec->data), or other data of the same shape and
+ * the same classes. Without a test part its validation part judges (the rows that training held back, by the model's
+ * seed), without both the training part. CYX_ERR_INVALID at /data/dataset where the data do not fit.
  */
 enum cyx_status cyx_evaluate_data(struct cyx_predictor *predictor, const struct cyx_data_spec *data,
                                   const struct cyx_data_options *where, const atomic_bool *cancel,

@@ -309,6 +309,11 @@ const char *cyx_predictor_class(const struct cyx_predictor *self, size_t index)
     return self->classes ? self->classes[index] : NULL;
 }
 
+bool cyx_predictor_has_class_names(const struct cyx_predictor *self)
+{
+    return self->classes && known_classes(self, (size_t)cyx_shape_count(&self->output));
+}
+
 /* ---- steps ---- */
 
 enum cyx_status cyx_predictor_step(struct cyx_predictor *self, const float *input,

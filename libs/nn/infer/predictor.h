@@ -65,6 +65,9 @@ const struct cyx_shape *cyx_predictor_output_shape(const struct cyx_predictor *s
 /* The name of class `index` (below the outputs' count), its index in decimal where none is known; NULL for NUMBERS. */
 const char *cyx_predictor_class(const struct cyx_predictor *self, size_t index);
 
+/* Whether those are names, not indices. */
+bool cyx_predictor_has_class_names(const struct cyx_predictor *self);
+
 /* `ret_output`: count times the output shape's elements. */
 enum cyx_status cyx_predictor_run(struct cyx_predictor *self, const float *input, int64_t count,
                                   float *ret_output, struct cyx_error *ret_error);
