@@ -191,6 +191,7 @@ void cli_where_finish(struct cli_where *where);
 /* Commands */
 enum cyx_status cli_train(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_describe(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_predict(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_eval(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err);

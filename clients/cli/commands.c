@@ -44,6 +44,12 @@ static const struct cli_option eval_options[] = {
     MODEL_OPTIONS,
     DATA_DIR,
     END};
+static const struct cli_option predict_options[] = {
+    {"top", 'k', "K", "how many classes to tell for each input (default 3)", NULL},
+    {"resize", 0, NULL, "bring images to the model's size first", NULL},
+    MODEL_OPTIONS,
+    DATA_DIR,
+    END};
 static const struct cli_option submit_options[] = {
     {"watch", 'w', NULL, "stay and watch it, as `job watch` does", NULL},
     {"key", 'k', "KEY", "idempotency key: the same key gives the same job", NULL},
@@ -70,6 +76,9 @@ const struct cli_command cli_commands[] = {
      "cyxwiz train docs/examples/fashion-cnn.json --backend cpu", train_options, cli_train},
     {"describe", "SPEC|MODEL", "layers, shapes, parameters, FLOPs and device memory of a model",
      "cyxwiz describe docs/examples/fashion-cnn.json --batch 256", describe_options, cli_describe},
+    {"predict", "MODEL INPUT...", "what a model says of images, .npy, IDX files, data-set rows",
+     "cyxwiz predict runs/fashion-cnn/model.safetensors photo.png fashion-mnist:0-9",
+     predict_options, cli_predict},
     {"eval", "MODEL", "loss, accuracy and confusion matrix over the test part",
      "cyxwiz eval runs/fashion-cnn/model.safetensors", eval_options, cli_eval},
     {"job submit", "SPEC", "submit a job",

@@ -21,7 +21,7 @@ def run(*arguments, env=None, cwd=None):
 def test_help_lists_every_command_and_each_has_an_example():
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("train", "describe", "eval", "job submit", "job watch", "node list", "model pull", "data fetch", "up", "completion"):
+    for command in ("train", "describe", "predict", "eval", "job submit", "job watch", "node list", "model pull", "data fetch", "up", "completion"):
         assert f"  {command} " in overview.stdout
         words = command.split()
         assert "Example:" in run(*words, "--help").stdout

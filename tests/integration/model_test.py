@@ -2,8 +2,10 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy
@@ -12,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import torch_model  # noqa: E402
-from stack import CYXWIZ  # noqa: E402
+from stack import CYXWIZ, ROOT  # noqa: E402
 
 SPEC = {
     "name": "small", "epochs": 1, "seed": 5,
@@ -137,3 +139,171 @@ def test_eval_takes_another_specs_data(tmp_path, trained, data_dir):
     told = json.loads(run("eval", trained["model_path"], "--data", tmp_path / "other.json", "--data-dir", data_dir,
                           "--json").stdout)
     assert told["count"] == 10000 and told["loss"] > trained["test_loss"]  # not normalised: worse
+
+
+# ---- predict ----
+
+
+def predict(trained, data_dir, *inputs, code=0, backend="cpu"):
+    done = run("predict", trained["model_path"], *inputs, "--data-dir", data_dir, "--backend", backend, "--json", code=code)
+    return json.loads(done.stdout) if code == 0 else done.stderr
+
+
+def write_png(path, pixels):
+    """An 8-bit grey PNG, by the format alone."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    height, width = pixels.shape
+    raw = b"".join(b"\0" + row.tobytes() for row in pixels)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+                     + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
+
+
+def test_predict_gives_pytorchs_probabilities(trained, data_dir, pixels):
+    images, labels = pixels
+    state, _ = torch_model.load_safetensors(trained["model_path"])
+    expected = torch.softmax(logits_of(state, images[:100]), 1).numpy()
+    told = predict(trained, data_dir, "fashion-mnist:0-99", "--top", "10")
+    assert [answer["input"] for answer in told] == [f"fashion-mnist:{row}" for row in range(100)]
+    for answer, row, label in zip(told, expected, labels):
+        assert answer["truth"] == CLASSES[label]
+        assert [c["probability"] for c in answer["classes"]] == sorted((c["probability"] for c in answer["classes"]), reverse=True)
+        for one in answer["classes"]:
+            assert one["class"] == CLASSES[one["index"]]
+            assert one["probability"] == pytest.approx(row[one["index"]], rel=1e-4, abs=1e-6)
+        assert sum(c["probability"] for c in answer["classes"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_on_vulkan_says_the_same(trained, data_dir):
+    for ours, theirs in zip(predict(trained, data_dir, "fashion-mnist:0-9", backend="vulkan"),
+                            predict(trained, data_dir, "fashion-mnist:0-9")):
+        for a, b in zip(ours["classes"], theirs["classes"]):
+            assert a["class"] == b["class"] and a["output"] == pytest.approx(b["output"], rel=1e-4, abs=1e-4)
+
+
+def test_predict_reads_arrays_idx_files_and_images_alike(tmp_path, trained, data_dir, pixels):
+    images = pixels[0][:5, 0]
+    numpy.save(tmp_path / "bytes.npy", images)
+    numpy.save(tmp_path / "one.npy", images[0])
+    numpy.save(tmp_path / "floats.npy", images[:, None].astype("float32") / 255)
+    write_png(tmp_path / "boot.png", images[0])
+    wanted = predict(trained, data_dir, "fashion-mnist:0-4")
+
+    def close(answers, references):
+        assert len(answers) == len(references)
+        for answer, reference in zip(answers, references):
+            for ours, theirs in zip(answer["classes"], reference["classes"]):
+                assert ours["class"] == theirs["class"]
+                assert ours["output"] == pytest.approx(theirs["output"], rel=1e-4, abs=1e-4)
+
+    idx = data_dir / "fashion-mnist" / "t10k-images-idx3-ubyte"
+    close(predict(trained, data_dir, tmp_path / "bytes.npy"), wanted)
+    close(predict(trained, data_dir, f"{tmp_path}/bytes.npy:1,3-4"), [wanted[1], *wanted[3:]])
+    close(predict(trained, data_dir, tmp_path / "floats.npy"), wanted)
+    close(predict(trained, data_dir, f"{idx}:0-4"), wanted)
+    mixed = predict(trained, data_dir, tmp_path / "one.npy", tmp_path / "boot.png", "fashion-mnist:0")
+    close(mixed, [wanted[0]] * 3)
+    assert [answer["input"] for answer in mixed] == [str(tmp_path / "one.npy"), str(tmp_path / "boot.png"), "fashion-mnist:0"]
+    assert "truth" not in mixed[0] and mixed[2]["truth"] == "Ankle boot"
+
+
+def test_predict_resizes_only_when_asked(trained, data_dir):
+    photo = ROOT / "tests/golden/images/scene.jpg"
+    refused = predict(trained, data_dir, photo, code=6)
+    assert "the model takes (1, 28, 28)" in refused and "--resize" in refused and "scene.jpg" in refused
+    assert predict(trained, data_dir, photo, "--resize")[0]["classes"][0]["class"] in CLASSES
+
+
+def test_predict_prints_a_line_an_input(trained, data_dir, pixels):
+    done = run("predict", trained["model_path"], "fashion-mnist:0-2", "fashion-mnist/train:0", "--data-dir", data_dir)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["INPUT", "TRUTH", "PREDICTION", "PROBABILITY", "NEXT"]
+    assert [line.split("  ")[0] for line in lines[1:]] == [f"fashion-mnist:{row}" for row in range(3)] + ["fashion-mnist/train:0"]
+    assert "Ankle boot" in lines[1] and lines[1].count("%") == 3
+    done = run("predict", trained["model_path"], "fashion-mnist:0", "--top", "1", "--data-dir", data_dir)
+    assert done.stdout.splitlines()[0].split() == ["INPUT", "TRUTH", "PREDICTION", "PROBABILITY"]
+
+
+@pytest.mark.parametrize("inputs,code,words", [
+    (["/no/such.png"], 3, "/no/such.png"),
+    (["fashion-mnist:10000"], 6, "rows 0 to 9999, no row 10000"),
+    (["fashion-mnist:3-1"], 6, "behind a colon"),
+    (["mnist:0"], 3, "cyxwiz data fetch mnist"),
+    ([__file__], 1, "expected an image"),
+    ([], 2, "INPUT is missing"),
+    (["fashion-mnist:0", "--top", "0"], 2, "--top wants"),
+])
+def test_predict_says_what_is_wrong(trained, data_dir, inputs, code, words):
+    assert words in predict(trained, data_dir, *inputs, code=code)
+
+
+# ---- data of this machine ----
+
+
+@pytest.fixture(scope="module")
+def folder_model(tmp_path_factory, data_dir, pixels):
+    """A model of an image folder: two sorts of clothes, each a folder, and no test part."""
+    folder = tmp_path_factory.mktemp("folders")
+    images, labels = pixels
+    for name, label in (("boot", 9), ("trouser", 1)):
+        (folder / "photos" / name).mkdir(parents=True)
+        for index, row in enumerate(numpy.flatnonzero(labels == label)[:150]):
+            write_png(folder / "photos" / name / f"{index:03}.png", images[row, 0])
+    spec = json.loads(json.dumps(SPEC))
+    spec["name"] = "folders"
+    spec["epochs"] = 3
+    spec["data"] = {"dataset": {"format": "image-folder", "train": "photos", "channels": 1}, "batch_size": 32,
+                    "split": {"validation": 0.2}, "transforms": SPEC["data"]["transforms"]}
+    spec["model"]["layers"][-1]["out_features"] = 2
+    (folder / "spec.json").write_text(json.dumps(spec))
+    done = run("train", folder / "spec.json", "--output", folder / "out", "--backend", "cpu", "--json")
+    return json.loads(done.stdout) | {"folder": folder}
+
+
+def test_a_model_of_folders_knows_its_classes_without_them(folder_model, tmp_path, data_dir, pixels):
+    images, labels = pixels
+    write_png(tmp_path / "new.png", images[numpy.flatnonzero(labels == 9)[200], 0])
+    answer = predict(folder_model, data_dir, tmp_path / "new.png")[0]["classes"]
+    assert answer[0]["class"] == "boot" and {c["class"] for c in answer} == {"boot", "trouser"}
+    told = json.loads(run("describe", folder_model["model_path"], "--json").stdout)
+    assert told["layers"][-1]["output_shape"] == [32, 2]
+
+
+def test_eval_judges_the_rows_that_training_held_back(folder_model, tmp_path):
+    folder, model = folder_model["folder"], folder_model["model_path"]
+    told = json.loads(run("eval", model, "--data", folder / "spec.json", "--backend", "cpu", "--json").stdout)
+    assert (told["part"], told["count"]) == ("validation", 60)
+    assert told["loss"] == folder_model["test_loss"] and told["accuracy"] == folder_model["test_accuracy"]
+    assert [c["name"] for c in told["classes"]] == ["boot", "trouser"]
+
+    renamed = json.loads((folder / "spec.json").read_text())
+    renamed["data"]["dataset"]["train"] = str(tmp_path)
+    (tmp_path / "boot").symlink_to(folder / "photos" / "boot")
+    (tmp_path / "anorak").symlink_to(folder / "photos" / "trouser")
+    (tmp_path / "renamed.json").write_text(json.dumps(renamed))
+    done = run("eval", model, "--data", tmp_path / "renamed.json", code=6)
+    assert 'class 0 is "boot" for the model and "anorak"' in done.stderr
+
+
+def test_a_model_of_numbers_tells_numbers(tmp_path, data_dir):
+    """y = (x0 + 2 x1, x2 - x3): a linear model finds it, and predict tells its outputs. All of it on Vulkan."""
+    x = numpy.random.default_rng(1).normal(size=(512, 4)).astype("float32")
+    y = numpy.stack([x[:, 0] + 2 * x[:, 1], x[:, 2] - x[:, 3]], 1)
+    numpy.save(tmp_path / "x.npy", x)
+    numpy.save(tmp_path / "y.npy", y)
+    spec = {"name": "line", "model": {"layers": [{"type": "Linear", "out_features": 2}]},
+            "data": {"dataset": {"format": "npy", "train": "x.npy", "targets": "y.npy"}, "batch_size": 64,
+                     "split": {"validation": 0.25}},
+            "loss": {"type": "MSELoss"}, "optimizer": {"type": "SGD", "lr": 0.2}, "epochs": 20,
+            "resources": {"backend": "vulkan"}}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    trained = json.loads(run("train", tmp_path / "spec.json", "--output", tmp_path / "out", "--json").stdout)
+    assert trained["test_loss"] < 1e-6 and trained["test_accuracy"] is None
+    answers = predict(trained, data_dir, f"{tmp_path}/x.npy:0-4", backend="vulkan")
+    for answer, wanted in zip(answers, y):
+        assert answer["shape"] == [2] and answer["outputs"] == pytest.approx(wanted.tolist(), abs=1e-2)
+    text = run("predict", trained["model_path"], f"{tmp_path}/x.npy:0-4").stdout
+    assert text.splitlines()[0].split() == ["INPUT", "OUTPUT"] and len(text.splitlines()) == 6
+    told = json.loads(run("eval", trained["model_path"], "--data", tmp_path / "spec.json", "--json").stdout)
+    assert told["accuracy"] is None and told["classes"] == [] and told["loss"] == pytest.approx(trained["test_loss"])
+    assert "Accuracy" not in run("eval", trained["model_path"], "--data", tmp_path / "spec.json").stdout
