@@ -230,7 +230,7 @@ struct cyx_sample_shape {
     int rank;       /* 1 (F), 2 (C,L) or 3 (C,H,W); 0: unknown */
     int64_t dim[3]; /* without the batch */
     enum cyx_target_kind target;
-    int64_t n_classes; /* CLASSES */
+    int64_t n_classes; /* CLASSES; 0: as many as the model has outputs */
     int64_t n_targets; /* NUMBERS */
 };
 

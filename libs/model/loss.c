@@ -59,6 +59,12 @@ static enum cyx_status add_weight(struct cyx_graph *graph, const struct cyx_job_
     return CYX_OK;
 }
 
+/* As many as the data have; where nobody said, as many as the model tells apart. */
+static int64_t classes_of(const struct cyx_sample_shape *sample, const struct cyx_shape *output)
+{
+    return sample->n_classes || output->rank != 2 ? sample->n_classes : output->dim[1];
+}
+
 static enum cyx_status wants_classes(const struct cyx_job_spec *spec, const char *pointer,
                                      struct cyx_error *error)
 {
@@ -81,7 +87,7 @@ static enum cyx_status cross_entropy(struct cyx_graph *graph, const struct cyx_j
                                      struct cyx_error *error)
 {
     const struct cyx_shape *got = &graph->values[graph->output].shape;
-    int64_t classes = spec->data.sample.n_classes;
+    int64_t classes = classes_of(&spec->data.sample, got);
     struct cyx_shape wanted = {2, {graph->batch, classes}};
     enum cyx_status status = wants_classes(spec, "/loss/type", error);
     if (status == CYX_OK && !equal(got, &wanted))
@@ -121,7 +127,7 @@ static enum cyx_status element_target(struct cyx_graph *graph, const struct cyx_
 {
     const struct cyx_shape got = graph->values[graph->output].shape;
     const struct cyx_sample_shape *sample = &spec->data.sample;
-    struct cyx_shape wanted = {2, {graph->batch, sample->n_classes}};
+    struct cyx_shape wanted = {2, {graph->batch, classes_of(sample, &got)}};
     const char *what = "a number for each class";
     if (spec->loss.target == CYX_LOSS_TARGET_INPUT) {
         wanted = graph->values[graph->input].shape;
