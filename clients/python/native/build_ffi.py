@@ -14,7 +14,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-HEADERS = ("spec.h", "engine.h", "schedule.h", "data.h", "tensors.h")
+HEADERS = ("spec.h", "engine.h", "schedule.h", "data.h", "tensors.h", "events.h")
 
 FROM_THE_ENGINE = """
 enum cyx_status { CYX_OK, CYX_ERR_INVALID, CYX_ERR_NOT_FOUND, CYX_ERR_CONFLICT, CYX_ERR_TOO_LARGE,
@@ -23,6 +23,13 @@ enum cyx_status { CYX_OK, CYX_ERR_INVALID, CYX_ERR_NOT_FOUND, CYX_ERR_CONFLICT, 
 struct cyx_error { enum cyx_status status; char pointer[...]; char message[...]; ...; };
 const char *cyx_status_name(enum cyx_status status);
 struct cyx_step_result { float loss, correct, count, grad_norm; ...; };
+struct cyx_shape { int rank; int64_t dim[...]; ...; };
+struct cyx_layer_summary { struct cyx_shape output; int64_t parameters, buffers, forward_flops; ...; };
+struct cyx_step_memory { int64_t parameters, buffers, optimizer, batch, arena, arena_unshared, total; ...; };
+struct cyx_model_summary { int64_t batch; struct cyx_layer_summary *layers; size_t n_layers;
+                           int64_t parameters, buffers, activations, loss_flops, forward_flops, training_flops;
+                           struct cyx_step_memory training, inference; ...; };
+void cyx_model_summary_destroy(struct cyx_model_summary *self);
 struct cyx_device_info { char backend[...]; char name[...]; int64_t memory_bytes; bool is_software; int threads; ...; };
 """
 

@@ -177,6 +177,16 @@ static enum cyx_status list_values(struct py_engine *self, struct cyx_error *err
     return CYX_OK;
 }
 
+/* Classes whose number nobody said are as many as the model tells apart. */
+static void count_classes(struct py_engine *self)
+{
+    struct cyx_sample_shape *sample = &py_spec_of(self->spec)->data.sample;
+    const struct cyx_graph *graph = graph_of(self);
+    const struct cyx_shape *output = &graph->values[graph->output].shape;
+    if (sample->target == CYX_TARGET_CLASSES && sample->n_classes == 0)
+        sample->n_classes = output->dim[output->rank - 1];
+}
+
 size_t py_engine_n_values(const struct py_engine *self)
 {
     return self->n_values;
@@ -227,8 +237,10 @@ enum cyx_status py_engine_open(struct py_spec *spec, const struct py_engine_opti
     enum cyx_status status = open_device(self, options, ret_error);
     if (status == CYX_OK)
         find_program(self, options->training, options->rows, &status, ret_error);
-    if (status == CYX_OK)
+    if (status == CYX_OK) {
+        count_classes(self);
         status = list_values(self, ret_error);
+    }
     if (status == CYX_OK)
         status = cyx_init_parameters(self->backend, self->session, graph_of(self),
                                      spec_of(self)->seed, ret_error);

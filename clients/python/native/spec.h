@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "contract/job_spec.h"
+#include "model/summary.h"
 
 struct py_spec;
 
@@ -27,12 +28,13 @@ struct py_spec_facts {
     bool shuffle, drop_last, accuracy;
 };
 
-/* One sample: `dim` holds `rank` sizes without the batch. Classes, or `n_targets` numbers, as the target. */
+/* One sample: `dim` holds `rank` sizes without the batch. The target is a class, or `n_targets` numbers. */
 struct py_sample {
     int rank; /* 0: not known */
     int64_t dim[3];
     bool classes;
-    int64_t n_classes, n_targets;
+    int64_t n_classes; /* 0: as many as the model has outputs */
+    int64_t n_targets; /* 0: the data have none */
 };
 
 enum cyx_status py_spec_parse(const char *json, size_t length, struct py_spec **ret_spec,
@@ -40,6 +42,17 @@ enum cyx_status py_spec_parse(const char *json, size_t length, struct py_spec **
 void py_spec_release(struct py_spec *self);
 void py_spec_facts(const struct py_spec *self, struct py_spec_facts *ret_facts);
 void py_spec_sample(const struct py_spec *self, struct py_sample *ret_sample);
+/* What only the data can tell, before anything is built from the spec. */
+void py_spec_set_sample(struct py_spec *self, const struct py_sample *sample);
+
+/* The spec that a model's file holds, its sample with it; CYX_ERR_INVALID where it holds none. */
+enum cyx_status py_spec_of_model(const char *path, struct py_spec **ret_spec,
+                                 struct cyx_error *ret_error);
+
+/* What the model is and takes at this batch size: model/summary.h; free with cyx_model_summary_destroy(). */
+enum cyx_status py_spec_summarize(const struct py_spec *self, int64_t batch,
+                                  struct cyx_model_summary **ret_summary,
+                                  struct cyx_error *ret_error);
 
 /* The JSON Schema, made from the parser's tables; free with py_text_free(). NULL when memory ran out. */
 char *py_schema_text(void);

@@ -20,7 +20,11 @@ static const struct cyx_safetensors *file_of(const struct py_tensors *self)
 enum cyx_status py_tensors_open(const char *path, struct py_tensors **ret_file,
                                 struct cyx_error *ret_error)
 {
-    return cyx_safetensors_open(path, (struct cyx_safetensors **)ret_file, ret_error);
+    struct cyx_safetensors *file = NULL;
+    enum cyx_status status = cyx_safetensors_open(path, &file, ret_error);
+    if (status == CYX_OK)
+        *ret_file = (struct py_tensors *)file;
+    return status;
 }
 
 void py_tensors_close(struct py_tensors *self)

@@ -2,13 +2,13 @@
 
 The engine is the one that ``cyxwiz train`` and the network's workers run, so the same spec gives the same bits. What
 is here describes models (:mod:`cyxwiz.nn`, :mod:`cyxwiz.optim`) with PyTorch's names and defaults, and runs them
-(:class:`Session`). Arrays are NumPy's; where memory is shared and where it is copied stands with each method.
+(:class:`Model`; :class:`Session` for a loop of your own). Arrays are NumPy's; where memory is shared and where it is copied stands with each method.
 
 Everything ends in one job spec (:class:`Spec`), which the C library alone judges: an error is a :class:`SpecError` with
 the JSON Pointer of what was wrong.
 """
 
-from cyxwiz import nn, optim, safetensors
+from cyxwiz import callbacks, data, nn, optim, safetensors
 from cyxwiz.errors import (
     CorruptError,
     CyxwizError,
@@ -20,9 +20,11 @@ from cyxwiz.errors import (
     StateError,
     UnavailableError,
 )
+from cyxwiz.model import History, Model
 from cyxwiz.schedule import Schedule
 from cyxwiz.session import Device, Session, StepResult
 from cyxwiz.spec import Sample, Spec, schema
+from cyxwiz.summary import Summary
 from cyxwiz.tensor import Tensor
 
 __version__ = "0.1.0"
@@ -32,7 +34,9 @@ __all__ = [
     "CyxwizError",
     "Device",
     "DivergedError",
+    "History",
     "InputError",
+    "Model",
     "NotFoundError",
     "OutOfMemoryError",
     "Sample",
@@ -42,8 +46,11 @@ __all__ = [
     "SpecError",
     "StateError",
     "StepResult",
+    "Summary",
     "Tensor",
     "UnavailableError",
+    "callbacks",
+    "data",
     "nn",
     "optim",
     "safetensors",

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cyxwiz._native import ffi, lib
 from cyxwiz.errors import InputError, check, new_error
+from cyxwiz.memory import view
 
 if TYPE_CHECKING:
     from cyxwiz.session import Session
@@ -21,19 +22,6 @@ Floats = npt.NDArray[np.float32]
 def as_floats(values: npt.ArrayLike) -> Floats:
     """C-contiguous float32: the array itself where it is that already, a copy otherwise."""
     return np.ascontiguousarray(values, dtype=np.float32)
-
-
-class _Memory:
-    """Memory of the engine that NumPy looks at: keeps the engine for as long as an array stands on it."""
-
-    def __init__(self, engine: Any, pointer: Any, shape: tuple[int, ...]) -> None:
-        self._engine = engine
-        self.__array_interface__ = {
-            "shape": shape,
-            "typestr": "<f4",
-            "data": (int(ffi.cast("uintptr_t", pointer)), False),
-            "version": 3,
-        }
 
 
 class Tensor:
@@ -83,7 +71,7 @@ class Tensor:
         """
         pointer = lib.py_engine_host(self._engine, self._c_name)
         if pointer != ffi.NULL:
-            return np.asarray(_Memory(self._engine, pointer, self.shape))
+            return view(self._engine, pointer, self.shape, "<f4", writeable=True)
         array = self.copy()
         array.flags.writeable = False
         return array
