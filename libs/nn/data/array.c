@@ -243,7 +243,7 @@ static enum cyx_status take_targets(struct cyx_data *self, const struct cyx_sour
                                     struct cyx_data_part *part, struct cyx_error *error)
 {
     bool single = targets->rank == 1 || (targets->rank == 2 && targets->shape[1] == 1);
-    bool classes = source->task == CYX_TASK_CLASSES ||
+    bool classes = source->task == CYX_TASK_CLASSES || source->format == CYX_SOURCE_IDX ||
                    (source->task == CYX_TASK_AUTO && is_integer(targets->dtype) && single);
     enum cyx_target_kind kind = classes ? CYX_TARGET_CLASSES : CYX_TARGET_NUMBERS;
     if (targets->rank < 1 || targets->shape[0] != part->count)
