@@ -465,27 +465,25 @@ static enum cyx_status sort_classes(struct reading *r)
 {
     struct classes *classes = r->classes;
     struct cyx_data *data = r->data;
+    struct classes ordered = {0};
     char **sorted = data_alloc(data, classes->n ? classes->n : 1, sizeof(*sorted));
-    int32_t *rank = malloc((classes->n ? classes->n : 1) * sizeof(*rank));
-    if (!sorted || !rank) {
-        free(rank);
-        return data_no_memory(r->path, r->error);
+    int32_t *rank = calloc(classes->n ? classes->n : 1, sizeof(*rank));
+    bool good = sorted && rank;
+    for (size_t i = 0; good && i < classes->n; i++)
+        good = (sorted[i] = cyx_arena_strdup(&data->memory->arena, classes->text[i])) != NULL;
+    if (good && classes->n > 0)
+        qsort(sorted, classes->n, sizeof(*sorted), compare_classes);
+    for (size_t i = 0; good && i < classes->n; i++) {
+        rank[classes_find(classes, sorted[i], false)] = (int32_t)i;
+        good = classes_find(&ordered, sorted[i], true) >= 0;
     }
-    for (size_t i = 0; i < classes->n; i++)
-        sorted[i] = cyx_arena_strdup(&data->memory->arena, classes->text[i]);
-    qsort(sorted, classes->n, sizeof(*sorted), compare_classes);
-    for (size_t i = 0; i < classes->n; i++) {
-        int64_t old = sorted[i] ? classes_find(classes, sorted[i], false) : -2;
-        if (old >= 0)
-            rank[old] = (int32_t)i;
-    }
-    for (int64_t i = 0; i < r->n_rows; i++)
+    for (int64_t i = 0; good && i < r->n_rows; i++)
         r->targets.data[i] = (float)rank[(size_t)r->targets.data[i]];
     free(rank);
-    classes_finish(classes); /* again, in order, for the test part */
-    for (size_t i = 0; i < (size_t)data->n_classes; i++)
-        if (classes_find(classes, sorted[i], true) < 0)
-            return data_no_memory(r->path, r->error);
+    classes_finish(classes);
+    *classes = ordered; /* for the test part */
+    if (!good)
+        return data_no_memory(r->path, r->error);
     data->class_names = (const char *const *)sorted;
     return CYX_OK;
 }

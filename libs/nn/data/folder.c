@@ -25,6 +25,7 @@ static void names_finish(struct names *self)
     for (size_t i = 0; i < self->n; i++)
         free(self->list[i]);
     free(self->list);
+    *self = (struct names){0};
 }
 #define CLEANUP_NAMES __attribute__((cleanup(names_finish)))
 
@@ -58,6 +59,8 @@ static enum cyx_status list_folder(const char *path, struct names *names, struct
         if (entry->d_name[0] != '.' && !names_add(names, entry->d_name))
             status = data_no_memory(path, error);
     closedir(folder);
+    if (status != CYX_OK)
+        names_finish(names);
     if (names->n > 0)
         qsort(names->list, names->n, sizeof(*names->list), by_bytes);
     return status;

@@ -518,7 +518,8 @@ static void test_csv__refuses_what_makes_no_data(void **state)
     size_t length = 3 << 20;
     char *text = malloc(length);
     memset(text, '1', length);
-    memcpy(text, "x,y\n1,\"", 7);
+    static const uint8_t open_quote[] = {'x', ',', 'y', '\n', '1', ',', '"'};
+    memcpy(text, open_quote, sizeof(open_quote));
     write_file("a.csv", text, length);
     assert_refused(spec, CYX_ERR_TOO_LARGE, "is a quote missing?");
     for (size_t i = 7; i < length; i++)
