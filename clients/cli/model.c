@@ -7,16 +7,29 @@
 
 #include "base/banned.h"
 
+/* The spec of --spec, with the sample's shape even where only the data tell it. */
+static enum cyx_status read_given_spec(const struct cli *cli, struct cyx_job_spec **ret_spec,
+                                       struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    CLI_CLEANUP_WHERE struct cli_where where = {0};
+    const char *path = cli_value(cli, "spec");
+    enum cyx_status status = path ? cli_read_spec(path, &text, ret_spec, err) : CYX_OK;
+    if (status != CYX_OK || !path || (*ret_spec)->data.sample.rank > 0)
+        return status;
+    status = cli_where_init(cli, path, &where, err);
+    return status == CYX_OK ? cyx_data_resolve(*ret_spec, &where.options, err) : status;
+}
+
 enum cyx_status cli_open_model(struct cli *cli, const char *path, int64_t batch,
                                struct cli_model *model, struct cyx_error *err)
 {
-    CYX_CLEANUP_BUF struct cyx_buf text = {0};
     int64_t threads = 0, device = 0;
     enum cyx_status status = cli_whole_number(cli, "threads", 0, 1024, &threads, err);
     if (status == CYX_OK)
         status = cli_whole_number(cli, "device", 0, 255, &device, err);
-    if (status == CYX_OK && cli_value(cli, "spec"))
-        status = cli_read_spec(cli_value(cli, "spec"), &text, &model->spec, err);
+    if (status == CYX_OK)
+        status = read_given_spec(cli, &model->spec, err);
     if (status != CYX_OK)
         return status;
     const struct cyx_predictor_options options = {

@@ -3,6 +3,7 @@
  * each time the answer is CYX_ERR_NO_MEMORY, with nothing leaked (asan looks) and nothing handed out.
  */
 #include "model/plan.h"
+#include "model/summary.h"
 #include "model/test_specs.h"
 
 /* The linker sends our libraries' calls here (--wrap). */
@@ -43,6 +44,7 @@ static enum cyx_status build_all(const char *text, size_t length, struct cyx_err
     struct cyx_graph *graph = NULL;
     struct cyx_plan *plan = NULL;
     struct cyx_model_cost cost;
+    struct cyx_model_summary *summary = NULL;
     enum cyx_status status = cyx_job_spec_parse(text, length, &spec, err);
     if (status == CYX_OK)
         status = cyx_graph_create(spec, &(struct cyx_graph_options){.batch = 4, .training = true},
@@ -55,6 +57,9 @@ static enum cyx_status build_all(const char *text, size_t length, struct cyx_err
         status = cyx_plan_create(graph, NULL, NULL, 64, NULL, &plan, err);
     if (status == CYX_OK)
         status = cyx_model_cost(spec, &cost, err);
+    if (status == CYX_OK)
+        status = cyx_model_summarize(spec, 4, &summary, err);
+    cyx_model_summary_destroy(summary);
     cyx_plan_destroy(plan);
     cyx_graph_destroy(graph);
     cyx_job_spec_destroy(spec);

@@ -64,7 +64,8 @@ static void test_summary__the_rows_are_the_layers(void **state)
 static void test_summary__the_totals_are_the_cost(void **state)
 {
     (void)state;
-    static const char *const names[] = {"mnist-cnn", "fashion-cnn", "mnist-mlp"};
+    static const char *const names[] = {"mnist-cnn", "fashion-cnn", "mnist-mlp", "fashion-resnet",
+                                        "fashion-autoencoder"};
     for (size_t n = 0; n < COUNT(names); n++) {
         struct cyx_job_spec *spec = spec_of_example(names[n]);
         struct cyx_model_summary *summary = summary_of(spec, spec->data.batch_size);
@@ -81,6 +82,35 @@ static void test_summary__the_totals_are_the_cost(void **state)
         cyx_model_summary_destroy(summary);
         cyx_job_spec_destroy(spec);
     }
+}
+
+/* Each layer of a residual network has a row; only BatchNorm2d has buffers, two a channel. */
+static void test_summary__branches_and_buffers_are_told(void **state)
+{
+    (void)state;
+    struct cyx_job_spec *spec = spec_of_example("fashion-resnet");
+    struct cyx_model_summary *summary = summary_of(spec, 2);
+    int64_t buffers = 0, norms = 0, adds = 0;
+    for (size_t i = 0; i < summary->n_layers; i++) {
+        const struct cyx_layer_summary *row = &summary->layers[i];
+        bool norm = spec->layers[i].type == CYX_LAYER_BATCH_NORM2D;
+        assert_true(row->output.rank >= 2 && row->output.dim[0] == 2);
+        assert_int_equal(row->buffers, norm ? 2 * row->output.dim[1] : 0);
+        if (norm)
+            assert_int_equal(row->parameters, 2 * row->output.dim[1]);
+        buffers += row->buffers;
+        norms += norm;
+        if (spec->layers[i].type == CYX_LAYER_ADD) {
+            adds++;
+            assert_int_equal(row->forward_flops, cyx_shape_count(&row->output) / 2);
+        }
+    }
+    assert_true(norms > 0 && adds > 0);
+    assert_int_equal(summary->buffers, buffers);
+    assert_int_equal(summary->training.buffers, 4 * buffers);
+    assert_int_equal(summary->inference.buffers, 4 * buffers);
+    cyx_model_summary_destroy(summary);
+    cyx_job_spec_destroy(spec);
 }
 
 static void test_summary__memory_is_the_plans(void **state)
@@ -144,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_summary__the_rows_are_the_layers),
         cmocka_unit_test(test_summary__the_totals_are_the_cost),
+        cmocka_unit_test(test_summary__branches_and_buffers_are_told),
         cmocka_unit_test(test_summary__memory_is_the_plans),
         cmocka_unit_test(test_summary__a_layer_without_a_node_hands_on_its_shape),
         cmocka_unit_test(test_summary__what_does_not_fit_is_refused_at_its_layer),

@@ -4,6 +4,7 @@
 
 #include "nn/data/idx.h"
 #include "nn/data/private.h"
+#include "nn/tensor/half.h"
 
 #include "base/banned.h"
 
@@ -31,28 +32,6 @@ bool array_bytes(const struct array *self, uint64_t *ret_bytes)
 
 /* ---- elements ---- */
 
-static float half(uint16_t bits)
-{
-    uint32_t sign = (uint32_t)(bits & 0x8000u) << 16, exponent = bits >> 10 & 31u;
-    uint32_t mantissa = bits & 0x3FFu, word;
-    float value;
-    if (exponent == 0) {
-        value = (float)mantissa * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    word = sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | mantissa << 13;
-    memcpy(&value, &word, sizeof(value));
-    return value;
-}
-
-static float brain(uint16_t bits)
-{
-    uint32_t word = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &word, sizeof(value));
-    return value;
-}
-
 #define CONVERT(tag, type, expression)                                                             \
     case tag: {                                                                                    \
         const type *from = self->data;                                                             \
@@ -73,8 +52,8 @@ void array_to_floats(const struct array *self, size_t count, float *ret_floats)
         CONVERT(ARRAY_I32, int32_t, from[i])
         CONVERT(ARRAY_U64, uint64_t, from[i])
         CONVERT(ARRAY_I64, int64_t, from[i])
-        CONVERT(ARRAY_F16, uint16_t, half(from[i]))
-        CONVERT(ARRAY_BF16, uint16_t, brain(from[i]))
+        CONVERT(ARRAY_F16, uint16_t, cyx_half_to_float(from[i]))
+        CONVERT(ARRAY_BF16, uint16_t, cyx_bfloat_to_float(from[i]))
         CONVERT(ARRAY_F32, float, from[i])
         CONVERT(ARRAY_F64, double, from[i])
     }

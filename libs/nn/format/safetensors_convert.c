@@ -3,28 +3,9 @@
 #include <string.h>
 
 #include "nn/format/safetensors.h"
+#include "nn/tensor/half.h"
 
 #include "base/banned.h"
-
-static float from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-/* IEEE 754 binary16, subnormals, infinities and NaN among them: exact. */
-static float from_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    uint32_t exponent = half >> 10 & 31, fraction = half & 1023;
-    if (exponent == 31)
-        return from_bits(sign | 0x7f800000 | fraction << 13);
-    if (exponent != 0)
-        return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float value = (float)fraction * 0x1p-24f;
-    return sign ? -value : value;
-}
 
 static float convert(enum cyx_safetensors_dtype dtype, const unsigned char *at)
 {
@@ -36,10 +17,10 @@ static float convert(enum cyx_safetensors_dtype dtype, const unsigned char *at)
         return (float)wide;
     case CYX_ST_F16:
         memcpy(&half, at, sizeof(half));
-        return from_half(half);
-    default: /* BF16: the upper half of a float */
+        return cyx_half_to_float(half);
+    default: /* BF16 */
         memcpy(&half, at, sizeof(half));
-        return from_bits((uint32_t)half << 16);
+        return cyx_bfloat_to_float(half);
     }
 }
 

@@ -1,4 +1,5 @@
 /* The safetensors reader on good files, on what PyTorch's side wrote, and on hostile ones. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -230,9 +231,52 @@ static void test_safetensors__a_file_cut_after_opening_is_told(void **state)
     cyx_safetensors_close(file);
 }
 
+/* Values from the formats' definitions: 1, -2, the largest and smallest halves, infinities, and a third. */
+static void test_safetensors__other_floats_are_read_as_float32(void **state)
+{
+    (void)state;
+    static const uint16_t halves[] = {0x3c00, 0xc000, 0x7bff, 0x0001, 0x03ff,
+                                      0x0400, 0xfc00, 0x7c00, 0x3555, 0x8000};
+    static const uint16_t brains[] = {0x3f80, 0xc000, 0x0001, 0x7f80};
+    static const double wides[] = {1.0 / 3, -1e300, 0};
+    static const int32_t whole[] = {1};
+    const float of_halves[] = {1,        -2,        65504,    0x1p-24f,    1023 * 0x1p-24f,
+                               0x1p-14f, -INFINITY, INFINITY, 0x1.554p-2f, -0.0f};
+    const float of_brains[] = {1, -2, 0x1p-133f, INFINITY};
+    const float of_wides[] = {0x1.555556p-2f, -INFINITY, 0};
+    const struct cyx_safetensors_entry entries[] = {{"half", CYX_ST_F16, 1, {10}, halves},
+                                                    {"brain", CYX_ST_BF16, 1, {4}, brains},
+                                                    {"wide", CYX_ST_F64, 1, {3}, wides},
+                                                    {"whole", CYX_ST_I32, 1, {1}, whole}};
+    CYX_CLEANUP_BUF struct cyx_buf bytes = {0};
+    struct cyx_safetensors *file = NULL;
+    struct cyx_error error = {0};
+    float got[10];
+    assert_int_equal(cyx_safetensors_encode(entries, 4, NULL, 0, &bytes, NULL), CYX_OK);
+    write_file(path_of("floats"), bytes.data, bytes.length);
+    assert_int_equal(cyx_safetensors_open(path_of("floats"), &file, NULL), CYX_OK);
+#define ASSERT_READS(name, count, expected)                                                        \
+    assert_int_equal(                                                                              \
+        cyx_safetensors_read_as_f32(file, cyx_safetensors_find(file, name), got, count, &error),   \
+        CYX_OK);                                                                                   \
+    assert_memory_equal(got, expected, sizeof(expected))
+    ASSERT_READS("half", 10, of_halves);
+    ASSERT_READS("brain", 4, of_brains);
+    ASSERT_READS("wide", 3, of_wides);
+    assert_int_equal(
+        cyx_safetensors_read_as_f32(file, cyx_safetensors_find(file, "whole"), got, 1, &error),
+        CYX_ERR_INVALID);
+    assert_non_null(strstr(error.message, "I32"));
+    assert_int_equal(
+        cyx_safetensors_read_as_f32(file, cyx_safetensors_find(file, "half"), got, 9, &error),
+        CYX_ERR_INVALID);
+    cyx_safetensors_close(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_safetensors__other_floats_are_read_as_float32),
         cmocka_unit_test(test_safetensors__reads_back_what_it_wrote),
         cmocka_unit_test(test_safetensors__writer_refuses_two_of_one_name),
         cmocka_unit_test(test_safetensors__judges_every_header),
