@@ -10,10 +10,11 @@ from conftest import job, mlp
 
 import cyxwiz
 from cyxwiz import nn, optim
+from cyxwiz.data import sources, transforms
 from cyxwiz.optim import lr_scheduler
 from cyxwiz.part import Part
 
-IN_THE_SPEC_ALONE = {"type", "name", "inputs"}  # of a layer's schema: every layer's, see nn.Layer
+IN_THE_SPEC_ALONE = {"type", "format", "name"}  # which one it is; a layer's name
 FOR_PYTORCHS_SAKE = {"inplace"}
 ONE_VALUE = {"ReduceLROnPlateau": {"interval"}}  # only "epoch" goes
 
@@ -28,7 +29,8 @@ def variants(union: str) -> dict[str, dict[str, Any]]:
     found = {}
     for node in schema["$defs"][union]["oneOf"]:
         node = resolve(node)
-        found[node["properties"]["type"]["const"]] = node
+        tag = node["properties"].get("type") or node["properties"]["format"]
+        found[tag["const"]] = node
     return found
 
 
@@ -45,7 +47,16 @@ UNIONS = [
     ("Loss", nn, nn.Loss),
     ("Optimizer", optim, optim.Optimizer),
     ("Scheduler", lr_scheduler, lr_scheduler.Scheduler),
+    ("Transform", transforms, transforms.Transform),
 ]
+SOURCES = {
+    "idx": sources.IDX,
+    "csv": sources.CSV,
+    "npy": sources.NPY,
+    "npz": sources.NPZ,
+    "safetensors": sources.Safetensors,
+    "image-folder": sources.ImageFolder,
+}
 
 
 @pytest.mark.parametrize(("union", "module", "base"), UNIONS)
@@ -53,20 +64,28 @@ def test_classes__are_the_schemas_types(union: str, module: Any, base: type[Part
     assert classes(module, base).keys() == variants(union).keys()
 
 
+def test_sources__are_the_schemas_formats() -> None:
+    assert SOURCES.keys() | {"memory"} == variants("DataSource").keys()
+    assert all(kind.format == name for name, kind in SOURCES.items())
+
+
 @pytest.mark.parametrize(
     ("kind", "schema"),
     [
-        (classes(module, base).get(name), schema)
-        for union, module, base in UNIONS
-        for name, schema in variants(union).items()
+        *(
+            (classes(module, base).get(name), schema)
+            for union, module, base in UNIONS
+            for name, schema in variants(union).items()
+        ),
+        *((SOURCES[name], schema) for name, schema in variants("DataSource").items() if name in SOURCES),
     ],
 )
-def test_arguments__are_the_schemas_members_with_its_defaults(kind: type[Part], schema: dict[str, Any]) -> None:
+def test_arguments__are_the_schemas_members_with_its_defaults(kind: type[Any], schema: dict[str, Any]) -> None:
     arguments = dict(inspect.signature(kind).parameters)
     members = {key: value for key, value in schema["properties"].items() if key not in IN_THE_SPEC_ALONE}
     for name in ONE_VALUE.get(kind.__name__, set()):
         members.pop(name)
-    for name in IN_THE_SPEC_ALONE | FOR_PYTORCHS_SAKE:
+    for name in FOR_PYTORCHS_SAKE | ({"name"} if issubclass(kind, nn.Layer) else set()):
         arguments.pop(name, None)
     assert arguments.keys() == members.keys()
     for name, argument in arguments.items():
