@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +231,18 @@ def test_files__of_each_format_open(tmp_path: Path) -> None:
         data.DataLoader(data.NPY("bad.npy"), base_dir=tmp_path)
 
 
+def write_png(path: Path, image: Any) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width, _ = image.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
 def test_images__of_a_folder_have_its_classes_and_name_what_is_broken(tmp_path: Path) -> None:
-    pillow = pytest.importorskip("PIL.Image")
     for kind in ("cat", "dog"):
         (tmp_path / "train" / kind).mkdir(parents=True)
         for index in range(3):
@@ -244,6 +256,7 @@ def test_images__of_a_folder_have_its_classes_and_name_what_is_broken(tmp_path: 
     )
     assert loader.class_names == ["cat", "dog"] and loader.sample == cyxwiz.Sample((3, 4, 4), 2)
     x, y = next(iter(loader))
+    np.testing.assert_allclose(x[[0, 1, 2], :, 0, 0] * 255, [[0] * 3, [80] * 3, [160] * 3], atol=1e-4)
     assert y is not None and x.shape == (6, 3, 4, 4) and y.tolist() == [0, 0, 0, 1, 1, 1]
     count, sentence = loader.faults
     assert count == 1 and "9.png" in sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,18 @@ __all__ = ["Part"]
 
 
 class Part:
-    """An object of the job spec: its ``type`` and its options, judged by the C library when a model is built."""
+    """An object of the job spec: its ``type`` and the options that are not the library's defaults.
+
+    The C library judges them when a model is built.
+    """
 
     def __init__(self, **options: Any) -> None:
-        self.options: dict[str, Any] = {key: plain(value) for key, value in options.items() if value is not None}
+        defaults = _defaults(type(self))
+        self.options: dict[str, Any] = {
+            key: plain(value)
+            for key, value in options.items()
+            if value is not None and not (key in defaults and _same(value, defaults[key]))
+        }
 
     @property
     def type(self) -> str:
@@ -27,6 +36,15 @@ class Part:
 
     def __repr__(self) -> str:
         return f"{self.type}({', '.join(f'{key}={value!r}' for key, value in self.options.items())})"
+
+
+def _defaults(kind: type[Part]) -> dict[str, Any]:
+    """What the class's arguments are when left out: the library's own defaults, which a spec need not say."""
+    return {name: argument.default for name, argument in inspect.signature(kind).parameters.items()}
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
 
 
 def plain(value: Any) -> Any:
