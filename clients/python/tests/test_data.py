@@ -246,7 +246,7 @@ def test_images__of_a_folder_have_its_classes_and_name_what_is_broken(tmp_path: 
     for kind in ("cat", "dog"):
         (tmp_path / "train" / kind).mkdir(parents=True)
         for index in range(3):
-            pillow.new("RGB", (10, 8), (80 * index, 0, 0)).save(tmp_path / "train" / kind / f"{index}.png")
+            write_png(tmp_path / "train" / kind / f"{index}.png", np.full((8, 10, 3), 80 * index, np.uint8))
     (tmp_path / "train/dog/9.png").write_bytes(b"no image")
     loader = data.DataLoader(
         data.ImageFolder(tmp_path / "train"),
