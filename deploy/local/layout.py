@@ -119,6 +119,7 @@ class Layout:
                 f"password={passwords[service]} application_name=cyxwiz-{service} connect_timeout=5")
 
     def write_configuration(self) -> None:
+        self._link_checkout()
         write_private(self.etc / "nats.conf", self._nats_conf())
         write_private(self.etc / "redis.conf", self._redis_conf())
         for service in SERVICES:
@@ -127,6 +128,7 @@ class Layout:
         write_private(self.supervisor_conf, self._supervisor_conf())
 
     def _nats_conf(self) -> str:
+        """Its folder is relative to the stack's, where it runs: a path's quotes and accents would not be read back."""
         node = self.state["node_id"]
         inbox = f"_INBOX_{node}"
         quoted = json.dumps
@@ -136,7 +138,7 @@ class Layout:
         subscribe = [f"cyx.node.{node}.>", f"{inbox}.>"]
         return (
             f"host: 127.0.0.1\nport: {self.state['ports']['nats']}\nserver_name: cyxwiz-local\n"
-            f"jetstream {{ store_dir: {quoted(str(self.nats))}, max_file_store: 8G, max_memory_store: 256M }}\n"
+            f"jetstream {{ store_dir: {quoted(self.nats.name)}, max_file_store: 8G, max_memory_store: 256M }}\n"
             "authorization {\n  users = [\n"
             f"    {{ user: cyxwiz, password: {quoted(self.state['passwords']['nats'])} }}\n"
             f"    {{ user: {quoted(node)}, password: {quoted(self.state['passwords']['nats_worker'])}\n"
@@ -184,36 +186,46 @@ class Layout:
         return env
 
     def _supervisor_conf(self) -> str:
-        def quoted(path) -> str:
-            return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        """Paths are relative to the stack's folder, where supervisord runs: it cannot quote what a checkout's path may hold
+        (" #" begins a comment, "%" is expanded once or twice). `supervisorctl` is told the socket by its option -s too."""
+        def short(path: Path) -> str:
+            return str(path.relative_to(self.home) if path.is_relative_to(self.home) else path)
 
         def program(name: str, command: str, **options) -> str:
-            lines = [f"[program:{name}]", f"command={command}", f"stdout_logfile={self.log / name}.log",
+            lines = [f"[program:{name}]", f"command={command}", f"stdout_logfile={short(self.log / name)}.log",
                      "redirect_stderr=true", "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=2",
                      "autorestart=true", "startretries=1000000", "startsecs=1"]
             lines += [f"{key}={value}" for key, value in options.items()]
-            return "\n".join(lines).replace("%", "%%") + "\n\n"
+            return "\n".join(lines) + "\n\n"
 
+        serverurl = f"unix://{self.supervisor_socket}".replace("%", "%%")
         general = (
-            f"[unix_http_server]\nfile={self.supervisor_socket}\nchmod=0700\n\n"
-            f"[supervisord]\nlogfile={self.log / 'supervisord.log'}\nlogfile_maxbytes=20MB\nlogfile_backups=2\n"
-            f"pidfile={self.run / 'supervisord.pid'}\ndirectory={self.home}\nminfds=1024\numask=077\n"
+            f"[unix_http_server]\nfile={short(self.supervisor_socket)}\nchmod=0700\n\n"
+            f"[supervisord]\nlogfile={short(self.log / 'supervisord.log')}\nlogfile_maxbytes=20MB\n"
+            f"logfile_backups=2\npidfile={short(self.run / 'supervisord.pid')}\nminfds=1024\numask=077\n"
             f"{'user=root' if os.getuid() == 0 else ''}\n\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\n"
-            f"[supervisorctl]\nserverurl=unix://{self.supervisor_socket}\n\n").replace("%", "%%")
+            f"[supervisorctl]\nserverurl={serverurl}\n\n")
         parts = [general,
-                 program("postgres", f"{postgres_prefix(self)}{quoted(postgres_binary('postgres'))} -D "
-                         f"{quoted(self.pgdata)}", autostart="false", stopsignal="INT", stopwaitsecs=60),
-                 program("redis", f"/usr/bin/redis-server {quoted(self.etc / 'redis.conf')}", autostart="false"),
-                 program("nats", f"/usr/sbin/nats-server -c {quoted(self.etc / 'nats.conf')}", autostart="false",
+                 program("postgres", f"{postgres_prefix(self)}{postgres_binary('postgres')} -D {short(self.pgdata)}",
+                         autostart="false", stopsignal="INT", stopwaitsecs=60),
+                 program("redis", f"/usr/bin/redis-server {short(self.etc / 'redis.conf')}", autostart="false"),
+                 program("nats", f"/usr/sbin/nats-server -c {short(self.etc / 'nats.conf')}", autostart="false",
                          stopwaitsecs=30)]
         for service in SERVICES:
             parts.append(program(
-                service, f"{quoted(self.source / 'deploy/local/exec-env')} {quoted(self.env / service)}.env "
-                f"{quoted(self.binary('cyxwiz-' + service))}", autostart="false", stopwaitsecs=40,
+                service, f"checkout/deploy/local/exec-env {short(self.env / service)}.env "
+                f"checkout/build/release/bin/cyxwiz-{service}", autostart="false", stopwaitsecs=40,
                 stopasgroup="false", killasgroup="true"))
         return "".join(parts)
+
+    def _link_checkout(self) -> None:
+        """checkout -> the source tree, for the short paths of the supervisor's configuration."""
+        link = self.home / "checkout"
+        if not link.is_symlink() or os.readlink(link) != str(self.source):
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.source)
 
 
 def write_private(path: Path, text: str) -> None:

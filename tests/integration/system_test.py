@@ -16,7 +16,7 @@ from stack import CYXWIZ, ROOT, Stack, example  # noqa: E402
 
 @pytest.fixture(scope="module")
 def stack():
-    with tempfile.TemporaryDirectory(prefix="cyx system ") as folder:  # a path with spaces, on purpose
+    with tempfile.TemporaryDirectory(prefix="cyx 100%s #2 é' ") as folder:  # any path must do
         with Stack(Path(folder) / "home") as running:
             yield running
 
