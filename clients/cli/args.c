@@ -307,7 +307,7 @@ static void print_commands(const char *group)
                       cli_commands[i].words[length] != ' '))
             continue;
         snprintf(left, sizeof(left), "%s %s", cli_commands[i].words, cli_commands[i].arguments);
-        printf("  %-20s %s\n", left, cli_commands[i].summary);
+        printf("  %-22s %s\n", left, cli_commands[i].summary);
     }
 }
 
@@ -315,6 +315,8 @@ static void print_command_help(const struct cli_command *command)
 {
     printf("usage: cyxwiz %s%s%s%s\n\n%s.\n\n", command->words, *command->arguments ? " " : "",
            command->arguments, command->options ? " [options]" : "", command->summary);
+    if (command->details)
+        printf("%s\n", command->details);
     print_options(command->options);
     print_options(globals);
     printf("\nExample:\n  %s\n", command->example);

@@ -53,6 +53,7 @@ struct cli_command {
     const char *example;
     const struct cli_option *options; /* up to one without a name; may be NULL */
     enum cyx_status (*run)(struct cli *cli, struct cyx_error *err);
+    const char *details; /* more about the arguments, lines with their ends; NULL: nothing to add */
 };
 
 struct cli {

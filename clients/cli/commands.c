@@ -71,6 +71,12 @@ static const struct cli_option login_options[] = {
      NULL},
     END};
 
+static const char predict_details[] =
+    "INPUT is an image (PNG, JPEG), a .npy array of one sample or of many, an IDX file, or a data\n"
+    "set's name: its test part, or with /train behind it the other. Which rows stands behind a\n"
+    "colon: images.npy:7, fashion-mnist:0-9,20, fashion-mnist/train:3. Arrays of bytes are images\n"
+    "and go through the spec's transforms; arrays of floats are taken as ToTensor gives them.\n";
+
 const struct cli_command cli_commands[] = {
     {"train", "SPEC", "train on this machine, with no service running",
      "cyxwiz train docs/examples/fashion-cnn.json --backend cpu", train_options, cli_train},
@@ -78,7 +84,7 @@ const struct cli_command cli_commands[] = {
      "cyxwiz describe docs/examples/fashion-cnn.json --batch 256", describe_options, cli_describe},
     {"predict", "MODEL INPUT...", "what a model says of images, .npy, IDX files, data-set rows",
      "cyxwiz predict runs/fashion-cnn/model.safetensors photo.png fashion-mnist:0-9",
-     predict_options, cli_predict},
+     predict_options, cli_predict, predict_details},
     {"eval", "MODEL", "loss, accuracy and confusion matrix over the test part",
      "cyxwiz eval runs/fashion-cnn/model.safetensors", eval_options, cli_eval},
     {"job submit", "SPEC", "submit a job",

@@ -9,12 +9,24 @@
 
 static const char globals[] = "--json --help --url --token";
 
-/* The words that may stand where `metavar` is written in the help, `separator` between; nothing: not a known set. */
+/* What may stand where `metavar` ("SPEC|MODEL", "MODEL INPUT...") is written in the help. */
+static bool takes_files(const char *metavar)
+{
+    return strstr(metavar, "SPEC") || strstr(metavar, "MODEL") || strstr(metavar, "INPUT") ||
+           strstr(metavar, "FILE");
+}
+
+static bool takes_data_sets(const char *metavar)
+{
+    return strstr(metavar, "NAME") || strstr(metavar, "INPUT");
+}
+
+/* The known words among them, `separator` between. */
 static void print_known(const char *metavar, const char *separator)
 {
     if (strcmp(metavar, "SHELL") == 0) {
         printf("bash%szsh%sfish", separator, separator);
-    } else if (strcmp(metavar, "NAME") == 0) {
+    } else if (takes_data_sets(metavar)) {
         size_t count = 0;
         const struct cyx_dataset *sets = cyx_dataset_all(&count);
         for (size_t i = 0; i < count; i++)
@@ -25,16 +37,14 @@ static void print_known(const char *metavar, const char *separator)
 /* The call that completes it in bash. */
 static void print_values(const char *metavar)
 {
-    if (strncmp(metavar, "SPEC", 4) == 0 || strncmp(metavar, "MODEL", 5) == 0 ||
-        strcmp(metavar, "FILE") == 0) {
-        printf("_cyxwiz_reply -f");
-    } else if (strcmp(metavar, "DIR") == 0) {
-        printf("_cyxwiz_reply -d");
-    } else {
-        printf("_cyxwiz_reply -W $'");
-        print_known(metavar, "\\n");
-        printf("'");
-    }
+    printf("_cyxwiz_reply%s", takes_files(metavar)          ? " -f"
+                              : strcmp(metavar, "DIR") == 0 ? " -d"
+                                                            : "");
+    if (strcmp(metavar, "DIR") == 0 || (takes_files(metavar) && !takes_data_sets(metavar)))
+        return;
+    printf(" -W $'");
+    print_known(metavar, "\\n");
+    printf("'");
 }
 
 /* Words with spaces between, as one word of the shell with line breaks between. */
@@ -142,10 +152,13 @@ static void fish_option(const char *command, const struct cli_option *option)
     fish_text(option->help);
     if (option->letter)
         printf(" -s %c", option->letter);
-    if (option->choices)
+    if (option->choices) {
         printf(" -x -a '%s'", option->choices);
-    else if (option->metavar)
-        printf(" -r");
+    } else if (option->metavar) {
+        printf(" -r -a '");
+        print_known(option->metavar, " ");
+        printf("'");
+    }
     printf("\n");
 }
 
@@ -166,9 +179,10 @@ static void complete_fish(void)
                    first, c->words, first, c->words, c->words + first + 1);
         fish_text(c->summary);
         printf("\n");
-        if (strcmp(c->arguments, "SPEC") != 0) { /* the one argument that is a file */
-            printf("complete -c cyxwiz -n '__fish_seen_subcommand_from %s' -f -a '",
-                   c->words[first] ? c->words + first + 1 : c->words);
+        if (!takes_files(c->arguments) || takes_data_sets(c->arguments)) {
+            printf("complete -c cyxwiz -n '__fish_seen_subcommand_from %s'%s -a '",
+                   c->words[first] ? c->words + first + 1 : c->words,
+                   takes_files(c->arguments) ? "" : " -f");
             print_known(c->arguments, " ");
             printf("'\n");
         }

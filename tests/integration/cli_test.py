@@ -25,6 +25,7 @@ def test_help_lists_every_command_and_each_has_an_example():
         assert f"  {command} " in overview.stdout
         words = command.split()
         assert "Example:" in run(*words, "--help").stdout
+    assert "INPUT is an image" in run("predict", "--help").stdout
     assert run().returncode == 2
 
 
@@ -138,6 +139,9 @@ COMPLETIONS = [
     ("cyxwiz job submit --w", {"--watch"}, {"--data-dir"}),
     ("cyxwiz train --backend v", {"vulkan"}, {"--backend"}),
     ("cyxwiz data fetch ", {"mnist", "fashion-mnist"}, {"README.md"}),
+    ("cyxwiz describe R", {"README.md"}, {"mnist"}),
+    ("cyxwiz eval x --data ", {"README.md", "mnist"}, set()),
+    ("cyxwiz predict x ", {"README.md", "fashion-mnist"}, set()),
     ("cyxwiz completion ", {"bash", "zsh", "fish"}, {"README.md"}),
     ("cyxwiz job list --state ", {"running", "queued"}, {"README.md"}),
 ]
