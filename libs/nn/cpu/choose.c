@@ -9,6 +9,11 @@
 
 /* ---- shared by all choices ---- */
 
+const struct cyx_shape *cpu_shape(const struct cyx_program *self, int32_t value)
+{
+    return &self->graph->values[value].shape;
+}
+
 struct cpu_value *cpu_value(struct cyx_program *self, int32_t value)
 {
     return &self->values[cpu_root(self->graph, value)];
@@ -48,8 +53,21 @@ void cpu_bind(struct cyx_program *self, struct cpu_step *step, int arg, int32_t 
     dnnl_memory_desc_t seen;
     binding->copied =
         !cpu_md_view(&v->md, md->ndims, md->dims, &seen) || dnnl_memory_desc_equal(&seen, md) == 0;
-    if (binding->copied)
-        binding->copy_offset = add_scratch(step, cpu_md_bytes(md));
+    if (!binding->copied)
+        return;
+    binding->copy_offset = add_scratch(step, cpu_md_bytes(md));
+    bool one_reorder = cpu_md_view(&v->md, md->ndims, md->dims, &seen) || cpu_md_is_plain(md);
+    binding->way_offset = one_reorder ? 0 : add_scratch(step, cpu_md_bytes(&v->md));
+}
+
+void cpu_bind_plain(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
+                    bool output)
+{
+    dnnl_memory_desc_t md;
+    if (value == CYX_NO_VALUE)
+        return;
+    cpu_md_plain(cpu_shape(self, value)->rank, cpu_shape(self, value)->dim, &md);
+    cpu_bind(self, step, arg, value, &md, output);
 }
 
 enum cyx_status cpu_refuse(const struct cpu_step *step, const char *why, struct cyx_error *error)
@@ -115,221 +133,127 @@ void cpu_try(struct cyx_program *self, const void *op_desc, bool relu, dnnl_prim
     *rank = found;
 }
 
-/* ---- element-wise and own kernels ---- */
+/* ---- forms that own kernels know ---- */
 
-static const struct cyx_shape *shape_of(const struct cyx_program *self, int32_t value)
-{
-    return &self->graph->values[value].shape;
-}
-
-/* Output and second input take the first input's layout: one loop over all bytes, padding included. */
-static enum cyx_status choose_elementwise(struct cyx_program *self, struct cpu_step *step,
-                                          cpu_kernel kernel)
-{
-    const struct cyx_node *node = &step->node;
-    /* RELU_GRAD follows y: the forward pass knows the layout that the gradient before it wants. */
-    int32_t like = node->op == CYX_OP_RELU_GRAD ? node->in[1] : node->in[0];
-    dnnl_memory_desc_t md = cpu_value(self, like)->md;
-    for (int i = 0; i < node->n_in; i++)
-        cpu_bind(self, step, i, node->in[i], &md, false);
-    cpu_bind(self, step, node->n_in, node->out[0], &md, true);
-    step->kernel = kernel;
-    step->count = cpu_md_bytes(&md) / (int64_t)sizeof(float);
-    return CYX_OK;
-}
-
-static struct cpu_planes planes_of(enum cpu_form form, int64_t block, const int64_t dims[4])
-{
-    struct cpu_planes planes = {.channels = dims[1], .height = dims[2], .width = dims[3]};
-    planes.lanes = form == CPU_FORM_NHWC ? dims[1] : block;
-    planes.outer = dims[0] * (form == CPU_FORM_NHWC ? 1 : (dims[1] + block - 1) / block);
-    return planes;
-}
-
-/* The value's layout where own kernels know it, else plain (N,C,H,W); says how to walk it. */
-static void known_form(struct cyx_program *self, int32_t value, const int64_t dims[4],
-                       dnnl_memory_desc_t *ret_md, struct cpu_planes *ret_planes)
+struct cpu_planes cpu_planes_of(const dnnl_memory_desc_t *md)
 {
     int64_t block = 1;
+    bool nhwc = cpu_md_form(md, &block) == CPU_FORM_NHWC;
+    const dnnl_dim_t *dims = md->dims;
+    return (struct cpu_planes){
+        .lanes = nhwc ? dims[1] : block,
+        .outer = dims[0] * (nhwc ? 1 : (dims[1] + block - 1) / block),
+        .channels = dims[1],
+        .height = dims[2],
+        .width = dims[3],
+    };
+}
+
+void cpu_known_form(struct cyx_program *self, int32_t value, const int64_t dims[4],
+                    dnnl_memory_desc_t *ret_md, struct cpu_planes *ret_planes)
+{
+    int64_t block;
     cpu_view_or_plain(self, value, 4, dims, ret_md);
-    enum cpu_form form = cpu_md_form(ret_md, &block);
-    if (form == CPU_FORM_OTHER) {
+    if (cpu_md_form(ret_md, &block) == CPU_FORM_OTHER)
         cpu_md_plain(4, dims, ret_md);
-        form = CPU_FORM_NCHW;
-    }
-    *ret_planes = planes_of(form, block, dims);
+    *ret_planes = cpu_planes_of(ret_md);
 }
 
-static enum cyx_status choose_dropout(struct cyx_program *self, struct cpu_step *step)
-{
-    const struct cyx_node *node = &step->node;
-    const dnnl_memory_desc_t *have = &cpu_value(self, node->in[0])->md;
-    dnnl_memory_desc_t md = *have;
-    if (cpu_md_is_plain(have)) {
-        int64_t count = cpu_md_bytes(have) / (int64_t)sizeof(float);
-        step->planes = (struct cpu_planes){1, 1, 1, 1, count};
-    } else if (have->ndims == 4) {
-        known_form(self, node->in[0], have->dims, &md, &step->planes);
-    } else {
-        return CYX_ERR_UNSUPPORTED;
-    }
-    cpu_bind(self, step, 0, node->in[0], &md, false);
-    cpu_bind(self, step, 1, node->out[0], &md, true);
-    step->kernel = cpu_kernel_dropout;
-    return CYX_OK;
-}
-
-static enum cyx_status choose_pool(struct cyx_program *self, struct cpu_step *step,
-                                   struct cyx_error *error)
-{
-    const struct cyx_node *node = &step->node;
-    if (node->window.kernel[0] * node->window.kernel[1] >= CPU_POOL_WINDOW_LIMIT)
-        return cpu_refuse(step, "a window of 65535 elements or more", error);
-    const int64_t *y_dims = shape_of(self, node->out[0])->dim;
-    int64_t block = 1;
-    dnnl_memory_desc_t x, y;
-    known_form(self, node->in[0], shape_of(self, node->in[0])->dim, &x, &step->planes);
-    cpu_md_same_form(&x, y_dims, &y);
-    enum cpu_form form = cpu_md_form(&x, &block);
-    step->out_planes = planes_of(form, block, y_dims);
-    cpu_bind(self, step, 0, node->in[0], &x, false);
-    cpu_bind(self, step, 1, node->out[0], &y, true);
-    if (node->out[1] != CYX_NO_VALUE)
-        cpu_value(self, node->out[1])->bytes =
-            cpu_md_bytes(&y) / (int64_t)sizeof(float) * (int64_t)sizeof(uint16_t);
-    step->kernel = cpu_kernel_max_pool;
-    return CYX_OK;
-}
-
-static const struct cpu_step *pool_of(const struct cyx_program *self, int32_t index)
+const struct cpu_step *cpu_forward_of(const struct cyx_program *self, enum cyx_op op, int32_t layer)
 {
     for (size_t n = 0; n < self->n_steps; n++)
-        if (self->steps[n].node.op == CYX_OP_MAX_POOL2D && self->steps[n].node.out[1] == index)
+        if (self->steps[n].node.op == op && self->steps[n].node.layer == layer)
             return &self->steps[n];
     return NULL;
 }
 
-static enum cyx_status choose_pool_grad(struct cyx_program *self, struct cpu_step *step,
-                                        struct cyx_error *error)
+/* Threads for a Linear or a convolution: the multiply-adds are W's elements for each row or pixel that W meets. */
+static int threads_for(const struct cyx_program *self, const struct cyx_node *forward)
 {
-    const struct cyx_node *node = &step->node;
-    step->forward = pool_of(self, node->in[1]);
+    const struct cyx_shape *w = cpu_shape(self, forward->in[1]);
+    bool transposed = forward->op == CYX_OP_CONV_TRANSPOSE2D;
+    const struct cyx_shape *met = cpu_shape(self, transposed ? forward->in[0] : forward->out[0]);
+    double places = (double)cyx_shape_count(met) / (double)w->dim[0];
+    return places * (double)cyx_shape_count(w) < CPU_SERIAL_PRODUCTS ? 1 : self->device->threads;
+}
+
+enum cyx_status cpu_choose_primitive(struct cyx_program *self, struct cpu_step *step,
+                                     enum cyx_op op, cpu_choose_step *choose,
+                                     struct cyx_error *error)
+{
+    step->forward = cpu_forward_of(self, op, step->node.layer);
     if (!step->forward)
         return cpu_refuse(step, "its forward pass is not in this graph", error);
-    step->planes = step->forward->planes;
-    step->out_planes = step->forward->out_planes;
-    cpu_bind(self, step, 0, node->in[0], &step->forward->bindings[1].md, false);
-    cpu_bind(self, step, 1, node->out[0], &step->forward->bindings[0].md, true);
-    step->kernel = cpu_kernel_max_pool_grad;
-    return CYX_OK;
-}
-
-static enum cyx_status choose_loss(struct cyx_program *self, struct cpu_step *step)
-{
-    const struct cyx_node *node = &step->node;
-    const struct cyx_shape *shape = shape_of(self, node->in[0]);
-    dnnl_memory_desc_t md;
-    cpu_md_plain(shape->rank, shape->dim, &md);
-    bool gradient = node->op == CYX_OP_CROSS_ENTROPY_GRAD;
-    cpu_bind(self, step, 0, node->in[0], &md, false);
-    if (gradient)
-        cpu_bind(self, step, 1, node->out[0], &md, true);
-    step->kernel = gradient ? cpu_kernel_cross_entropy_grad : cpu_kernel_cross_entropy;
-    /* A row's own loss, or its gradient's work, apart: summed in row order whatever the threads. */
-    step->scratchpad_bytes = gradient ? 0 : shape->dim[0] * (int64_t)sizeof(struct cpu_row_loss);
-    return CYX_OK;
-}
-
-static enum cyx_status choose_optimizer(struct cyx_program *self, struct cpu_step *step,
-                                        cpu_kernel kernel)
-{
-    const struct cyx_node *node = &step->node;
-    dnnl_memory_desc_t md = cpu_value(self, node->in[0])->md;
-    for (int i = 0; i < node->n_in; i++)
-        if (node->in[i] != CYX_NO_VALUE) {
-            struct cpu_value *v = cpu_value(self, node->in[i]);
-            if (!v->has_md)
-                cpu_set_md(self, node->in[i], &md);
-            cpu_bind(self, step, i, node->in[i], &md, false);
-        }
-    step->kernel = kernel;
-    step->count = cpu_md_bytes(&md) / (int64_t)sizeof(float);
-    return CYX_OK;
-}
-
-/* Threads for a Linear or Conv2d of so many multiply-adds. */
-static int threads_for(const struct cyx_program *self, const struct cpu_step *step)
-{
-    const struct cyx_node *node = &step->node;
-    const struct cpu_step *forward = step->forward ? step->forward : step;
-    const struct cyx_shape *w = shape_of(self, forward->node.in[1]);
-    const struct cyx_shape *y = shape_of(self, forward->node.out[0]);
-    bool conv = node->op == CYX_OP_CONV2D || node->op == CYX_OP_CONV2D_GRAD_INPUT ||
-                node->op == CYX_OP_CONV2D_GRAD_WEIGHT;
-    double pixels = conv ? (double)(y->dim[2] * y->dim[3]) : 1;
-    double products = (double)cyx_shape_count(w) * (double)y->dim[0] * pixels;
-    return products < CPU_SERIAL_PRODUCTS ? 1 : self->device->threads;
-}
-
-/* A primitive is chosen for the threads that will run it. */
-static enum cyx_status choose_primitive(
-    struct cyx_program *self, struct cpu_step *step, enum cyx_op op,
-    enum cyx_status (*choose)(struct cyx_program *, struct cpu_step *, struct cyx_error *),
-    struct cyx_error *error)
-{
-    for (size_t n = 0; n < self->n_steps && !step->forward; n++)
-        if (self->steps[n].node.op == op && self->steps[n].node.layer == step->node.layer)
-            step->forward = &self->steps[n];
-    if (!step->forward)
-        return cpu_refuse(step, "its forward pass is not in this graph", error);
-    step->threads = threads_for(self, step);
+    step->threads = threads_for(self, &step->forward->node);
     cpu_use_threads(step->threads);
     enum cyx_status status = choose(self, step, error);
     cpu_use_threads(self->device->threads);
-    return status;
+    if (status != CYX_OK)
+        return status;
+    /* A kernel behind the primitive has the same bytes for its own. */
+    int64_t bytes = cpu_md_bytes(cpu_query(step->pd, dnnl_query_scratchpad_md, 0));
+    step->scratchpad_bytes = bytes > step->scratchpad_bytes ? bytes : step->scratchpad_bytes;
+    return CYX_OK;
 }
 
-static enum cyx_status choose_step(struct cyx_program *self, struct cpu_step *step,
-                                   struct cyx_error *error)
+/* ---- the walk ---- */
+
+static cpu_choose_step *chooser_of(enum cyx_op op)
 {
-    switch (step->node.op) {
-    case CYX_OP_LINEAR:
-    case CYX_OP_LINEAR_GRAD_INPUT:
-    case CYX_OP_LINEAR_GRAD_WEIGHT:
-        return choose_primitive(self, step, CYX_OP_LINEAR, cpu_choose_linear, error);
-    case CYX_OP_CONV2D:
-    case CYX_OP_CONV2D_GRAD_INPUT:
-    case CYX_OP_CONV2D_GRAD_WEIGHT:
-        return choose_primitive(self, step, CYX_OP_CONV2D, cpu_choose_conv, error);
-    case CYX_OP_MAX_POOL2D:
-        return choose_pool(self, step, error);
-    case CYX_OP_MAX_POOL2D_GRAD:
-        return choose_pool_grad(self, step, error);
-    case CYX_OP_RELU:
-        return choose_elementwise(self, step, cpu_kernel_relu);
-    case CYX_OP_RELU_GRAD:
-        return choose_elementwise(self, step, cpu_kernel_relu_grad);
-    case CYX_OP_ADD:
-        return choose_elementwise(self, step, cpu_kernel_add);
-    case CYX_OP_DROPOUT:
-    case CYX_OP_DROPOUT_GRAD:
-        return choose_dropout(self, step) == CYX_OK
-                   ? CYX_OK
-                   : cpu_refuse(step, "an activation of this rank", error);
-    case CYX_OP_RESHAPE: /* the same bytes, seen otherwise, unless the graph keeps them apart */
-        if (cpu_value(self, step->node.in[0]) == cpu_value(self, step->node.out[0]))
-            return CYX_OK;
-        return choose_elementwise(self, step, cpu_kernel_copy);
-    case CYX_OP_CROSS_ENTROPY:
-    case CYX_OP_CROSS_ENTROPY_GRAD:
-        return choose_loss(self, step);
-    case CYX_OP_SGD:
-        return choose_optimizer(self, step, cpu_kernel_sgd);
-    case CYX_OP_ADAMW:
-        return choose_optimizer(self, step, cpu_kernel_adamw);
-    default:
-        return cpu_refuse(step, "this operation", error);
-    }
+    static cpu_choose_step *const choosers[CYX_OP_COUNT] = {
+        [CYX_OP_LINEAR] = cpu_choose_linear,
+        [CYX_OP_LINEAR_GRAD_INPUT] = cpu_choose_linear,
+        [CYX_OP_LINEAR_GRAD_WEIGHT] = cpu_choose_linear,
+        [CYX_OP_CONV2D] = cpu_choose_conv,
+        [CYX_OP_CONV2D_GRAD_INPUT] = cpu_choose_conv,
+        [CYX_OP_CONV2D_GRAD_WEIGHT] = cpu_choose_conv,
+        [CYX_OP_CONV_TRANSPOSE2D] = cpu_choose_deconv,
+        [CYX_OP_CONV_TRANSPOSE2D_GRAD_INPUT] = cpu_choose_deconv,
+        [CYX_OP_CONV_TRANSPOSE2D_GRAD_WEIGHT] = cpu_choose_deconv,
+        [CYX_OP_MAX_POOL2D] = cpu_choose_max_pool,
+        [CYX_OP_MAX_POOL2D_GRAD] = cpu_choose_max_pool_grad,
+        [CYX_OP_AVG_POOL2D] = cpu_choose_avg_pool,
+        [CYX_OP_AVG_POOL2D_GRAD] = cpu_choose_avg_pool_grad,
+        [CYX_OP_RELU] = cpu_choose_elementwise,
+        [CYX_OP_RELU_GRAD] = cpu_choose_elementwise,
+        [CYX_OP_ACTIVATION] = cpu_choose_elementwise,
+        [CYX_OP_ACTIVATION_GRAD] = cpu_choose_elementwise,
+        [CYX_OP_SOFTMAX] = cpu_choose_softmax,
+        [CYX_OP_SOFTMAX_GRAD] = cpu_choose_softmax,
+        [CYX_OP_LOG_SOFTMAX] = cpu_choose_softmax,
+        [CYX_OP_LOG_SOFTMAX_GRAD] = cpu_choose_softmax,
+        [CYX_OP_DROPOUT] = cpu_choose_dropout,
+        [CYX_OP_DROPOUT_GRAD] = cpu_choose_dropout,
+        [CYX_OP_BATCH_NORM] = cpu_choose_batch_norm,
+        [CYX_OP_BATCH_NORM_INFERENCE] = cpu_choose_batch_norm,
+        [CYX_OP_BATCH_NORM_GRAD] = cpu_choose_batch_norm_grad,
+        [CYX_OP_LAYER_NORM] = cpu_choose_layer_norm,
+        [CYX_OP_LAYER_NORM_GRAD] = cpu_choose_layer_norm_grad,
+        [CYX_OP_RESHAPE] = cpu_choose_reshape,
+        [CYX_OP_ADD] = cpu_choose_elementwise,
+        [CYX_OP_CONCAT] = cpu_choose_concat,
+        [CYX_OP_SLICE] = cpu_choose_slice,
+        [CYX_OP_ONE_HOT] = cpu_choose_one_hot,
+        [CYX_OP_CROSS_ENTROPY] = cpu_choose_cross_entropy,
+        [CYX_OP_CROSS_ENTROPY_GRAD] = cpu_choose_cross_entropy,
+        [CYX_OP_ELEMENT_LOSS] = cpu_choose_element_loss,
+        [CYX_OP_ELEMENT_LOSS_GRAD] = cpu_choose_element_loss,
+        [CYX_OP_SQUARE_SUM] = cpu_choose_square_sum,
+        [CYX_OP_CLIP_NORM] = cpu_choose_clip_norm,
+        [CYX_OP_SGD] = cpu_choose_optimizer,
+        [CYX_OP_ADAM] = cpu_choose_optimizer,
+        [CYX_OP_ADAMW] = cpu_choose_optimizer,
+        [CYX_OP_RMSPROP] = cpu_choose_optimizer,
+    };
+    return op < CYX_OP_COUNT ? choosers[op] : NULL;
+}
+
+static void set_plain(struct cyx_program *self, int32_t value)
+{
+    const struct cyx_shape *shape = cpu_shape(self, value);
+    dnnl_memory_desc_t md;
+    cpu_md_plain(shape->rank, shape->dim, &md);
+    cpu_set_md(self, value, &md);
 }
 
 /* Fed values are plain; persistent ones lie as the session keeps them. */
@@ -338,13 +262,10 @@ static enum cyx_status choose_given(struct cyx_program *self, struct cyx_error *
     const struct cyx_graph *graph = self->graph;
     for (size_t v = 0; v < graph->n_values; v++) {
         const struct cyx_value *value = &graph->values[v];
-        bool persists = cyx_value_persists(value->kind);
-        if (value->kind == CYX_VALUE_INPUT) {
-            dnnl_memory_desc_t md;
-            cpu_md_plain(value->shape.rank, value->shape.dim, &md);
-            cpu_set_md(self, (int32_t)v, &md);
-        }
-        if (!persists || !self->session)
+        if (value->kind == CYX_VALUE_INPUT ||
+            (value->kind == CYX_VALUE_TARGET && value->dtype == CYX_F32))
+            set_plain(self, (int32_t)v);
+        if (!cyx_value_persists(value->kind) || !self->session)
             continue;
         const struct cpu_store *store = cpu_session_find(self->session, value->name);
         if (!store || store->count != cyx_shape_count(&value->shape))
@@ -357,20 +278,22 @@ static enum cyx_status choose_given(struct cyx_program *self, struct cyx_error *
     return CYX_OK;
 }
 
-/* What no primitive gave a layout: persistent values that are read as they are. */
-static void plain_when_read(struct cyx_program *self, const struct cpu_step *step)
+static bool is_weight(const struct cyx_node *node, int input)
 {
-    const struct cyx_node *node = &step->node;
+    return input == 1 && (node->op == CYX_OP_LINEAR || node->op == CYX_OP_CONV2D ||
+                          node->op == CYX_OP_CONV_TRANSPOSE2D);
+}
+
+/* What no primitive gives a layout: persistent values that are read as they are. */
+static void plain_when_read(struct cyx_program *self, const struct cyx_node *node)
+{
     for (int i = 0; i < node->n_in; i++) {
-        bool weight = i == 1 && (node->op == CYX_OP_CONV2D || node->op == CYX_OP_LINEAR);
-        if (node->in[i] == CYX_NO_VALUE || weight || cpu_value(self, node->in[i])->has_md)
+        if (node->in[i] == CYX_NO_VALUE || is_weight(node, i))
             continue;
-        const struct cyx_value *value = &self->graph->values[node->in[i]];
-        if (value->kind != CYX_VALUE_PARAM)
-            continue;
-        dnnl_memory_desc_t md;
-        cpu_md_plain(value->shape.rank, value->shape.dim, &md);
-        cpu_set_md(self, node->in[i], &md);
+        enum cyx_value_kind kind = self->graph->values[node->in[i]].kind;
+        bool given = kind == CYX_VALUE_PARAM || kind == CYX_VALUE_BUFFER || kind == CYX_VALUE_CONSTANT;
+        if (given && !cpu_value(self, node->in[i])->has_md)
+            set_plain(self, node->in[i]);
     }
 }
 
@@ -381,9 +304,10 @@ enum cyx_status cpu_choose(struct cyx_program *self, struct cyx_error *error)
         struct cpu_step *step = &self->steps[n];
         if (step->dropped)
             continue;
-        plain_when_read(self, step);
+        cpu_choose_step *choose = chooser_of(step->node.op);
+        plain_when_read(self, &step->node);
         step->threads = self->device->threads;
-        status = choose_step(self, step, error);
+        status = choose ? choose(self, step, error) : cpu_refuse(step, "this operation", error);
         if (step->scratchpad_bytes > 0 && status == CYX_OK)
             step->scratchpad_offset = add_scratch(step, step->scratchpad_bytes);
     }

@@ -4,37 +4,28 @@
  */
 #include <string.h>
 
-#include "nn/cpu/cpu.h"
+#include "nn/cpu/choose_conv.h"
 #include "nn/cpu/md.h"
 
 #include "base/banned.h"
 
-struct conv {
-    struct cyx_program *program;
-    struct cpu_step *step;
-    dnnl_dims_t x, y, w, b; /* four, four, four or five (groups first), one */
-    int w_dims;
-    dnnl_dims_t strides, dilates, pad_begin, pad_end; /* two each */
-};
-
-static void read_geometry(struct conv *c, const struct cyx_node *forward)
+void cpu_conv_geometry(struct conv *c, int32_t x, int32_t w, int32_t y,
+                       const struct cyx_window *window)
 {
-    const struct cyx_value *values = c->program->graph->values;
-    const struct cyx_window *window = &forward->window;
-    memcpy(c->x, values[forward->in[0]].shape.dim, 4 * sizeof(*c->x));
-    memcpy(c->y, values[forward->out[0]].shape.dim, 4 * sizeof(*c->y));
-    const int64_t *w = values[forward->in[1]].shape.dim;
+    const int64_t *w_dims = cpu_shape(c->program, w)->dim;
+    memcpy(c->x, cpu_shape(c->program, x)->dim, 4 * sizeof(*c->x));
+    memcpy(c->y, cpu_shape(c->program, y)->dim, 4 * sizeof(*c->y));
     int at = 0;
     if (window->groups > 1) {
         c->w[at++] = window->groups;
-        c->w[at++] = w[0] / window->groups;
+        c->w[at++] = w_dims[0] / window->groups;
     } else {
-        c->w[at++] = w[0];
+        c->w[at++] = w_dims[0];
     }
     for (int i = 1; i < 4; i++)
-        c->w[at++] = w[i];
+        c->w[at++] = w_dims[i];
     c->w_dims = at;
-    c->b[0] = w[0];
+    c->b[0] = w_dims[0];
     for (int i = 0; i < 2; i++) {
         c->strides[i] = window->stride[i];
         c->dilates[i] = window->dilation[i] - 1;
@@ -43,7 +34,7 @@ static void read_geometry(struct conv *c, const struct cyx_node *forward)
     }
 }
 
-static void try_forward(struct conv *c, bool bias, bool relu, const dnnl_memory_desc_t *x,
+void cpu_conv_try_forward(struct conv *c, bool bias, bool relu, const dnnl_memory_desc_t *x,
                         const dnnl_memory_desc_t *w, const dnnl_memory_desc_t *y,
                         dnnl_primitive_desc_t *pd, int *rank)
 {
@@ -56,7 +47,7 @@ static void try_forward(struct conv *c, bool bias, bool relu, const dnnl_memory_
         cpu_try(c->program, &desc, relu, NULL, pd, rank);
 }
 
-static void try_backward_data(struct conv *c, dnnl_primitive_desc_t hint,
+void cpu_conv_try_backward_data(struct conv *c, dnnl_primitive_desc_t hint,
                               const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
                               const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *pd, int *rank)
 {
@@ -67,7 +58,7 @@ static void try_backward_data(struct conv *c, dnnl_primitive_desc_t hint,
         cpu_try(c->program, &desc, false, hint, pd, rank);
 }
 
-static void try_backward_weights(struct conv *c, dnnl_primitive_desc_t hint, bool bias,
+void cpu_conv_try_backward_weights(struct conv *c, dnnl_primitive_desc_t hint, bool bias,
                                  const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
                                  const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *pd, int *rank)
 {
@@ -91,14 +82,14 @@ static int backward_rank(struct conv *c, dnnl_primitive_desc_t forward, bool bia
     const dnnl_memory_desc_t *y = cpu_query(forward, dnnl_query_dst_md, 0);
     dnnl_primitive_desc_t pd = NULL;
     int rank = 0, worst;
-    try_backward_weights(c, forward, bias, x, &any, y, &pd, &rank);
+    cpu_conv_try_backward_weights(c, forward, bias, x, &any, y, &pd, &rank);
     worst = rank;
     if (pd)
         dnnl_primitive_desc_destroy(pd);
     pd = NULL;
     rank = 0;
     if (input_grad) {
-        try_backward_data(c, forward, x, &any, y, &pd, &rank);
+        cpu_conv_try_backward_data(c, forward, x, &any, y, &pd, &rank);
         worst = rank < worst ? rank : worst;
     }
     if (pd)
@@ -128,8 +119,8 @@ static dnnl_primitive_desc_t best_forward(struct conv *c, const struct cyx_node 
         dnnl_primitive_desc_t pd = NULL;
         int rank = 0;
         if (kept)
-            try_forward(c, bias, node->fused_relu, &x[i], &w_kept, &y[i], &pd, &rank);
-        try_forward(c, bias, node->fused_relu, &x[i], &w_any, &y[i], &pd, &rank);
+            cpu_conv_try_forward(c, bias, node->fused_relu, &x[i], &w_kept, &y[i], &pd, &rank);
+        cpu_conv_try_forward(c, bias, node->fused_relu, &x[i], &w_any, &y[i], &pd, &rank);
         /* Gradients are two thirds of the work: a reference loop there costs more than any copy. */
         int backward = pd ? backward_rank(c, pd, bias, input_grad) : 0;
         int score = !pd ? -1 : backward ? 3 * rank + backward : rank;
@@ -199,7 +190,7 @@ static enum cyx_status choose_input_grad(struct conv *c, struct cyx_error *error
     int rank = 0;
     gradient_layouts(c, node->in[0], layouts);
     for (int i = 0; i < 3; i++)
-        try_backward_data(c, step->forward->pd, &layouts[i].x, &layouts[i].w, &layouts[i].y,
+        cpu_conv_try_backward_data(c, step->forward->pd, &layouts[i].x, &layouts[i].w, &layouts[i].y,
                           &step->pd, &rank);
     if (!step->pd)
         return cpu_refuse(step, "oneDNN has no implementation of it", error);
@@ -221,7 +212,7 @@ static enum cyx_status choose_weight_grad(struct conv *c, struct cyx_error *erro
     int rank = 0;
     gradient_layouts(c, node->in[1], layouts);
     for (int i = 0; i < 3; i++)
-        try_backward_weights(c, step->forward->pd, bias, &layouts[i].x, &layouts[i].w,
+        cpu_conv_try_backward_weights(c, step->forward->pd, bias, &layouts[i].x, &layouts[i].w,
                              &layouts[i].y, &step->pd, &rank);
     if (!step->pd)
         return cpu_refuse(step, "oneDNN has no implementation of it", error);
@@ -239,19 +230,21 @@ static enum cyx_status choose_weight_grad(struct conv *c, struct cyx_error *erro
     return CYX_OK;
 }
 
+static enum cyx_status choose(struct cyx_program *self, struct cpu_step *step,
+                              struct cyx_error *error)
+{
+    struct conv c = {.program = self, .step = step};
+    cpu_conv_geometry(&c, step->forward->node.in[0], step->forward->node.in[1],
+                      step->forward->node.out[0], &step->forward->node.window);
+    if (step->node.op == CYX_OP_CONV2D)
+        return choose_forward(&c, error);
+    if (step->node.op == CYX_OP_CONV2D_GRAD_INPUT)
+        return choose_input_grad(&c, error);
+    return choose_weight_grad(&c, error);
+}
+
 enum cyx_status cpu_choose_conv(struct cyx_program *self, struct cpu_step *step,
                                 struct cyx_error *error)
 {
-    struct conv c = {.program = self, .step = step};
-    read_geometry(&c, &step->forward->node);
-    enum cyx_status status;
-    if (step->node.op == CYX_OP_CONV2D)
-        status = choose_forward(&c, error);
-    else if (step->node.op == CYX_OP_CONV2D_GRAD_INPUT)
-        status = choose_input_grad(&c, error);
-    else
-        status = choose_weight_grad(&c, error);
-    if (status == CYX_OK)
-        step->scratchpad_bytes = cpu_md_bytes(cpu_query(step->pd, dnnl_query_scratchpad_md, 0));
-    return status;
+    return cpu_choose_primitive(self, step, CYX_OP_CONV2D, choose, error);
 }

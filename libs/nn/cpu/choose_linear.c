@@ -16,19 +16,20 @@ struct linear {
     dnnl_dims_t x, w, y, b;
 };
 
-/* Dims of x as they lie, when the batch stands in front; else (N, In). */
+/* Dims of x as they lie, when it is (N, In) and the batch stands in front; else (rows, In). */
 static void read_geometry(struct linear *l, const struct cyx_node *forward)
 {
-    const struct cyx_value *values = l->program->graph->values;
+    const struct cyx_shape *x = cpu_shape(l->program, forward->in[0]);
+    const struct cyx_shape *w = cpu_shape(l->program, forward->in[1]);
     const dnnl_memory_desc_t *md = &cpu_value(l->program, forward->in[0])->md;
-    const int64_t *w = values[forward->in[1]].shape.dim;
-    memcpy(l->y, values[forward->out[0]].shape.dim, 2 * sizeof(*l->y));
-    bool as_it_lies = md->ndims == 4 && md->dims[0] == l->y[0] && !cpu_md_is_plain(md);
+    int64_t plain[2] = {cyx_shape_count(x) / w->dim[1], w->dim[1]};
+    bool as_it_lies =
+        x->rank == 2 && md->ndims == 4 && md->dims[0] == plain[0] && !cpu_md_is_plain(md);
     l->n_dims = as_it_lies ? 4 : 2;
-    memcpy(l->x, as_it_lies ? md->dims : values[forward->in[0]].shape.dim,
-           sizeof(*l->x) * (size_t)l->n_dims);
+    memcpy(l->x, as_it_lies ? md->dims : plain, sizeof(*l->x) * (size_t)l->n_dims);
     memcpy(l->w, l->x, sizeof(l->w));
-    l->w[0] = l->b[0] = w[0];
+    l->w[0] = l->b[0] = l->y[1] = w->dim[0];
+    l->y[0] = plain[0];
 }
 
 static void try_forward(struct linear *l, bool bias, bool relu, const dnnl_memory_desc_t *x,
@@ -140,19 +141,20 @@ static enum cyx_status choose_weight_grad(struct linear *l, struct cyx_error *er
     return CYX_OK;
 }
 
-enum cyx_status cpu_choose_linear(struct cyx_program *self, struct cpu_step *step,
-                                  struct cyx_error *error)
+static enum cyx_status choose(struct cyx_program *self, struct cpu_step *step,
+                              struct cyx_error *error)
 {
     struct linear l = {.program = self, .step = step};
     read_geometry(&l, &step->forward->node);
-    enum cyx_status status;
     if (step->node.op == CYX_OP_LINEAR)
-        status = choose_forward(&l, error);
-    else if (step->node.op == CYX_OP_LINEAR_GRAD_INPUT)
-        status = choose_input_grad(&l, error);
-    else
-        status = choose_weight_grad(&l, error);
-    if (status == CYX_OK)
-        step->scratchpad_bytes = cpu_md_bytes(cpu_query(step->pd, dnnl_query_scratchpad_md, 0));
-    return status;
+        return choose_forward(&l, error);
+    if (step->node.op == CYX_OP_LINEAR_GRAD_INPUT)
+        return choose_input_grad(&l, error);
+    return choose_weight_grad(&l, error);
+}
+
+enum cyx_status cpu_choose_linear(struct cyx_program *self, struct cpu_step *step,
+                                  struct cyx_error *error)
+{
+    return cpu_choose_primitive(self, step, CYX_OP_LINEAR, choose, error);
 }

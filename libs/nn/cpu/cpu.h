@@ -22,7 +22,7 @@
 #include "model/plan.h"
 #include "nn/backend.h"
 
-enum { CPU_ALIGN_BYTES = 64, CPU_BINDINGS = 6, CPU_REORDERS = 6 };
+enum { CPU_ALIGN_BYTES = 64, CPU_BINDINGS = 10 };
 
 struct cyx_device {
     dnnl_engine_t engine;
@@ -71,9 +71,16 @@ struct cpu_binding {
     int32_t value;
     dnnl_memory_desc_t md;
     bool output, copied;
-    int64_t copy_offset; /* within the node's scratch */
+    int64_t copy_offset, way_offset; /* within the node's scratch */
     void *copy;
+    void *way; /* row-major, where one reorder does not do it */
 };
+
+/*
+ * A kernel's argument numbers: input i of its node is i, output i is CPU_OUT + i. A primitive's are DNNL_ARG_*; a
+ * kernel that runs behind a primitive sees them too, and CPU_IN + i, CPU_OUT + i for what oneDNN is not given.
+ */
+enum { CPU_OUT = 1 << 20, CPU_IN = 1 << 21 };
 
 /* Own kernels address (outer, rows of pixels, lanes): see kernels.h. */
 struct cpu_planes {
@@ -94,23 +101,27 @@ struct cpu_step {
         relu_mask; /* MAX_POOL2D: marks windows whose largest is not positive, for the fused gradient */
     dnnl_primitive_desc_t pd;
     cpu_kernel kernel; /* instead of pd */
+    cpu_kernel after;  /* behind pd */
     struct cpu_binding bindings[CPU_BINDINGS];
     int n_bindings;
-    int64_t count;            /* elements, padding included: element-wise kernels */
+    int64_t count; /* elements, padding included: element-wise kernels; CONCAT, SLICE: stretches */
     struct cpu_planes planes; /* pooling: of x; dropout */
     struct cpu_planes out_planes;
+    int64_t stretches[CYX_NODE_INPUTS]; /* CONCAT, SLICE: elements copied at a time */
     int64_t scratchpad_bytes, scratchpad_offset, scratch_bytes;
     const struct cpu_step *forward; /* of a gradient */
     int threads;                    /* 1 for what is done before a second thread has woken */
-    int joined;                     /* optimizer: this many steps from here on run as one call */
+    int joined; /* optimizers, SQUARE_SUM: this many steps from here on run as one call; 0: within
+                   an earlier one's */
 };
 
 /* One prepared call of the replay. */
 struct cpu_call {
-    dnnl_primitive_t primitive; /* NULL: a kernel */
+    dnnl_primitive_t primitive;
     int n_args, threads;
     dnnl_exec_arg_t args[CPU_BINDINGS + 1];
-    const struct cpu_step *step; /* of a kernel */
+    cpu_kernel kernel;           /* instead */
+    const struct cpu_step *step; /* the kernel's */
 };
 
 /* A memory object whose bytes are fed. */
@@ -163,14 +174,23 @@ enum cyx_status cpu_lower(struct cyx_program *self, struct cyx_error *error);
 /* After layouts are chosen: element-wise steps whose input dies write over it. */
 void cpu_share_in_place(struct cyx_program *self);
 
-/* ---- choose.c ---- */
+/* ---- choose*.c: one function for each kind of node ---- */
 
 enum cyx_status cpu_choose(struct cyx_program *self, struct cyx_error *error);
-enum cyx_status cpu_choose_conv(struct cyx_program *self, struct cpu_step *step,
-                                struct cyx_error *error);
-enum cyx_status cpu_choose_linear(struct cyx_program *self, struct cpu_step *step,
-                                  struct cyx_error *error);
 
+typedef enum cyx_status cpu_choose_step(struct cyx_program *self, struct cpu_step *step,
+                                        struct cyx_error *error);
+cpu_choose_step cpu_choose_linear, cpu_choose_conv, cpu_choose_deconv; /* with their gradients */
+cpu_choose_step cpu_choose_elementwise, cpu_choose_dropout, cpu_choose_reshape;
+cpu_choose_step cpu_choose_softmax, cpu_choose_layer_norm, cpu_choose_layer_norm_grad;
+cpu_choose_step cpu_choose_batch_norm, cpu_choose_batch_norm_grad;
+cpu_choose_step cpu_choose_max_pool, cpu_choose_max_pool_grad;
+cpu_choose_step cpu_choose_avg_pool, cpu_choose_avg_pool_grad;
+cpu_choose_step cpu_choose_concat, cpu_choose_slice;
+cpu_choose_step cpu_choose_one_hot, cpu_choose_cross_entropy, cpu_choose_element_loss;
+cpu_choose_step cpu_choose_square_sum, cpu_choose_clip_norm, cpu_choose_optimizer;
+
+const struct cyx_shape *cpu_shape(const struct cyx_program *self, int32_t value);
 struct cpu_value *cpu_value(struct cyx_program *self, int32_t value);
 void cpu_set_md(struct cyx_program *self, int32_t value, const dnnl_memory_desc_t *md);
 /* The value's layout seen with these dims; plain row-major where that cannot be. */
@@ -179,7 +199,27 @@ void cpu_view_or_plain(struct cyx_program *self, int32_t value, int n_dims, cons
 /* The step reads or writes `value` in layout `md`; an output without a layout takes this one. */
 void cpu_bind(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
               const dnnl_memory_desc_t *md, bool output);
+/* The same in row-major with the value's own dims; nothing where `value` is CYX_NO_VALUE. */
+void cpu_bind_plain(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
+                    bool output);
 enum cyx_status cpu_refuse(const struct cpu_step *step, const char *why, struct cyx_error *error);
+
+/* The step of this layer that runs `op`; NULL when there is none. */
+const struct cpu_step *cpu_forward_of(const struct cyx_program *self, enum cyx_op op,
+                                      int32_t layer);
+
+/* The value's layout where own kernels know it, else plain (N,C,H,W); says how to walk it. */
+void cpu_known_form(struct cyx_program *self, int32_t value, const int64_t dims[4],
+                    dnnl_memory_desc_t *ret_md, struct cpu_planes *ret_planes);
+struct cpu_planes cpu_planes_of(const dnnl_memory_desc_t *md);
+
+/*
+ * For Linear and the convolutions: finds step->forward, the step of `op` in the same layer, and lets `choose` pick a
+ * primitive for the threads that will run it.
+ */
+enum cyx_status cpu_choose_primitive(struct cyx_program *self, struct cpu_step *step,
+                                     enum cyx_op op, cpu_choose_step *choose,
+                                     struct cyx_error *error);
 
 /*
  * A primitive descriptor with the best of oneDNN's implementations for `op_desc`; rank 0 for a reference

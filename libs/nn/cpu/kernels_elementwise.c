@@ -17,90 +17,94 @@ struct elementwise {
     const float *a, *b;
     float *out;
     int64_t count;
+    const struct cyx_node *node;
+    cpu_loop *loop;
 };
 
 /* Ranges come in cache lines; the last may be cut. */
-static int64_t cut(int64_t lines, int64_t count)
+static void loop_range(void *context, int64_t begin, int64_t end)
 {
-    return lines * LINE < count ? lines * LINE : count;
+    const struct elementwise *e = context;
+    int64_t from = begin * LINE, last = end * LINE < e->count ? end * LINE : e->count;
+    e->loop(e->a + from, e->b ? e->b + from : NULL, e->out + from, last - from, e->node);
 }
 
-static void run(struct cyx_program *program, const struct cpu_step *step, cpu_range range)
+void cpu_over_elements(struct cyx_program *program, const struct cpu_step *step, cpu_loop *loop)
 {
-    struct elementwise e = {.count = step->count};
-    const struct cpu_binding *bindings = step->bindings;
-    e.a = cpu_data(program, &bindings[0]);
-    e.b = step->node.n_in == 2 ? cpu_data(program, &bindings[1]) : NULL;
-    e.out = cpu_data(program, &bindings[step->node.n_in]);
-    cpu_parallel(program->device, (e.count + LINE - 1) / LINE, GRAIN / LINE, range, &e);
+    struct elementwise e = {
+        .a = cpu_arg(program, step, 0),
+        .b = cpu_arg(program, step, 1),
+        .out = cpu_arg(program, step, CPU_OUT),
+        .count = step->count,
+        .node = &step->node,
+        .loop = loop,
+    };
+    cpu_parallel(program->device, (e.count + LINE - 1) / LINE, GRAIN / LINE, loop_range, &e);
+}
+
+static void copy_loop(const float *x, const float *unused, float *y, int64_t n,
+                      const struct cyx_node *node)
+{
+    (void)unused;
+    (void)node;
+    memcpy(y, x, (size_t)n * sizeof(float));
 }
 
 /* y = max(x, 0); NaN stays NaN, as in PyTorch. */
-CPU_CLONES static void relu_loop(const float *x, float *y, int64_t n)
+CPU_CLONES static void relu_loop(const float *x, const float *unused, float *y, int64_t n,
+                                 const struct cyx_node *node)
 {
+    (void)unused;
+    (void)node;
     for (int64_t i = 0; i < n; i++)
         y[i] = x[i] < 0.0f ? 0.0f : x[i];
 }
 
 /* dx = dy where y > 0. */
-CPU_CLONES static void relu_grad_loop(const float *dy, const float *y, float *dx, int64_t n)
+CPU_CLONES static void relu_grad_loop(const float *dy, const float *y, float *dx, int64_t n,
+                                      const struct cyx_node *node)
 {
+    (void)node;
     for (int64_t i = 0; i < n; i++)
         dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
 }
 
-CPU_CLONES static void add_loop(const float *a, const float *b, float *y, int64_t n)
+CPU_CLONES static void add_loop(const float *a, const float *b, float *y, int64_t n,
+                                const struct cyx_node *node)
 {
+    (void)node;
     for (int64_t i = 0; i < n; i++)
         y[i] = a[i] + b[i];
 }
 
-static void copy_range(void *context, int64_t begin, int64_t end)
+CPU_CLONES static void add_relu_loop(const float *a, const float *b, float *y, int64_t n,
+                                     const struct cyx_node *node)
 {
-    const struct elementwise *e = context;
-    int64_t from = begin * LINE, n = cut(end, e->count) - from;
-    memcpy(e->out + from, e->a + from, (size_t)n * sizeof(float));
-}
-
-static void relu_range(void *context, int64_t begin, int64_t end)
-{
-    const struct elementwise *e = context;
-    int64_t from = begin * LINE, n = cut(end, e->count) - from;
-    relu_loop(e->a + from, e->out + from, n);
-}
-
-static void relu_grad_range(void *context, int64_t begin, int64_t end)
-{
-    const struct elementwise *e = context;
-    int64_t from = begin * LINE, n = cut(end, e->count) - from;
-    relu_grad_loop(e->a + from, e->b + from, e->out + from, n);
-}
-
-static void add_range(void *context, int64_t begin, int64_t end)
-{
-    const struct elementwise *e = context;
-    int64_t from = begin * LINE, n = cut(end, e->count) - from;
-    add_loop(e->a + from, e->b + from, e->out + from, n);
+    (void)node;
+    for (int64_t i = 0; i < n; i++) {
+        float sum = a[i] + b[i];
+        y[i] = sum < 0.0f ? 0.0f : sum;
+    }
 }
 
 void cpu_kernel_copy(struct cyx_program *program, const struct cpu_step *step)
 {
-    run(program, step, copy_range);
+    cpu_over_elements(program, step, copy_loop);
 }
 
 void cpu_kernel_relu(struct cyx_program *program, const struct cpu_step *step)
 {
-    run(program, step, relu_range);
+    cpu_over_elements(program, step, relu_loop);
 }
 
 void cpu_kernel_relu_grad(struct cyx_program *program, const struct cpu_step *step)
 {
-    run(program, step, relu_grad_range);
+    cpu_over_elements(program, step, relu_grad_loop);
 }
 
 void cpu_kernel_add(struct cyx_program *program, const struct cpu_step *step)
 {
-    run(program, step, add_range);
+    cpu_over_elements(program, step, step->node.fused_relu ? add_relu_loop : add_loop);
 }
 
 /* ---- Dropout (Srivastava et al., JMLR 15, 2014), scaled while training; its gradient is the same map ---- */
@@ -215,8 +219,8 @@ void cpu_kernel_dropout(struct cyx_program *program, const struct cpu_step *step
 {
     const struct cyx_node *node = &step->node;
     struct dropout d = {
-        .x = cpu_data(program, &step->bindings[0]),
-        .y = cpu_data(program, &step->bindings[1]),
+        .x = cpu_arg(program, step, 0),
+        .y = cpu_arg(program, step, CPU_OUT),
         .planes = step->planes,
         .key = {.seed = program->feed->seed,
                 .step = (uint32_t)program->feed->step,

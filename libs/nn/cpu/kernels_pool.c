@@ -164,8 +164,8 @@ void cpu_kernel_max_pool(struct cyx_program *program, const struct cpu_step *ste
     struct pool p = {.window = &step->node.window,
                      .in = step->planes,
                      .out = step->out_planes,
-                     .x = cpu_data(program, &step->bindings[0]),
-                     .y = cpu_data(program, &step->bindings[1]),
+                     .x = cpu_arg(program, step, 0),
+                     .y = cpu_arg(program, step, CPU_OUT),
                      .index = index == CYX_NO_VALUE ? NULL : cpu_value(program, index)->data,
                      .relu_mask = step->relu_mask};
     pick_loops(&p);
@@ -231,8 +231,8 @@ void cpu_kernel_max_pool_grad(struct cyx_program *program, const struct cpu_step
     struct pool p = {.window = &step->node.window,
                      .in = step->planes,
                      .out = step->out_planes,
-                     .dy = cpu_data(program, &step->bindings[0]),
-                     .dx = cpu_data(program, &step->bindings[1]),
+                     .dy = cpu_arg(program, step, 0),
+                     .dx = cpu_arg(program, step, CPU_OUT),
                      .kept = cpu_value(program, step->node.in[1])->data};
     p.tiled = tiles(&p);
     pick_loops(&p);

@@ -89,35 +89,64 @@ static bool copy_mds(struct cyx_program *self, const struct cpu_binding *binding
     return cpu_md_is_plain(&binding->md);
 }
 
-static enum cyx_status emit_copy(struct cyx_program *self, const struct cpu_step *step,
-                                 const struct cpu_binding *binding, struct cyx_error *error)
+/* A reorder between two memories, which have the same dims. */
+static enum cyx_status emit_reorder(struct cyx_program *self, const struct cpu_step *step,
+                                    dnnl_memory_t from, dnnl_memory_t to, struct cyx_error *error)
 {
-    dnnl_memory_desc_t value_md, copy_md;
-    if (!copy_mds(self, binding, &value_md, &copy_md))
-        return cpu_refuse(step, "no reorder between the layouts of its neighbours", error);
-    dnnl_memory_t value = add_value_memory(self, binding->value, &value_md);
-    dnnl_memory_t copy = add_memory(self, &copy_md, binding->copy);
+    const dnnl_memory_desc_t *from_md = NULL, *to_md = NULL;
     struct cpu_call *call = add_call(self);
-    if (!value || !copy || !call)
+    if (!from || !to || !call)
         return no_memory(error);
-    bool out = binding->output;
+    dnnl_memory_get_memory_desc(from, &from_md);
+    dnnl_memory_get_memory_desc(to, &to_md);
     dnnl_primitive_desc_t pd = NULL;
-    call->threads = cpu_md_bytes(&copy_md) < CPU_SERIAL_BYTES ? 1 : self->device->threads;
+    call->threads = cpu_md_bytes(to_md) < CPU_SERIAL_BYTES ? 1 : self->device->threads;
     cpu_use_threads(call->threads);
-    dnnl_status_t made =
-        dnnl_reorder_primitive_desc_create(&pd, out ? &copy_md : &value_md, self->device->engine,
-                                           out ? &value_md : &copy_md, self->device->engine, NULL);
+    dnnl_status_t made = dnnl_reorder_primitive_desc_create(&pd, from_md, self->device->engine,
+                                                            to_md, self->device->engine, NULL);
     if (made == dnnl_success) {
         made = dnnl_primitive_create(&call->primitive, pd);
         dnnl_primitive_desc_destroy(pd);
     }
     cpu_use_threads(self->device->threads);
     call->n_args = 2;
-    call->args[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, out ? copy : value};
-    call->args[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, out ? value : copy};
+    call->args[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, from};
+    call->args[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, to};
     if (made != dnnl_success)
         return cpu_refuse(step, "no reorder between the layouts of its neighbours", error);
     return CYX_OK;
+}
+
+/* By way of row-major, which both sides' dims describe: a blocked value seen as another shape in blocks. */
+static enum cyx_status emit_copy_by_way(struct cyx_program *self, const struct cpu_step *step,
+                                        const struct cpu_binding *binding, struct cyx_error *error)
+{
+    const dnnl_memory_desc_t *own = &cpu_value(self, binding->value)->md;
+    dnnl_memory_desc_t own_plain, copy_plain;
+    cpu_md_plain_like(own, &own_plain);
+    cpu_md_plain_like(&binding->md, &copy_plain);
+    dnnl_memory_t value = add_value_memory(self, binding->value, own);
+    dnnl_memory_t value_way = add_memory(self, &own_plain, binding->way);
+    dnnl_memory_t copy_way = add_memory(self, &copy_plain, binding->way);
+    dnnl_memory_t copy = add_memory(self, &binding->md, binding->copy);
+    bool out = binding->output;
+    enum cyx_status status =
+        emit_reorder(self, step, out ? copy : value, out ? copy_way : value_way, error);
+    if (status != CYX_OK)
+        return status;
+    return emit_reorder(self, step, out ? value_way : copy_way, out ? value : copy, error);
+}
+
+static enum cyx_status emit_copy(struct cyx_program *self, const struct cpu_step *step,
+                                 const struct cpu_binding *binding, struct cyx_error *error)
+{
+    dnnl_memory_desc_t value_md, copy_md;
+    if (!copy_mds(self, binding, &value_md, &copy_md))
+        return emit_copy_by_way(self, step, binding, error);
+    dnnl_memory_t value = add_value_memory(self, binding->value, &value_md);
+    dnnl_memory_t copy = add_memory(self, &copy_md, binding->copy);
+    bool out = binding->output;
+    return emit_reorder(self, step, out ? copy : value, out ? value : copy, error);
 }
 
 static enum cyx_status emit_primitive(struct cyx_program *self, const struct cpu_step *step,
@@ -134,6 +163,8 @@ static enum cyx_status emit_primitive(struct cyx_program *self, const struct cpu
         return cpu_refuse(step, "oneDNN could not prepare it", error);
     for (int i = 0; i < step->n_bindings; i++) {
         const struct cpu_binding *binding = &step->bindings[i];
+        if (binding->arg >= CPU_OUT)
+            continue;
         dnnl_memory_t memory = binding->copied
                                    ? add_memory(self, &binding->md, binding->copy)
                                    : add_value_memory(self, binding->value, &binding->md);
@@ -141,9 +172,9 @@ static enum cyx_status emit_primitive(struct cyx_program *self, const struct cpu
             return no_memory(error);
         call->args[call->n_args++] = (dnnl_exec_arg_t){binding->arg, memory};
     }
-    if (step->scratchpad_bytes > 0) {
-        dnnl_memory_t memory = add_memory(self, cpu_query(step->pd, dnnl_query_scratchpad_md, 0),
-                                          cpu_scratchpad(self, step));
+    const dnnl_memory_desc_t *scratchpad = cpu_query(step->pd, dnnl_query_scratchpad_md, 0);
+    if (cpu_md_bytes(scratchpad) > 0) {
+        dnnl_memory_t memory = add_memory(self, scratchpad, cpu_scratchpad(self, step));
         if (!memory)
             return no_memory(error);
         call->args[call->n_args++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, memory};
@@ -151,50 +182,79 @@ static enum cyx_status emit_primitive(struct cyx_program *self, const struct cpu
     return CYX_OK;
 }
 
-static bool is_optimizer(const struct cpu_step *step)
+/* Kernels that do several steps in one pass of the threads. */
+static bool may_join(const struct cpu_step *step)
 {
-    return step->kernel == cpu_kernel_sgd || step->kernel == cpu_kernel_adamw;
-}
-
-static bool has_copies(const struct cpu_step *step)
-{
+    cpu_kernel kernel = step->kernel;
+    if (kernel != cpu_kernel_sgd && kernel != cpu_kernel_adam && kernel != cpu_kernel_rmsprop &&
+        kernel != cpu_kernel_square_sum)
+        return false;
     for (int i = 0; i < step->n_bindings; i++)
         if (step->bindings[i].copied)
-            return true;
-    return false;
+            return false;
+    return true;
 }
 
-/* Optimizer steps in a row are one call, made by the first: one pass of the threads over all parameters. */
+/* Optimizer steps in a row are one call, made by the first; so are the sums of squares of a clipping. */
 static bool joins_previous(const struct cyx_program *self, size_t n)
 {
-    return n > 0 && is_optimizer(&self->steps[n]) &&
-           self->steps[n - 1].kernel == self->steps[n].kernel && !has_copies(&self->steps[n]) &&
-           !has_copies(&self->steps[n - 1]);
+    const struct cpu_step *step = &self->steps[n];
+    if (n == 0 || step[-1].kernel != step->kernel || !may_join(step) || !may_join(&step[-1]))
+        return false;
+    return step->kernel != cpu_kernel_square_sum || step->node.in[1] == step[-1].node.out[0];
+}
+
+/* Counts them, and gives the first of them the scratch of all, since it does their work. */
+static void join_steps(struct cyx_program *self)
+{
+    struct cpu_step *first = self->steps;
+    for (size_t n = 0; n < self->n_steps; n++) {
+        struct cpu_step *step = &self->steps[n];
+        step->joined = 1;
+        if (!joins_previous(self, n)) {
+            first = step;
+            continue;
+        }
+        first->joined++;
+        step->joined = 0;
+        first->scratch_bytes += step->scratch_bytes;
+        step->scratch_bytes = 0;
+    }
+}
+
+static enum cyx_status emit_kernel(struct cyx_program *self, struct cpu_step *step,
+                                   cpu_kernel kernel, struct cyx_error *error)
+{
+    struct cpu_call *call = add_call(self);
+    if (!call)
+        return no_memory(error);
+    call->kernel = kernel;
+    call->step = step;
+    return CYX_OK;
+}
+
+static enum cyx_status emit_work(struct cyx_program *self, size_t n, struct cyx_error *error)
+{
+    struct cpu_step *step = &self->steps[n];
+    if (step->pd) {
+        enum cyx_status status = emit_primitive(self, step, error);
+        return status == CYX_OK && step->after ? emit_kernel(self, step, step->after, error)
+                                               : status;
+    }
+    return step->joined == 0 ? CYX_OK : emit_kernel(self, step, step->kernel, error);
 }
 
 static enum cyx_status emit_step(struct cyx_program *self, size_t n, struct cyx_error *error)
 {
-    struct cpu_step *step = &self->steps[n];
+    const struct cpu_step *step = &self->steps[n];
     enum cyx_status status = CYX_OK;
     if (step->dropped || (!step->pd && !step->kernel))
         return CYX_OK;
     for (int i = 0; i < step->n_bindings && status == CYX_OK; i++)
         if (step->bindings[i].copied && !step->bindings[i].output)
             status = emit_copy(self, step, &step->bindings[i], error);
-    if (status != CYX_OK)
-        return status;
-    if (step->pd) {
-        status = emit_primitive(self, step, error);
-    } else if (!joins_previous(self, n)) {
-        struct cpu_call *call = add_call(self);
-        if (!call)
-            return no_memory(error);
-        call->step = step;
-        step->joined = 1;
-        while (n + (size_t)step->joined < self->n_steps &&
-               joins_previous(self, n + (size_t)step->joined))
-            step->joined++;
-    }
+    if (status == CYX_OK)
+        status = emit_work(self, n, error);
     for (int i = 0; i < step->n_bindings && status == CYX_OK; i++)
         if (step->bindings[i].copied && step->bindings[i].output)
             status = emit_copy(self, step, &step->bindings[i], error);
@@ -251,8 +311,10 @@ static void place(struct cyx_program *self, const struct cyx_plan *plan)
     for (size_t n = 0; n < self->n_steps; n++)
         for (int i = 0; i < self->steps[n].n_bindings; i++) {
             struct cpu_binding *binding = &self->steps[n].bindings[i];
-            if (binding->copied)
-                binding->copy = self->arena + self->scratch_offset[n] + binding->copy_offset;
+            if (!binding->copied)
+                continue;
+            binding->copy = self->arena + self->scratch_offset[n] + binding->copy_offset;
+            binding->way = self->arena + self->scratch_offset[n] + binding->way_offset;
         }
 }
 
@@ -264,6 +326,14 @@ void *cpu_scratchpad(struct cyx_program *self, const struct cpu_step *step)
 void *cpu_data(struct cyx_program *self, const struct cpu_binding *binding)
 {
     return binding->copied ? binding->copy : cpu_value(self, binding->value)->data;
+}
+
+void *cpu_arg(struct cyx_program *self, const struct cpu_step *step, int arg)
+{
+    for (int i = 0; i < step->n_bindings; i++)
+        if (step->bindings[i].arg == arg)
+            return cpu_data(self, &step->bindings[i]);
+    return NULL;
 }
 
 /* ---- life ---- */
@@ -319,6 +389,7 @@ static enum cyx_status compile(struct cyx_program *self, struct cyx_error *error
 {
     struct cyx_plan *plan = NULL;
     cpu_share_in_place(self);
+    join_steps(self);
     enum cyx_status status = make_plan(self, &plan, error);
     if (!plan)
         return status;

@@ -37,6 +37,8 @@ static enum cyx_status add_store(struct cyx_session *self, struct cyx_program *l
                              "no memory for the parameters: %lld bytes more were wanted for %s",
                              (long long)store->bytes, value->name);
     memset(store->data, 0, bytes);
+    if (value->constant) /* nothing but plain reads it */
+        memcpy(store->data, value->constant, (size_t)store->count * sizeof(float));
     self->bytes += (int64_t)bytes;
     return CYX_OK;
 }

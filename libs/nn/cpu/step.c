@@ -11,7 +11,7 @@ static dnnl_status_t run(struct cyx_program *self)
     for (size_t i = 0; i < self->n_calls; i++) {
         const struct cpu_call *call = &self->calls[i];
         if (!call->primitive) {
-            call->step->kernel(self, call->step);
+            call->kernel(self, call->step);
             continue;
         }
         dnnl_status_t status =
@@ -63,7 +63,8 @@ enum cyx_status cpu_submit(struct cyx_program *self, const struct cyx_feed *feed
     self->results[self->submitted % CYX_STEPS_IN_FLIGHT] =
         (struct cyx_step_result){.loss = self->result[CYX_RESULT_LOSS],
                                  .correct = self->result[CYX_RESULT_CORRECT],
-                                 .count = self->result[CYX_RESULT_COUNT]};
+                                 .count = self->result[CYX_RESULT_COUNT],
+                                 .grad_norm = self->result[CYX_RESULT_GRAD_NORM]};
     *ret_ticket = ++self->submitted;
     return CYX_OK;
 }
