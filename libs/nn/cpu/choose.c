@@ -188,7 +188,7 @@ enum cyx_status cpu_choose_primitive(struct cyx_program *self, struct cpu_step *
     cpu_use_threads(step->threads);
     enum cyx_status status = choose(self, step, error);
     cpu_use_threads(self->device->threads);
-    if (status != CYX_OK)
+    if (status != CYX_OK || !step->pd)
         return status;
     /* A kernel behind the primitive has the same bytes for its own. */
     int64_t bytes = cpu_md_bytes(cpu_query(step->pd, dnnl_query_scratchpad_md, 0));
@@ -291,7 +291,8 @@ static void plain_when_read(struct cyx_program *self, const struct cyx_node *nod
         if (node->in[i] == CYX_NO_VALUE || is_weight(node, i))
             continue;
         enum cyx_value_kind kind = self->graph->values[node->in[i]].kind;
-        bool given = kind == CYX_VALUE_PARAM || kind == CYX_VALUE_BUFFER || kind == CYX_VALUE_CONSTANT;
+        bool given =
+            kind == CYX_VALUE_PARAM || kind == CYX_VALUE_BUFFER || kind == CYX_VALUE_CONSTANT;
         if (given && !cpu_value(self, node->in[i])->has_md)
             set_plain(self, node->in[i]);
     }

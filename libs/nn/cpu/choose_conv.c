@@ -35,8 +35,8 @@ void cpu_conv_geometry(struct conv *c, int32_t x, int32_t w, int32_t y,
 }
 
 void cpu_conv_try_forward(struct conv *c, bool bias, bool relu, const dnnl_memory_desc_t *x,
-                        const dnnl_memory_desc_t *w, const dnnl_memory_desc_t *y,
-                        dnnl_primitive_desc_t *pd, int *rank)
+                          const dnnl_memory_desc_t *w, const dnnl_memory_desc_t *y,
+                          dnnl_primitive_desc_t *pd, int *rank)
 {
     dnnl_memory_desc_t b;
     dnnl_convolution_desc_t desc;
@@ -48,8 +48,8 @@ void cpu_conv_try_forward(struct conv *c, bool bias, bool relu, const dnnl_memor
 }
 
 void cpu_conv_try_backward_data(struct conv *c, dnnl_primitive_desc_t hint,
-                              const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
-                              const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *pd, int *rank)
+                                const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
+                                const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *pd, int *rank)
 {
     dnnl_convolution_desc_t desc;
     if (dnnl_dilated_convolution_backward_data_desc_init(&desc, dnnl_convolution_direct, x, w, y,
@@ -59,8 +59,9 @@ void cpu_conv_try_backward_data(struct conv *c, dnnl_primitive_desc_t hint,
 }
 
 void cpu_conv_try_backward_weights(struct conv *c, dnnl_primitive_desc_t hint, bool bias,
-                                 const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
-                                 const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *pd, int *rank)
+                                   const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
+                                   const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *pd,
+                                   int *rank)
 {
     dnnl_memory_desc_t b;
     dnnl_convolution_desc_t desc;
@@ -190,8 +191,8 @@ static enum cyx_status choose_input_grad(struct conv *c, struct cyx_error *error
     int rank = 0;
     gradient_layouts(c, node->in[0], layouts);
     for (int i = 0; i < 3; i++)
-        cpu_conv_try_backward_data(c, step->forward->pd, &layouts[i].x, &layouts[i].w, &layouts[i].y,
-                          &step->pd, &rank);
+        cpu_conv_try_backward_data(c, step->forward->pd, &layouts[i].x, &layouts[i].w,
+                                   &layouts[i].y, &step->pd, &rank);
     if (!step->pd)
         return cpu_refuse(step, "oneDNN has no implementation of it", error);
     cpu_bind(c->program, step, DNNL_ARG_DIFF_DST, node->in[0],
@@ -213,7 +214,7 @@ static enum cyx_status choose_weight_grad(struct conv *c, struct cyx_error *erro
     gradient_layouts(c, node->in[1], layouts);
     for (int i = 0; i < 3; i++)
         cpu_conv_try_backward_weights(c, step->forward->pd, bias, &layouts[i].x, &layouts[i].w,
-                             &layouts[i].y, &step->pd, &rank);
+                                      &layouts[i].y, &step->pd, &rank);
     if (!step->pd)
         return cpu_refuse(step, "oneDNN has no implementation of it", error);
     /* The optimizer reads dW beside W: it lies as W does. */

@@ -25,6 +25,18 @@ static void fit_padding(struct conv *c, const struct cyx_window *window)
     }
 }
 
+/* Where oneDNN refuses: own loops over row-major values. */
+static enum cyx_status choose_loops(struct conv *c, cpu_kernel kernel)
+{
+    struct cpu_step *step = c->step;
+    for (int i = 0; i < step->node.n_in; i++)
+        cpu_bind_plain(c->program, step, i, step->node.in[i], false);
+    for (int i = 0; i < step->node.n_out; i++)
+        cpu_bind_plain(c->program, step, CPU_OUT + i, step->node.out[i], true);
+    step->kernel = kernel;
+    return CYX_OK;
+}
+
 /* ---- forward ---- */
 
 static int drop(dnnl_primitive_desc_t pd, int rank)
@@ -107,13 +119,13 @@ static dnnl_primitive_desc_t best_forward(struct conv *c, const struct cyx_node 
     return best;
 }
 
-static enum cyx_status choose_forward(struct conv *c, struct cyx_error *error)
+static enum cyx_status choose_forward(struct conv *c)
 {
     struct cpu_step *step = c->step;
     const struct cyx_node *node = &step->node;
     step->pd = best_forward(c, node);
     if (!step->pd)
-        return cpu_refuse(step, "oneDNN has no implementation of it", error);
+        return choose_loops(c, cpu_kernel_deconv);
     const dnnl_memory_desc_t *w = cpu_query(step->pd, dnnl_query_weights_md, 0);
     const dnnl_memory_desc_t *x = cpu_query(step->pd, dnnl_query_diff_src_md, 0);
     if (!cpu_value(c->program, node->in[1])->has_md)
@@ -154,18 +166,20 @@ static void gradient_layouts(struct conv *c, int32_t dy, struct layouts ret_layo
     cpu_md_any(4, c->y, &ret_layouts[2].y);
 }
 
-static enum cyx_status choose_input_grad(struct conv *c, struct cyx_error *error)
+static enum cyx_status choose_input_grad(struct conv *c)
 {
     struct cpu_step *step = c->step;
     const struct cyx_node *node = &step->node;
     struct layouts layouts[3];
     int rank = 0;
+    if (!step->forward->pd)
+        return choose_loops(c, cpu_kernel_deconv_input_grad);
     gradient_layouts(c, node->in[0], layouts);
     for (int i = 0; i < 3; i++)
         cpu_conv_try_forward(c, false, false, &layouts[i].x, &layouts[i].w, &layouts[i].y,
                              &step->pd, &rank);
     if (!step->pd)
-        return cpu_refuse(step, "oneDNN has no implementation of it", error);
+        return CYX_ERR_UNSUPPORTED;
     cpu_bind(c->program, step, DNNL_ARG_SRC, node->in[0], cpu_query(step->pd, dnnl_query_src_md, 0),
              false);
     cpu_bind(c->program, step, DNNL_ARG_WEIGHTS, node->in[1],
@@ -175,18 +189,20 @@ static enum cyx_status choose_input_grad(struct conv *c, struct cyx_error *error
     return CYX_OK;
 }
 
-static enum cyx_status choose_weight_grad(struct conv *c, struct cyx_error *error)
+static enum cyx_status choose_weight_grad(struct conv *c)
 {
     struct cpu_step *step = c->step;
     const struct cyx_node *node = &step->node;
     struct layouts layouts[3];
     int rank = 0;
+    if (!step->forward->pd)
+        return choose_loops(c, cpu_kernel_deconv_weight_grad);
     gradient_layouts(c, node->in[1], layouts);
     for (int i = 0; i < 3; i++)
         cpu_conv_try_backward_weights(c, NULL, false, &layouts[i].x, &layouts[i].w, &layouts[i].y,
                                       &step->pd, &rank);
     if (!step->pd)
-        return cpu_refuse(step, "oneDNN has no implementation of it", error);
+        return CYX_ERR_UNSUPPORTED;
     /* The optimizer reads dW beside W: it lies as W does. */
     cpu_set_md(c->program, node->out[0], &cpu_value(c->program, step->forward->node.in[1])->md);
     cpu_bind(c->program, step, DNNL_ARG_SRC, node->in[1], cpu_query(step->pd, dnnl_query_src_md, 0),
@@ -213,11 +229,16 @@ static enum cyx_status choose(struct cyx_program *self, struct cpu_step *step,
     struct conv c = {.program = self, .step = step};
     cpu_conv_geometry(&c, forward->out[0], forward->in[1], forward->in[0], &forward->window);
     fit_padding(&c, &forward->window);
+    enum cyx_status status;
     if (step->node.op == CYX_OP_CONV_TRANSPOSE2D)
-        return choose_forward(&c, error);
-    if (step->node.op == CYX_OP_CONV_TRANSPOSE2D_GRAD_INPUT)
-        return choose_input_grad(&c, error);
-    return choose_weight_grad(&c, error);
+        status = choose_forward(&c);
+    else if (step->node.op == CYX_OP_CONV_TRANSPOSE2D_GRAD_INPUT)
+        status = choose_input_grad(&c);
+    else
+        status = choose_weight_grad(&c);
+    if (status == CYX_OK)
+        return CYX_OK;
+    return cpu_refuse(step, "oneDNN has no implementation of it", error);
 }
 
 enum cyx_status cpu_choose_deconv(struct cyx_program *self, struct cpu_step *step,

@@ -192,8 +192,7 @@ static bool cuts_at_blocks(const struct cyx_node *node, const dnnl_memory_desc_t
     int64_t block = 1;
     if (cpu_md_form(x, &block) != CPU_FORM_BLOCKED || node->dim != 1)
         return true;
-    return node->offset % block == 0 &&
-           (part % block == 0 || node->offset + part == x->dims[1]);
+    return node->offset % block == 0 && (part % block == 0 || node->offset + part == x->dims[1]);
 }
 
 enum cyx_status cpu_choose_slice(struct cyx_program *self, struct cpu_step *step,

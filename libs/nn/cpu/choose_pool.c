@@ -25,8 +25,8 @@ enum cyx_status cpu_choose_max_pool(struct cyx_program *self, struct cpu_step *s
         return cpu_refuse(step, "a window of 65535 elements or more", error);
     bind_pool(self, step);
     if (node->out[1] != CYX_NO_VALUE)
-        cpu_value(self, node->out[1])->bytes =
-            cpu_md_bytes(&step->bindings[1].md) / (int64_t)sizeof(float) * (int64_t)sizeof(uint16_t);
+        cpu_value(self, node->out[1])->bytes = cpu_md_bytes(&step->bindings[1].md) /
+                                               (int64_t)sizeof(float) * (int64_t)sizeof(uint16_t);
     step->kernel = cpu_kernel_max_pool;
     return CYX_OK;
 }

@@ -69,6 +69,7 @@ cpu_kernel_fn cpu_kernel_max_pool, cpu_kernel_max_pool_grad;
 cpu_kernel_fn cpu_kernel_avg_pool, cpu_kernel_avg_pool_grad;
 cpu_kernel_fn cpu_kernel_concat, cpu_kernel_slice;
 cpu_kernel_fn cpu_kernel_bias, cpu_kernel_bias_grad; /* of ConvTranspose2d, behind its primitive */
+cpu_kernel_fn cpu_kernel_deconv, cpu_kernel_deconv_input_grad, cpu_kernel_deconv_weight_grad;
 cpu_kernel_fn cpu_kernel_one_hot, cpu_kernel_cross_entropy, cpu_kernel_cross_entropy_grad;
 cpu_kernel_fn cpu_kernel_element_loss, cpu_kernel_element_loss_grad;
 cpu_kernel_fn cpu_kernel_clip_norm;

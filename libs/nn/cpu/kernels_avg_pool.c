@@ -36,8 +36,8 @@ static struct span span_of(const struct avg_pool *p, int axis, int64_t o)
     struct span span = {.first = begin > 0 ? begin : 0, .last = end < size ? end : size};
     if (span.last < span.first)
         span.last = span.first;
-    span.divisor =
-        w->count_include_pad ? (end < padded_end ? end : padded_end) - begin : span.last - span.first;
+    span.divisor = w->count_include_pad ? (end < padded_end ? end : padded_end) - begin
+                                        : span.last - span.first;
     return span;
 }
 

@@ -45,7 +45,7 @@ struct norm {
     struct sums *sums; /* groups times chunks */
     const float *x, *dy, *added, *w, *b;
     float *out;
-    const float *mean, *rstd; /* a channel */
+    const float *mean, *rstd;           /* a channel */
     const double *sum_dy, *sum_product; /* NULL but in the gradient */
     double count;
     bool relu;

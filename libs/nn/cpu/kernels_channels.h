@@ -14,9 +14,9 @@
 #include "nn/cpu/kernels.h"
 
 enum {
-    CPU_CHANNEL_LANES = 16,    /* at most */
-    CPU_RUN_PIXELS = 1024,     /* a run that is read twice stays in the first or second cache */
-    CPU_CHANNEL_CHUNKS = 128,  /* groups times chunks of a group: what threads share out */
+    CPU_CHANNEL_LANES = 16,   /* at most */
+    CPU_RUN_PIXELS = 1024,    /* a run that is read twice stays in the first or second cache */
+    CPU_CHANNEL_CHUNKS = 128, /* groups times chunks of a group: what threads share out */
 };
 
 struct cpu_channels {

@@ -7,8 +7,8 @@
 typedef float LANES_NAME(vec) __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t LANES_NAME(mask) __attribute__((vector_size(LANES * sizeof(float))));
 
-static inline __attribute__((always_inline)) void
-LANES_NAME(load)(LANES_NAME(vec) * ret, const float *from, int64_t width)
+static inline __attribute__((always_inline)) void LANES_NAME(load)(LANES_NAME(vec) * ret,
+                                                                   const float *from, int64_t width)
 {
     if (width == LANES) {
         memcpy(ret, from, sizeof(*ret));

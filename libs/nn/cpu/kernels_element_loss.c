@@ -72,9 +72,9 @@ CPU_INLINE double stretch_body(const struct element_loss *l, int64_t from, int64
     int64_t i = 0;
     for (; i + CPU_SUM_LANES <= n; i += CPU_SUM_LANES)
         for (int k = 0; k < CPU_SUM_LANES; k++)
-            lanes[k] += loss_of(type, x[i + k], t[i + k],
-                                type == CYX_LOSS_BCE_WITH_LOGITS ? weight_at(l, from + i + k) : 1.0f,
-                                l->beta);
+            lanes[k] += loss_of(
+                type, x[i + k], t[i + k],
+                type == CYX_LOSS_BCE_WITH_LOGITS ? weight_at(l, from + i + k) : 1.0f, l->beta);
     for (; i < n; i++)
         rest += loss_of(type, x[i], t[i], weight_at(l, from + i), l->beta);
     return (double)(cpu_add_lanes(lanes) + rest);

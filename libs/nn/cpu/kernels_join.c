@@ -39,9 +39,8 @@ static void concat_range(void *context, int64_t begin, int64_t end)
 
 void cpu_kernel_concat(struct cyx_program *program, const struct cpu_step *step)
 {
-    struct copies c = {.to = cpu_arg(program, step, CPU_OUT),
-                       .stretches = step->stretches,
-                       .n = step->node.n_in};
+    struct copies c = {
+        .to = cpu_arg(program, step, CPU_OUT), .stretches = step->stretches, .n = step->node.n_in};
     for (int i = 0; i < c.n; i++)
         c.from[i] = cpu_arg(program, step, i);
     cpu_parallel(program->device, step->count, GRAIN / total(&c) + 1, concat_range, &c);

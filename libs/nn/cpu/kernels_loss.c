@@ -126,7 +126,8 @@ CPU_CLONES static void row_grad(const struct loss *l, const float *x, float *dx,
     for (int64_t c = 0; c < l->n_classes; c++)
         sum += (double)dx[c];
     float hit = (float)(1 - s) * weight_of(l, t) * l->scale;
-    float scale = (float)(((1 - s) * (double)weight_of(l, t) + each * l->all_weights) / sum) * l->scale;
+    float scale =
+        (float)(((1 - s) * (double)weight_of(l, t) + each * l->all_weights) / sum) * l->scale;
     float smooth = (float)each * l->scale;
     if (l->weight)
         for (int64_t c = 0; c < l->n_classes; c++)

@@ -18,10 +18,10 @@ enum { LINE = 16, GRAIN = 32768 }; /* elements of a cache line; that are worth a
 
 /* This step's scalars of a parameter group, computed in double as PyTorch does. */
 struct scalars {
-    float lr, l2, decay;          /* l2: added to the gradient; decay: AdamW's 1 - lr * weight_decay */
+    float lr, l2, decay; /* l2: added to the gradient; decay: AdamW's 1 - lr * weight_decay */
     float momentum, carry, fresh; /* SGD: buffer = carry * buffer + fresh * gradient */
     float beta1, beta2, one_minus_beta1, one_minus_beta2; /* RMSprop: beta2 is alpha */
-    float step_size, root_scale, eps; /* lr / (1 - β1^t), 1 / √(1 - β2^t) */
+    float step_size, root_scale, eps;                     /* lr / (1 - β1^t), 1 / √(1 - β2^t) */
     bool nesterov;
     float factor, bound; /* of clipping: the gradient times factor, then within ±bound */
 };

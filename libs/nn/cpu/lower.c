@@ -95,13 +95,20 @@ enum cyx_status cpu_lower(struct cyx_program *self, struct cyx_error *error)
 static bool works_in_place(const struct cpu_step *step)
 {
     static const cpu_kernel kernels[] = {
-        cpu_kernel_relu,          cpu_kernel_relu_grad,
-        cpu_kernel_add,           cpu_kernel_activation,
-        cpu_kernel_dropout,       cpu_kernel_activation_grad,
-        cpu_kernel_softmax,       cpu_kernel_softmax_grad,
-        cpu_kernel_batch_norm,    cpu_kernel_batch_norm_inference,
-        cpu_kernel_layer_norm,    cpu_kernel_batch_norm_grad,
-        cpu_kernel_element_loss_grad, cpu_kernel_layer_norm_grad,
+        cpu_kernel_relu,
+        cpu_kernel_relu_grad,
+        cpu_kernel_add,
+        cpu_kernel_activation,
+        cpu_kernel_dropout,
+        cpu_kernel_activation_grad,
+        cpu_kernel_softmax,
+        cpu_kernel_softmax_grad,
+        cpu_kernel_batch_norm,
+        cpu_kernel_batch_norm_inference,
+        cpu_kernel_layer_norm,
+        cpu_kernel_batch_norm_grad,
+        cpu_kernel_element_loss_grad,
+        cpu_kernel_layer_norm_grad,
     };
     for (size_t i = 0; !step->dropped && i < sizeof(kernels) / sizeof(*kernels); i++)
         if (step->kernel == kernels[i] && step->node.out[0] != CYX_NO_VALUE)
