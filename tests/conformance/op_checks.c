@@ -112,47 +112,24 @@ static void check_values(const struct op_run *run, const struct op_graph *g, con
     }
 }
 
-/* What libs/nn/cpu passes over in operations that it knows; goes when it does them. */
-static bool cpu_is_behind(const struct op_graph *g)
-{
-    for (size_t n = 0; n < g->graph.n_nodes; n++) {
-        const struct cyx_node *node = &g->nodes[n];
-        bool class_weights = node->op == CYX_OP_CROSS_ENTROPY &&
-                             (node->in[2] != CYX_NO_VALUE || node->ignore_index != -100);
-        bool rank_3 = node->op == CYX_OP_LINEAR && g->values[node->in[0]].shape.rank > 2;
-        if ((node->op == CYX_OP_ADD && node->fused_relu) || class_weights || rank_3 ||
-            node->group > 0)
-            return true;
-    }
-    return false;
-}
-
 static void run_on(const struct runner *runner, struct op_graph *g, const char *what,
                    const void *target, int steps, double scale, const struct check *checks,
                    size_t n_checks)
 {
     struct op_run run = {.runner = runner};
     struct cyx_error error = {0};
-    if (strcmp(runner->name, "cpu") == 0 && cpu_is_behind(g)) {
-        printf("SKIP %s: %s: not done yet\n", runner->name, what);
-        return;
-    }
     enum cyx_status status =
         runner->backend->session_create(runner->device, &g->graph, &run.session, &error);
     if (status == CYX_OK)
         status = runner->backend->program_create(run.session, &g->graph, &run.program, &error);
-    if (status == CYX_ERR_UNSUPPORTED) {
-        printf("SKIP %s: %s: %s\n", runner->name, what, error.message);
-    } else {
-        must_do(runner->name, status, &error);
-        reference_init(&run.reference, &g->graph, true);
-        fill(&run, g, target, scale);
-        for (int step = 1; step <= steps; step++)
-            run_both(&run, g, target, step);
-        check_values(&run, g, what, checks, n_checks);
-        runner->backend->program_destroy(run.program);
-        reference_finish(&run.reference);
-    }
+    must_do(runner->name, status, &error);
+    reference_init(&run.reference, &g->graph, true);
+    fill(&run, g, target, scale);
+    for (int step = 1; step <= steps; step++)
+        run_both(&run, g, target, step);
+    check_values(&run, g, what, checks, n_checks);
+    runner->backend->program_destroy(run.program);
+    reference_finish(&run.reference);
     runner->backend->session_destroy(run.session);
 }
 

@@ -97,14 +97,16 @@ void fill_params(const struct runner *runner, struct cyx_session *session,
     struct cyx_error error = {0};
     for (size_t v = 0; v < graph->n_values; v++) {
         const struct cyx_value *value = &graph->values[v];
-        if (value->kind != CYX_VALUE_PARAM)
+        if (!cyx_value_in_state_dict(value->kind))
             continue;
+        bool running = value->kind == CYX_VALUE_BUFFER; /* a variance is positive */
         size_t count = (size_t)cyx_shape_count(&value->shape);
         float *data = calloc(count, sizeof *data);
         double *wanted = reference->data[v];
         assert_non_null(data);
         for (size_t i = 0; i < count; i++) {
-            data[i] = (float)scale * test_uniform(v + 1, (int64_t)i);
+            data[i] = test_uniform(v + 1, (int64_t)i);
+            data[i] = running ? 0.5f + fabsf(data[i]) : (float)scale * data[i];
             wanted[i] = (double)data[i];
         }
         must_do(runner->name,

@@ -62,6 +62,55 @@ static const char *const blocked[] = {
     "{\"type\":\"MaxPool2d\",\"kernel_size\":[3,4]},"
     "{\"type\":\"Conv2d\",\"out_channels\":10,\"kernel_size\":[1,2]},"
     "{\"type\":\"MaxPool2d\",\"kernel_size\":[3,1]},{\"type\":\"Flatten\"}",
+    /* residuals: one through a projection, one that pads blocks; BatchNorm with and without a ReLU behind it */
+    "{\"type\":\"Conv2d\",\"out_channels\":16,\"kernel_size\":3,\"stride\":2,\"padding\":1,"
+    "\"bias\":false},"
+    "{\"type\":\"BatchNorm2d\"},{\"type\":\"ReLU\",\"name\":\"a\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":20,\"bias\":false,\"kernel_size\":3,\"stride\":2,"
+    "\"padding\":1},"
+    "{\"type\":\"BatchNorm2d\"},{\"type\":\"ReLU\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":20,\"bias\":false,\"kernel_size\":3,\"padding\":1},"
+    "{\"type\":\"BatchNorm2d\",\"name\":\"main\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":20,\"bias\":false,\"kernel_size\":1,\"stride\":2,"
+    "\"inputs\":[\"a\"]},"
+    "{\"type\":\"BatchNorm2d\",\"name\":\"short\"},"
+    "{\"type\":\"Add\",\"inputs\":[\"main\",\"short\"]},{\"type\":\"ReLU\",\"name\":\"b\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":20,\"bias\":false,\"kernel_size\":3,\"padding\":1},"
+    "{\"type\":\"BatchNorm2d\",\"affine\":false,\"name\":\"c\"},"
+    "{\"type\":\"Add\",\"inputs\":[\"c\",\"b\"]},{\"type\":\"ReLU\"},"
+    "{\"type\":\"GlobalAvgPool2d\"},{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":"
+    "10}",
+    /* joined channels: whole blocks, then not; averages that overlap and leave a border */
+    "{\"type\":\"Conv2d\",\"out_channels\":16,\"kernel_size\":3,\"stride\":2,\"name\":\"a\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":9,\"kernel_size\":3,\"padding\":1,\"name\":\"b\"},"
+    "{\"type\":\"Concat\",\"inputs\":[\"a\",\"b\"],\"name\":\"ab\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":8,\"kernel_size\":3,\"padding\":1,\"name\":\"c\"},"
+    "{\"type\":\"Concat\",\"inputs\":[\"b\",\"c\"]},{\"type\":\"SiLU\"},"
+    "{\"type\":\"AvgPool2d\",\"kernel_size\":3,\"stride\":2,\"padding\":1,\"ceil_mode\":true},"
+    "{\"type\":\"Conv2d\",\"out_channels\":12,\"kernel_size\":1,\"name\":\"d\"},"
+    "{\"type\":\"Concat\",\"inputs\":[\"d\",\"d\"],\"dim\":3},{\"type\":\"Sigmoid\"},"
+    "{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":10}",
+    /* transposed convolutions, padded blocks between activations and norms; a pool of what is padded */
+    "{\"type\":\"Conv2d\",\"out_channels\":12,\"kernel_size\":4,\"stride\":4},{\"type\":\"GELU\"},"
+    "{\"type\":\"ConvTranspose2d\",\"bias\":false,\"out_channels\":10,\"kernel_size\":3,\"stride\":"
+    "2,"
+    "\"padding\":1,\"output_padding\":1},{\"type\":\"BatchNorm2d\"},{\"type\":\"Sigmoid\"},"
+    "{\"type\":\"ConvTranspose2d\",\"out_channels\":20,\"kernel_size\":2,\"stride\":2},{\"type\":"
+    "\"ReLU\"},"
+    "{\"type\":\"MaxPool2d\",\"kernel_size\":3,\"stride\":2,\"dilation\":2,\"ceil_mode\":true},"
+    "{\"type\":\"ConvTranspose2d\",\"out_channels\":3,\"kernel_size\":3,\"groups\":1},{\"type\":"
+    "\"Tanh\"},"
+    "{\"type\":\"AdaptiveAvgPool2d\",\"output_size\":[5,3]},{\"type\":\"LayerNorm\"},"
+    "{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":10}",
+    /* blocks seen as another shape, in rows and in planes */
+    "{\"type\":\"Conv2d\",\"out_channels\":16,\"kernel_size\":4,\"stride\":4},"
+    "{\"type\":\"Reshape\",\"shape\":[4,14,14],\"name\":\"r\"},"
+    "{\"type\":\"Conv2d\",\"out_channels\":4,\"kernel_size\":3,\"padding\":1,\"name\":\"s\"},"
+    "{\"type\":\"Add\",\"inputs\":[\"s\",\"r\"]},"
+    "{\"type\":\"Reshape\",\"shape\":[28,-1]},{\"type\":\"Linear\",\"out_features\":12,\"bias\":"
+    "false},"
+    "{\"type\":\"LeakyReLU\"},{\"type\":\"BatchNorm1d\"},{\"type\":\"Softmax\",\"dim\":1},"
+    "{\"type\":\"Flatten\"},{\"type\":\"BatchNorm1d\"},{\"type\":\"Linear\",\"out_features\":10}",
 };
 
 /* One model on one device, with the reference beside it. */

@@ -65,8 +65,8 @@ CPU_CLONES static void gelu_tanh_grad(const float *dy, const float *x, float *dx
         float v = x[i], square = 0.044715f * v * v;
         float u = 2.0f * ROOT_2_OVER_PI * (v + square * v);
         float slope = 2.0f * ROOT_2_OVER_PI * (1.0f + 3.0f * square);
-        float s = cpu_sigmoid(u);
-        dx[i] = dy[i] * (s + v * s * (1.0f - s) * slope);
+        float s = cpu_sigmoid(u), rest = cpu_sigmoid(-u); /* 1 - s would lose its digits */
+        dx[i] = dy[i] * (s + v * s * rest * slope);
     }
 }
 

@@ -37,9 +37,10 @@ CPU_INLINE float loss_of(enum cyx_loss_type type, float x, float t, float p, flo
     case CYX_LOSS_SMOOTH_L1:
         return a < beta ? 0.5f * d * d / beta : a - 0.5f * beta;
     default: {
-        /* log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|) */
-        float soft = log1pf(cpu_exp(-fabsf(x))) + (x < 0.0f ? -x : 0.0f);
-        return (1.0f - t) * x + (1.0f + (p - 1.0f) * t) * soft;
+        /* log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|); what x adds in all is summed first, so that
+         * nothing large cancels and the loss of a sure model keeps its digits */
+        float linear = x < 0.0f ? -p * t * x : (1.0f - t) * x;
+        return linear + (1.0f + (p - 1.0f) * t) * log1pf(cpu_exp(-fabsf(x)));
     }
     }
 }
