@@ -43,7 +43,9 @@ void cpu_kernel_concat(struct cyx_program *program, const struct cpu_step *step)
         .to = cpu_arg(program, step, CPU_OUT), .stretches = step->stretches, .n = step->node.n_in};
     for (int i = 0; i < c.n; i++)
         c.from[i] = cpu_arg(program, step, i);
-    cpu_parallel(program->device, step->count, GRAIN / total(&c) + 1, concat_range, &c);
+    int64_t whole = total(&c);
+    if (whole > 0)
+        cpu_parallel(program->device, step->count, GRAIN / whole + 1, concat_range, &c);
 }
 
 /* stretches: of x, of y, and where y begins in x's. */
