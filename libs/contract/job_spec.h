@@ -32,6 +32,10 @@ enum {
     CYX_PARAM_GROUPS_LIMIT = 8,  /* of the optimizer, with the one of all others */
     CYX_JOB_DEPTH_LIMIT = 32,    /* objects and lists within one another */
     CYX_JOB_NAME_LIMIT = 100,    /* characters */
+    CYX_JOB_WISHES_LIMIT = 32,   /* labels, or regions */
+    CYX_JOB_AFTER_LIMIT = 64,
+    CYX_JOB_ARRAY_LIMIT = 1000,
+    CYX_JOB_RETRIES_LIMIT = 20,
     CYX_LAYER_NAME_LIMIT = 64,
 };
 
@@ -389,11 +393,31 @@ enum cyx_priority {
     CYX_PRIORITY_CRITICAL
 };
 
+/* A list of texts. */
+struct cyx_texts_spec {
+    const char **items;
+    size_t n;
+};
+
 struct cyx_resources_spec {
     const char *backend; /* "auto" (default), "cpu" or "vulkan" */
     /* Least device memory wanted besides the plan's own need; default 0. */
     int64_t device_memory_bytes;
-    int64_t threads; /* CPU threads; 0 (default): what the node offers */
+    int64_t threads;           /* CPU threads; 0 (default): what the node offers */
+    int64_t host_memory_bytes; /* least main memory of the node; default 0 */
+    /* A node has all of `labels`, none of `avoid_labels`, lies in one of `regions` and in none of
+     * `avoid_regions`; an empty list asks nothing. */
+    struct cyx_texts_spec labels, avoid_labels, regions, avoid_regions;
+    int64_t max_price_per_hour_base_units; /* "max_price_per_hour": "2 CYX"; 0: none */
+    double min_reputation;                 /* [0, 1], default 0 */
+};
+
+/* When a job runs, and how often it is tried. */
+struct cyx_schedule_spec {
+    struct cyx_texts_spec after; /* ids of jobs that complete first */
+    int64_t deadline_ms;         /* Unix time; 0: none */
+    int64_t retries;             /* after failures that may pass; default 2 */
+    int64_t array;               /* copies, whose seeds count up; default 1 */
 };
 
 struct cyx_job_spec {
@@ -410,6 +434,7 @@ struct cyx_job_spec {
     uint64_t seed;        /* default 0, below 2^53, so that every JSON reader keeps it exact */
     bool metric_accuracy; /* "metrics": ["accuracy"], the default */
     struct cyx_resources_spec resources;
+    struct cyx_schedule_spec schedule;
     enum cyx_priority priority;
     int64_t budget_base_units; /* "budget": "2.5 CYX"; most that the job may cost; default 10 CYX */
     int64_t checkpoint_steps;  /* "checkpoint": {"every_steps": 200}; default 200 */

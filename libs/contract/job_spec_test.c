@@ -89,6 +89,11 @@ static void test_job_spec__defaults_are_those_of_pytorch(void **state)
     assert_int_equal(spec->priority, CYX_PRIORITY_NORMAL);
     assert_true(spec->budget_base_units == 10000000000);
     assert_int_equal(spec->checkpoint_steps, 200);
+    assert_int_equal(spec->resources.labels.n + spec->schedule.after.n, 0);
+    assert_int_equal(spec->resources.max_price_per_hour_base_units, 0);
+    assert_int_equal(spec->schedule.deadline_ms, 0);
+    assert_int_equal(spec->schedule.retries, 2);
+    assert_int_equal(spec->schedule.array, 1);
     assert_string_equal(spec->dataset_hash, cyx_dataset_find("mnist")->fingerprint);
     cyx_job_spec_destroy(spec);
 }
@@ -103,7 +108,9 @@ static void test_job_spec__canonical_form_leaves_defaults_out(void **state)
         "\"normal\","
         " \"budget\": \"10.000 CYX\", \"metrics\": [\"accuracy\"], \"checkpoint\": "
         "{\"every_steps\": 200},"
-        " \"resources\": {\"backend\": \"auto\", \"threads\": 0, \"device_memory_bytes\": 0},"
+        " \"resources\": {\"backend\": \"auto\", \"threads\": 0, \"device_memory_bytes\": 0,"
+        " \"labels\": [], \"host_memory_bytes\": 0, \"min_reputation\": 0},"
+        " \"schedule\": {\"after\": [], \"retries\": 2, \"array\": 1},"
         " \"optimizer\": {\"nesterov\": false, \"dampening\": 0, \"momentum\": 0.0, "
         "\"weight_decay\": 0,"
         "                \"lr\": 1e-3, \"type\": \"SGD\"},"
@@ -150,7 +157,12 @@ static void test_job_spec__reads_every_member(void **state)
         "\"scheduler\":{\"type\":\"CosineAnnealingLR\",\"T_max\":50,\"eta_min\":1e-5,"
         "\"interval\":\"step\"},"
         "\"epochs\":7,\"seed\":9007199254740991,\"metrics\":[],\"priority\":\"critical\","
-        "\"resources\":{\"backend\":\"vulkan\",\"device_memory_bytes\":1000000000,\"threads\":2},"
+        "\"resources\":{\"backend\":\"vulkan\",\"device_memory_bytes\":1000000000,\"threads\":2,"
+        "\"host_memory_bytes\":5,\"labels\":[\"disk=ssd\",\"lab\"],\"avoid_labels\":[\"spot\"],"
+        "\"regions\":[\"eu-west\"],\"avoid_regions\":[\"eu-west/3\"],"
+        "\"max_price_per_hour\":\"2.50 CYX\",\"min_reputation\":0.75},"
+        "\"schedule\":{\"after\":[\"01935b1e-0000-7000-8000-000000000001\"],"
+        "\"deadline\":\"2030-01-31T12:00:00Z\",\"retries\":0,\"array\":3},"
         "\"budget\":\"0.000000001 CYX\",\"checkpoint\":{\"every_steps\":5}}");
     const struct cyx_conv2d_spec *conv = &spec->layers[0].conv2d;
     assert_string_equal(spec->name, "Caf\xC3\xA9 \xF0\x9F\x98\x80");
@@ -179,6 +191,18 @@ static void test_job_spec__reads_every_member(void **state)
     assert_true(spec->scheduler.t_max == 50 && spec->scheduler.per_step);
     assert_true(spec->seed == 9007199254740991 && !spec->metric_accuracy);
     assert_string_equal(spec->resources.backend, "vulkan");
+    const struct cyx_resources_spec *wants = &spec->resources;
+    assert_true(wants->host_memory_bytes == 5 && wants->labels.n == 2);
+    assert_string_equal(wants->labels.items[0], "disk=ssd");
+    assert_string_equal(wants->avoid_labels.items[0], "spot");
+    assert_string_equal(wants->regions.items[0], "eu-west");
+    assert_string_equal(wants->avoid_regions.items[0], "eu-west/3");
+    assert_true(wants->max_price_per_hour_base_units == 2500000000 &&
+                wants->min_reputation == 0.75);
+    assert_string_equal(spec->schedule.after.items[0], "01935b1e-0000-7000-8000-000000000001");
+    assert_true(spec->schedule.deadline_ms == INT64_C(1896091200000));
+    assert_true(spec->schedule.retries == 0 && spec->schedule.array == 3);
+    assert_non_null(strstr(spec->canonical, "\"deadline\":\"2030-01-31T12:00:00.000Z\""));
     assert_true(spec->budget_base_units == 1 && spec->checkpoint_steps == 5);
     assert_string_equal(cyx_priority_name(spec->priority), "critical");
     assert_stable(spec);

@@ -26,6 +26,16 @@ static const struct spec_object model_object = {"model", model_fields, SPEC_COUN
 static const char *const backend_names[] = {"auto", "cpu", "vulkan", NULL};
 static const char *const priority_names[] = {"low", "normal", "high", "critical", NULL};
 
+/* A list of labels or regions of the resources. */
+#define WISHES(member, sentence)                                                                   \
+    {                                                                                              \
+        .key = #member, .kind = SPEC_CUSTOM,                                                       \
+        .offset = offsetof(struct cyx_resources_spec, member), .items_min = 0,                     \
+        .items_max = CYX_JOB_WISHES_LIMIT, .read = spec_read_wishes, .help = sentence,             \
+        .schema = "{\"type\":\"array\",\"maxItems\":32,\"uniqueItems\":true,\"items\":{\"type\":"  \
+                  "\"string\",\"pattern\":\"^[A-Za-z0-9][A-Za-z0-9._=/-]{0,63}$\"}}"               \
+    }
+
 static const struct spec_field resources_fields[] = {
     {.key = "backend",
      .kind = SPEC_CHOICE_TEXT,
@@ -44,11 +54,70 @@ static const struct spec_field resources_fields[] = {
      .min = 0,
      .max = 1024,
      .help = "CPU threads; 0 takes what the node offers."},
+    {.key = "host_memory_bytes",
+     .kind = SPEC_INTEGER,
+     .offset = offsetof(struct cyx_resources_spec, host_memory_bytes),
+     .min = 0,
+     .max = 1e15,
+     .help = "Least main memory of the node."},
+    WISHES(labels, "Labels that the node must have."),
+    WISHES(avoid_labels, "Labels that the node must not have."),
+    WISHES(regions, "Regions of which the node must lie in one."),
+    WISHES(avoid_regions, "Regions in which the node must not lie."),
+    {.key = "max_price_per_hour",
+     .kind = SPEC_CUSTOM,
+     .offset = offsetof(struct cyx_resources_spec, max_price_per_hour_base_units),
+     .read = spec_read_price,
+     .help = "The most that an hour on the node may cost; any price when left out.",
+     .schema = "{\"type\":\"string\",\"pattern\":\"^(0|[1-9][0-9]*)(\\\\.[0-9]{1,9})? CYX$\","
+               "\"examples\":[\"2 CYX\"]}"},
+    {.key = "min_reputation",
+     .kind = SPEC_NUMBER,
+     .offset = offsetof(struct cyx_resources_spec, min_reputation),
+     .min = 0,
+     .max = 1,
+     .help = "Least share of its jobs that the node brought to an end; a new node has 0.5."},
 };
 
 static const struct spec_object resources_object = {"resources", resources_fields,
                                                     SPEC_COUNT(resources_fields),
                                                     .help = "What the job wants of a node."};
+
+static const struct spec_field schedule_fields[] = {
+    {.key = "after",
+     .kind = SPEC_CUSTOM,
+     .offset = offsetof(struct cyx_schedule_spec, after),
+     .items_min = 0,
+     .items_max = CYX_JOB_AFTER_LIMIT,
+     .read = spec_read_after,
+     .help = "Ids of own jobs that must complete before this one starts.",
+     .schema = "{\"type\":\"array\",\"maxItems\":64,\"uniqueItems\":true,\"items\":{\"type\":"
+               "\"string\",\"format\":\"uuid\"}}"},
+    {.key = "deadline",
+     .kind = SPEC_CUSTOM,
+     .offset = offsetof(struct cyx_schedule_spec, deadline_ms),
+     .read = spec_read_deadline,
+     .help = "The job fails when it has not ended by then.",
+     .schema = "{\"type\":\"string\",\"format\":\"date-time\"}"},
+    {.key = "retries",
+     .kind = SPEC_INTEGER,
+     .offset = offsetof(struct cyx_schedule_spec, retries),
+     .min = 0,
+     .max = CYX_JOB_RETRIES_LIMIT,
+     .fallback = 2,
+     .help = "How often a failure that may pass is tried again."},
+    {.key = "array",
+     .kind = SPEC_INTEGER,
+     .offset = offsetof(struct cyx_schedule_spec, array),
+     .min = 1,
+     .max = CYX_JOB_ARRAY_LIMIT,
+     .fallback = 1,
+     .help = "How many copies are submitted; each one's seed is one more than the last's."},
+};
+
+static const struct spec_object schedule_object = {"schedule", schedule_fields,
+                                                   SPEC_COUNT(schedule_fields),
+                                                   .help = "When the job runs, and how often."};
 
 static const struct spec_field checkpoint_fields[] = {
     {.key = "every_steps",
@@ -203,6 +272,11 @@ static const struct spec_field job_fields[] = {
      .offset = AT(resources),
      .object = &resources_object,
      .help = "What the job wants of a node."},
+    {.key = "schedule",
+     .kind = SPEC_OBJECT,
+     .offset = AT(schedule),
+     .object = &schedule_object,
+     .help = "When the job runs, and how often."},
     {.key = "priority",
      .kind = SPEC_CHOICE,
      .offset = AT(priority),
