@@ -11,7 +11,7 @@
 
 enum { WISH_BYTES_LIMIT = 64 };
 
-static bool is_label(const char *text)
+bool cyx_label_valid(const char *text)
 {
     static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     size_t length = strlen(text);
@@ -60,7 +60,7 @@ static enum cyx_status read_texts(struct spec_reader *reader, const struct spec_
 enum cyx_status spec_read_wishes(struct spec_reader *reader, const struct spec_field *field,
                                  json_t *value, void *target)
 {
-    return read_texts(reader, field, value, target, is_label,
+    return read_texts(reader, field, value, target, cyx_label_valid,
                       "1 to 64 letters, digits and ._=/- that begin with a letter or digit");
 }
 

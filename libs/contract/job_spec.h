@@ -465,6 +465,9 @@ char *cyx_job_schema_text(void);
 enum cyx_status cyx_job_spec_check_shared(const struct cyx_job_spec *self,
                                           struct cyx_error *ret_error);
 
+/* Whether a text can be a node's label or region: 1 to 64 letters, digits and ._=/-, a letter or digit first. */
+bool cyx_label_valid(const char *text);
+
 /* "Conv2d" and so on, as the spec spells it. */
 const char *cyx_layer_type_name(enum cyx_layer_type type);
 const char *cyx_transform_name(enum cyx_transform_type type);

@@ -111,6 +111,7 @@ bool cyx_registry_enrol_is_news(const struct cyx_registry_node *before,
     if (!before || before->status != CYX_NODE_ONLINE ||
         strcmp(before->boot_id, after->boot_id) != 0 || strcmp(before->name, after->name) != 0 ||
         strcmp(before->version, after->version) != 0 ||
+        strcmp(before->labels, after->labels) != 0 || strcmp(before->region, after->region) != 0 ||
         before->price_per_hour_base_units != after->price_per_hour_base_units ||
         before->host_memory_bytes != after->host_memory_bytes || before->cpus != after->cpus ||
         before->n_devices != after->n_devices)

@@ -28,6 +28,9 @@ enum {
     CYX_REGISTRY_DEVICES_LIMIT = 32,
     CYX_REGISTRY_NAME_BYTES = 101,
     CYX_REGISTRY_VERSION_BYTES = 65,
+    CYX_REGISTRY_LABELS_LIMIT = 16,
+    CYX_REGISTRY_REGION_BYTES = 65,
+    CYX_REGISTRY_LABELS_BYTES = CYX_REGISTRY_LABELS_LIMIT * CYX_REGISTRY_REGION_BYTES + 1,
     CYX_REGISTRY_STORE_MS = 10000, /* PostgreSQL hears of a node's heartbeats at most so often */
 };
 
@@ -60,6 +63,8 @@ struct cyx_registry_node {
     size_t n_devices;
     int64_t host_memory_bytes, cpus;
     int64_t price_per_hour_base_units;
+    /* What its operator says of it: labels joined by commas, and where it stands; "" for nothing. */
+    char labels[CYX_REGISTRY_LABELS_BYTES], region[CYX_REGISTRY_REGION_BYTES];
     int64_t revision; /* rises with every event that tells of this node */
     int64_t enrolled_at_ms, last_heartbeat_at_ms;
     struct cyx_registry_load load;

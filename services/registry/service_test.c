@@ -122,6 +122,32 @@ static void expect_status(const struct worker *worker, const char *status)
     json_decref(node);
 }
 
+/* An operator's words on a node are kept, shown, and news when they change. */
+static void test_registry__keeps_labels_and_region(void **state)
+{
+    (void)state;
+    struct cyx_error err = {0};
+    struct worker *worker = new_worker("labelled");
+    expect_events(worker, 1, 0);
+    json_t *body = worker_enrolment(worker);
+    json_object_set_new(body, "labels", json_pack("[s, s]", "disk=ssd", "lab"));
+    json_object_set_new(body, "region", json_string("eu-west/3"));
+    json_t *bad = json_deep_copy(body);
+    json_object_set_new(bad, "labels", json_pack("[s]", "a,b"));
+    ask_error(bus, CYX_SVC_REGISTRY_ENROL, bad, CYX_ERR_INVALID, &err);
+    assert_string_equal(err.pointer, "/labels/0");
+    json_decref(ask(bus, CYX_SVC_REGISTRY_ENROL, json_incref(body), CYX_OK));
+    json_decref(ask(bus, CYX_SVC_REGISTRY_ENROL, body, CYX_OK)); /* the same again */
+    expect_events(worker, 2, 0);
+    json_t *node = get_node(worker_id(worker));
+    const json_t *labels = json_object_get(node, "labels");
+    assert_int_equal(json_array_size(labels), 2);
+    assert_string_equal(json_string_value(json_array_get(labels, 0)), "disk=ssd");
+    assert_string_equal(json_string_value(json_object_get(node, "region")), "eu-west/3");
+    json_decref(node);
+    worker_destroy(worker);
+}
+
 static void test_registry__enrols_a_node(void **state)
 {
     (void)state;
@@ -280,6 +306,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_registry__enrols_a_node),
+        cmocka_unit_test(test_registry__keeps_labels_and_region),
         cmocka_unit_test(test_registry__refuses_strangers_and_nonsense),
         cmocka_unit_test(test_registry__silence_is_offline_and_a_heartbeat_brings_it_back),
         cmocka_unit_test(test_registry__shows_the_newest_load_with_and_without_redis),

@@ -13,7 +13,7 @@
 #define NODE_COLUMNS                                                                               \
     "id, boot_id, name, version, status, devices, host_memory_bytes, cpus, price_per_hour, "       \
     "revision, enrolled_at, last_heartbeat_at, running_jobs, cpu_percent, memory_used_bytes, "     \
-    "images_per_second"
+    "images_per_second, labels, region"
 
 /*
  * Revisions rise with each event of a node, and never fall behind the clock: consumers pass over what is older than
@@ -50,6 +50,8 @@ static enum cyx_status read_node(const struct cyx_db_result *rows, size_t row,
     node->load.cpu_percent = cyx_db_double(rows, row, 13);
     node->load.memory_used_bytes = cyx_db_int(rows, row, 14);
     node->load.images_per_second = cyx_db_double(rows, row, 15);
+    copy(node->labels, sizeof(node->labels), cyx_db_text(rows, row, 16));
+    copy(node->region, sizeof(node->region), cyx_db_text(rows, row, 17));
     CYX_CLEANUP_JSON json_t *devices = json_loads(cyx_db_text(rows, row, 5), 0, NULL);
     return cyx_registry_devices_parse(devices, node, err);
 }
@@ -98,18 +100,19 @@ static enum cyx_status write_enrolment(struct cyx_db_conn *conn, struct enrolmen
     status = cyx_db_query_one(
         conn,
         "insert into node (id, boot_id, name, version, status, devices, host_memory_bytes, cpus, "
-        "price_per_hour, revision) "
-        "values ($1, $2, $3, $4, 'online', $5::jsonb, $6, $7, $8, " NOW_MS ") "
+        "price_per_hour, labels, region, revision) "
+        "values ($1, $2, $3, $4, 'online', $5::jsonb, $6, $7, $8, $10, $11, " NOW_MS ") "
         "on conflict (id) do update set boot_id = excluded.boot_id, name = excluded.name, "
         "version = excluded.version, status = 'online', devices = excluded.devices, "
         "host_memory_bytes = excluded.host_memory_bytes, cpus = excluded.cpus, "
-        "price_per_hour = excluded.price_per_hour, last_heartbeat_at = now(), "
+        "price_per_hour = excluded.price_per_hour, labels = excluded.labels, "
+        "region = excluded.region, last_heartbeat_at = now(), "
         "revision = case when $9::boolean then " NEXT_REVISION " else node.revision end "
         "returning " NODE_COLUMNS,
         &rows, err, CYX_DB_TEXT(node->id), CYX_DB_TEXT(node->boot_id), CYX_DB_TEXT(node->name),
         CYX_DB_TEXT(node->version), CYX_DB_TEXT(devices.data), CYX_DB_INT(node->host_memory_bytes),
         CYX_DB_INT(node->cpus), CYX_DB_INT(node->price_per_hour_base_units),
-        CYX_DB_BOOL(enrolment->news));
+        CYX_DB_BOOL(enrolment->news), CYX_DB_TEXT(node->labels), CYX_DB_TEXT(node->region));
     return status == CYX_OK ? read_node(rows, 0, &enrolment->stored, err) : status;
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "contract/job_spec.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 
@@ -74,6 +75,41 @@ enum cyx_status cyx_registry_devices_parse(const json_t *array, struct cyx_regis
     return CYX_OK;
 }
 
+/* "labels": ["disk=ssd"] as texts joined by commas; absent: none. */
+static enum cyx_status parse_labels(const json_t *array, struct cyx_registry_node *node,
+                                    struct cyx_error *err)
+{
+    size_t count = json_array_size(array), length = 0;
+    if ((array && !json_is_null(array) && !json_is_array(array)) ||
+        count > CYX_REGISTRY_LABELS_LIMIT)
+        return cyx_error_set(err, CYX_ERR_INVALID, "/labels", "expected a list of at most %d texts",
+                             CYX_REGISTRY_LABELS_LIMIT);
+    for (size_t i = 0; i < count; i++) {
+        const char *label = json_string_value(json_array_get(array, i));
+        char pointer[40];
+        snprintf(pointer, sizeof(pointer), "/labels/%zu", i);
+        if (!label || !cyx_label_valid(label))
+            return cyx_error_set(err, CYX_ERR_INVALID, pointer,
+                                 "expected 1 to 64 letters, digits and ._=/-");
+        length += (size_t)snprintf(node->labels + length, sizeof(node->labels) - length, "%s%s",
+                                   i ? "," : "", label);
+    }
+    return CYX_OK;
+}
+
+static enum cyx_status parse_region(const json_t *message, struct cyx_registry_node *node,
+                                    struct cyx_error *err)
+{
+    const char *region = NULL;
+    enum cyx_status status = cyx_message_maybe_text(message, "region", &region, err);
+    if (status != CYX_OK || !region)
+        return status;
+    if (!cyx_label_valid(region))
+        return cyx_error_set(err, CYX_ERR_INVALID, "/region",
+                             "expected 1 to 64 letters, digits and ._=/-");
+    return copy_text(message, "region", node->region, sizeof(node->region), err);
+}
+
 enum cyx_status cyx_registry_enrolment_parse(const json_t *message,
                                              struct cyx_registry_node *ret_node,
                                              const char **ret_secret, struct cyx_error *err)
@@ -93,6 +129,8 @@ enum cyx_status cyx_registry_enrolment_parse(const json_t *message,
         (status = cyx_message_int(message, "cpus", 1, 65536, &node.cpus, err)) != CYX_OK ||
         (status = cyx_message_amount(message, "price_per_hour", &node.price_per_hour_base_units,
                                      err)) != CYX_OK ||
+        (status = parse_labels(json_object_get(message, "labels"), &node, err)) != CYX_OK ||
+        (status = parse_region(message, &node, err)) != CYX_OK ||
         (status = cyx_registry_check(&node, err)) != CYX_OK)
         return status;
     *ret_node = node;
@@ -136,19 +174,33 @@ json_t *cyx_registry_devices_json(const struct cyx_registry_node *node)
     return array;
 }
 
+static json_t *labels_json(const struct cyx_registry_node *node)
+{
+    json_t *array = json_array();
+    for (const char *label = node->labels; *label;) {
+        size_t length = strcspn(label, ",");
+        json_array_append_new(array, json_stringn(label, length));
+        label += length + (label[length] == ',');
+    }
+    return array;
+}
+
 json_t *cyx_registry_node_json(const struct cyx_registry_node *node)
 {
     const struct cyx_registry_load *load = &node->load;
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:o, s:I, s:f, s:I, s:f}", "id",
-        node->id, "name", node->name, "status", cyx_registry_status_name(node->status), "boot_id",
-        node->boot_id, "version", node->version, "devices", cyx_registry_devices_json(node),
-        "host_memory_bytes", (json_int_t)node->host_memory_bytes, "cpus", (json_int_t)node->cpus,
-        "price_per_hour", cyx_message_new_amount(node->price_per_hour_base_units), "revision",
+        "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:o, s:I, s:f, s:I, s:f, s:o, "
+        "s:o}",
+        "id", node->id, "name", node->name, "status", cyx_registry_status_name(node->status),
+        "boot_id", node->boot_id, "version", node->version, "devices",
+        cyx_registry_devices_json(node), "host_memory_bytes", (json_int_t)node->host_memory_bytes,
+        "cpus", (json_int_t)node->cpus, "price_per_hour",
+        cyx_message_new_amount(node->price_per_hour_base_units), "revision",
         (json_int_t)node->revision, "enrolled_at", cyx_message_new_time(node->enrolled_at_ms),
         "last_heartbeat_at", cyx_message_new_time(node->last_heartbeat_at_ms), "running_jobs",
         (json_int_t)load->running_jobs, "cpu_percent", load->cpu_percent, "memory_used_bytes",
-        (json_int_t)load->memory_used_bytes, "images_per_second", load->images_per_second);
+        (json_int_t)load->memory_used_bytes, "images_per_second", load->images_per_second, "labels",
+        labels_json(node), "region", node->region[0] ? json_string(node->region) : json_null());
 }
 
 json_t *cyx_registry_online_json(const char *event_id, const struct cyx_registry_node *node)

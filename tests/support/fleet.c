@@ -448,11 +448,20 @@ json_t *worker_enrolment(const struct worker *self)
     json_t *devices = json_pack("[{s:i, s:s, s:s, s:I, s:b, s:i}]", "index", 0, "backend", "cpu",
                                 "name", "test processor", "memory_bytes", (json_int_t)memory,
                                 "is_software", 0, "threads", 4);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:s}", "node_id", self->id, "name",
-                     self->options.name, "enrol_token", getenv("CYXWIZ_ENROL_TOKEN"), "boot_id",
-                     self->boot_id, "version", "0.1.0", "devices", devices, "host_memory_bytes",
-                     (json_int_t)memory, "cpus", 4, "price_per_hour",
-                     self->options.price ? self->options.price : "1 CYX");
+    if (self->options.gpu_memory_bytes)
+        json_array_append_new(devices, json_pack("{s:i, s:s, s:s, s:I, s:b}", "index", 1, "backend",
+                                                 "vulkan", "name", "test graphics", "memory_bytes",
+                                                 (json_int_t)self->options.gpu_memory_bytes,
+                                                 "is_software", 0));
+    json_t *body = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:s, s:s*}", "node_id", self->id, "name",
+        self->options.name, "enrol_token", getenv("CYXWIZ_ENROL_TOKEN"), "boot_id", self->boot_id,
+        "version", "0.1.0", "devices", devices, "host_memory_bytes", (json_int_t)memory, "cpus", 4,
+        "price_per_hour", self->options.price ? self->options.price : "1 CYX", "region",
+        self->options.region);
+    if (self->options.label)
+        json_object_set_new(body, "labels", json_pack("[s]", self->options.label));
+    return body;
 }
 
 static void enrol(struct worker *self)

@@ -56,8 +56,10 @@ struct claim {
 
 struct worker_options {
     const char *name;
-    const char *price;    /* "1 CYX" when NULL */
-    int64_t memory_bytes; /* of its CPU device; 8 GiB when 0 */
+    const char *price;          /* "1 CYX" when NULL */
+    int64_t memory_bytes;       /* of its CPU device; 8 GiB when 0 */
+    int64_t gpu_memory_bytes;   /* of a hardware Vulkan device; none when 0 */
+    const char *label, *region; /* NULL: none */
     int64_t heartbeat_ms;
     bool works_by_itself; /* takes every offer and finishes it */
 };
