@@ -43,6 +43,8 @@ enum {
 
 #define CYX_SVC_SCHEDULER "scheduler"
 #define CYX_SVC_SCHEDULER_SUBMIT "cyx.svc.scheduler.submit"
+#define CYX_SVC_SCHEDULER_QUOTE "cyx.svc.scheduler.quote"
+#define CYX_SVC_SCHEDULER_QUOTA "cyx.svc.scheduler.quota"
 #define CYX_SVC_SCHEDULER_GET "cyx.svc.scheduler.get"
 #define CYX_SVC_SCHEDULER_LIST "cyx.svc.scheduler.list"
 #define CYX_SVC_SCHEDULER_CANCEL "cyx.svc.scheduler.cancel"

@@ -1,22 +1,15 @@
 #include "api.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "contract/job_spec.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
-#include "model/graph.h"
 #include "wire.h"
 
 #include "base/banned.h"
-
-static void trace_of(const struct cyx_bus_message *request, struct cyx_trace *ret_trace)
-{
-    cyx_trace_start(ret_trace, request->meta.request_id, request->meta.traceparent);
-}
 
 /* The end of a reply: nothing was lost on the way. */
 static enum cyx_status whole(const struct cyx_buf *reply, struct cyx_error *err)
@@ -30,116 +23,68 @@ static void refresh_nodes(struct cyx_sched_app *app)
 {
     struct cyx_sched_nodes_cache *cache = &app->nodes;
     int64_t now_ns = cyx_clock_monotonic_ns();
+    struct cyx_arena arena = {0};
     struct cyx_sched_node *nodes = NULL;
     size_t count = 0;
     if (cache->read_ns && now_ns - cache->read_ns < INT64_C(500000000))
         return;
-    if (cyx_sched_store_nodes(&app->store, &nodes, &count, NULL) != CYX_OK)
-        return; /* the older ones will do */
-    free(cache->nodes);
+    if (cyx_sched_store_nodes(&app->store, false, &arena, &nodes, &count, NULL) != CYX_OK) {
+        cyx_arena_finish(&arena); /* the older ones will do */
+        return;
+    }
+    cyx_arena_finish(&cache->arena);
+    cache->arena = arena;
     cache->nodes = nodes;
     cache->count = count;
     cache->read_ns = now_ns;
 }
 
+const struct cyx_sched_nodes_cache *cyx_sched_nodes_lock(struct cyx_sched_app *app)
+{
+    pthread_mutex_lock(&app->nodes.lock);
+    refresh_nodes(app);
+    return &app->nodes;
+}
+
+void cyx_sched_nodes_unlock(struct cyx_sched_app *app)
+{
+    pthread_mutex_unlock(&app->nodes.lock);
+}
+
+static struct cyx_sched_hold hold_of(const struct cyx_sched_job *job,
+                                     const struct cyx_sched_account *account)
+{
+    struct cyx_sched_hold hold = {.funded = job->facts.funded,
+                                  .waits_for = job->waits_for,
+                                  .failures = job->facts.failures,
+                                  .wait_ms = job->wait_ms,
+                                  .wait_until_ms = cyx_clock_unix_ms() + job->wait_ms};
+    if (!account)
+        return hold;
+    if (account->running_limit >= 0 && account->running >= account->running_limit) {
+        hold.quota = CYX_SCHED_QUOTA_RUNNING;
+        hold.quota_limit = (double)account->running_limit;
+    } else if (account->device_hours_limit >= 0 &&
+               account->device_hours_today >= account->device_hours_limit) {
+        hold.quota = CYX_SCHED_QUOTA_DEVICE_HOURS;
+        hold.quota_limit = account->device_hours_limit;
+    }
+    return hold;
+}
+
 void cyx_sched_show(struct cyx_sched_app *app, struct cyx_buf *text,
-                    const struct cyx_sched_job *job, const struct cyx_sched_transition *transitions,
-                    size_t n_transitions)
+                    const struct cyx_sched_job *job, const struct cyx_sched_account *account,
+                    const struct cyx_sched_transition *transitions, size_t n_transitions)
 {
     struct cyx_sched_pending pending = {0};
     if (job->facts.state == CYX_SCHED_QUEUED) {
-        pthread_mutex_lock(&app->nodes.lock);
-        refresh_nodes(app);
-        cyx_sched_pending(&job->need, job->facts.funded, job->wait_ms, app->nodes.nodes,
-                          app->nodes.count, &pending);
-        pthread_mutex_unlock(&app->nodes.lock);
+        const struct cyx_sched_hold hold = hold_of(job, account);
+        const struct cyx_sched_nodes_cache *nodes = cyx_sched_nodes_lock(app);
+        cyx_sched_pending(&job->need, &hold, nodes->nodes, nodes->count, &pending);
+        cyx_sched_nodes_unlock(app);
     }
     cyx_sched_write_job(text,
                         &(struct cyx_sched_job_view){job, &pending, transitions, n_transitions});
-}
-
-/* Validates the spec by the rules that every part shares, and reads of it what matching needs. */
-static enum cyx_status judge_spec(const struct cyx_job_spec *spec,
-                                  struct cyx_sched_submission *submission, struct cyx_error *err)
-{
-    struct cyx_model_cost cost;
-    if (strlen(spec->canonical) > CYX_SCHED_SPEC_BYTES)
-        return cyx_error_set(err, CYX_ERR_TOO_LARGE, "", "the spec is larger than %d bytes",
-                             CYX_SCHED_SPEC_BYTES);
-    enum cyx_status status = cyx_job_spec_check_shared(spec, err);
-    if (status == CYX_OK)
-        status = cyx_model_cost(spec, &cost, err);
-    if (status != CYX_OK)
-        return status;
-    submission->name = spec->name;
-    submission->spec = spec->canonical;
-    submission->priority = (int)spec->priority;
-    submission->parameters = cost.parameters;
-    submission->flops_per_sample = cost.training_flops_per_sample;
-    submission->training_bytes = cost.training_bytes;
-    submission->need = (struct cyx_sched_need){
-        .memory_bytes = cost.training_bytes + spec->resources.device_memory_bytes,
-        .threads = spec->resources.threads,
-        .budget_base_units = spec->budget_base_units,
-    };
-    if (!cyx_sched_backend_parse(spec->resources.backend, &submission->need.backend))
-        return cyx_error_set(err, CYX_ERR_INVALID, "/resources/backend",
-                             "expected \"auto\", \"cpu\" or \"vulkan\"");
-    return CYX_OK;
-}
-
-static enum cyx_status read_submission(const json_t *message,
-                                       struct cyx_sched_submission *submission,
-                                       struct cyx_job_spec **ret_spec, struct cyx_error *err)
-{
-    json_t *object = NULL;
-    enum cyx_status status;
-    if ((status = cyx_message_id(message, "account_id", &submission->account_id, err)) != CYX_OK ||
-        (status = cyx_message_object(message, "spec", &object, err)) != CYX_OK ||
-        (status = cyx_message_maybe_text(message, "idempotency_key", &submission->idempotency_key,
-                                         err)) != CYX_OK)
-        return status;
-    if (submission->idempotency_key && strlen(submission->idempotency_key) > 200)
-        return cyx_error_set(err, CYX_ERR_INVALID, "/idempotency_key", "expected 1 to 200 bytes");
-    char *text = json_dumps(object, JSON_COMPACT);
-    if (!text)
-        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the spec");
-    status = cyx_job_spec_parse(text, strlen(text), ret_spec, err);
-    free(text);
-    return status == CYX_OK ? judge_spec(*ret_spec, submission, err) : status;
-}
-
-CYX_SCHED_HANDLER(cyx_sched_api_submit)
-{
-    struct cyx_sched_app *app = ctx;
-    CYX_CLEANUP_JSON json_t *message = NULL;
-    struct cyx_job_spec *spec = NULL;
-    struct cyx_sched_submission submission = {0};
-    struct cyx_arena arena = {0};
-    struct cyx_sched_job job;
-    struct cyx_trace trace;
-    bool created = false;
-    trace_of(request, &trace);
-    enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
-    if (status == CYX_OK)
-        status = read_submission(message, &submission, &spec, err);
-    if (status == CYX_OK)
-        status =
-            cyx_sched_store_submit(&app->store, &submission, &trace, &arena, &job, &created, err);
-    if (status == CYX_OK) {
-        cyx_sched_matcher_wake(app->matcher);
-        cyx_buf_printf(reply, "{\"created\":%s,\"job\":", created ? "true" : "false");
-        cyx_sched_show(app, reply, &job, NULL, 0);
-        cyx_buf_puts(reply, "}");
-        status = whole(reply, err);
-        if (created)
-            cyx_log(CYX_LOG_INFO, "job submitted", CYX_STR("job_id", job.id),
-                    CYX_STR("account_id", job.account_id), CYX_STR("name", job.name),
-                    CYX_STR("request_id", trace.request_id));
-    }
-    cyx_arena_finish(&arena);
-    cyx_job_spec_destroy(spec);
-    return status;
 }
 
 /* {job_id, account_id?} of get and cancel. */
@@ -162,6 +107,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_get)
     const char *job_id = NULL, *account_id = NULL;
     struct cyx_arena arena = {0};
     struct cyx_sched_job job;
+    struct cyx_sched_account account;
     struct cyx_sched_transition *transitions = NULL;
     size_t count = 0;
     enum cyx_status status = read_target(request, &message, &job_id, &account_id, err);
@@ -170,9 +116,12 @@ CYX_SCHED_HANDLER(cyx_sched_api_get)
     if (status == CYX_OK)
         status =
             cyx_sched_store_transitions(&app->store, job_id, &arena, &transitions, &count, err);
+    bool waits = status == CYX_OK && job.facts.state == CYX_SCHED_QUEUED;
+    if (waits)
+        status = cyx_sched_store_account(&app->store, job.account_id, &account, err);
     if (status == CYX_OK) {
         cyx_buf_puts(reply, "{\"job\":");
-        cyx_sched_show(app, reply, &job, transitions, count);
+        cyx_sched_show(app, reply, &job, waits ? &account : NULL, transitions, count);
         cyx_buf_puts(reply, "}");
         status = whole(reply, err);
     }
@@ -191,7 +140,7 @@ static void write_page(struct cyx_sched_app *app, struct cyx_buf *reply,
             break;
         if (shown > 0)
             cyx_buf_puts(reply, ",");
-        cyx_sched_show(app, reply, &jobs[shown], NULL, 0);
+        cyx_sched_show(app, reply, &jobs[shown], NULL, NULL, 0);
     }
     cyx_buf_puts(reply, "],\"next_cursor\":");
     if (shown < count)
@@ -212,6 +161,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_list)
     enum cyx_status status;
     if ((status = cyx_message_parse(request->data, request->length, &message, err)) != CYX_OK ||
         (status = cyx_message_maybe_id(message, "account_id", &filter.account_id, err)) != CYX_OK ||
+        (status = cyx_message_maybe_id(message, "array", &filter.array_id, err)) != CYX_OK ||
         (status = cyx_message_maybe_text(message, "state", &name, err)) != CYX_OK ||
         (status = cyx_message_page(message, &limit, &filter.cursor, err)) != CYX_OK)
         return status;
@@ -232,6 +182,32 @@ CYX_SCHED_HANDLER(cyx_sched_api_list)
     return status;
 }
 
+/* What became of a cancel, in a sentence. */
+static void say_cancelled(const struct cyx_sched_job *job, const struct cyx_sched_change *change,
+                          char *ret_text, size_t size)
+{
+    char ended[CYX_TIME_TEXT_BYTES] = "";
+    const char *state = cyx_sched_state_name(job->facts.state);
+    switch (change->outcome) {
+    case CYX_SCHED_OUTCOME_CANCELLED:
+        snprintf(ret_text, size,
+                 change->tells_worker
+                     ? "it was offered to a node that had not begun; it will not run"
+                     : "it was waiting; it will not run");
+        return;
+    case CYX_SCHED_OUTCOME_CANCELLING:
+        snprintf(ret_text, size,
+                 "it runs; its node was told to stop. It is cancelled once the node has stopped, "
+                 "or is lost, and completed if it ends first");
+        return;
+    default:
+        cyx_time_format(job->ended_at_ms, ended);
+        snprintf(ret_text, size, "nothing was done: it had %s at %s already",
+                 job->facts.state == CYX_SCHED_CANCELLED ? "been cancelled" : state, ended);
+        return;
+    }
+}
+
 CYX_SCHED_HANDLER(cyx_sched_api_cancel)
 {
     struct cyx_sched_app *app = ctx;
@@ -241,7 +217,8 @@ CYX_SCHED_HANDLER(cyx_sched_api_cancel)
     struct cyx_sched_job job;
     struct cyx_sched_change change;
     struct cyx_trace trace;
-    trace_of(request, &trace);
+    char said[240];
+    cyx_trace_start(&trace, request->meta.request_id, request->meta.traceparent);
     enum cyx_status status = read_target(request, &message, &job_id, &account_id, err);
     if (status == CYX_OK)
         status = cyx_sched_store_cancel(&app->store, job_id, account_id, &trace, &arena, &job,
@@ -250,9 +227,10 @@ CYX_SCHED_HANDLER(cyx_sched_api_cancel)
         if (change.tells_worker)
             cyx_sched_tell(app, job.node_id, CYX_NODE_CANCEL, job.id, job.token);
         cyx_sched_matcher_wake(app->matcher); /* its node may be free */
-        cyx_buf_printf(reply,
-                       "{\"outcome\":\"%s\",\"job\":", cyx_sched_outcome_name(change.outcome));
-        cyx_sched_show(app, reply, &job, NULL, 0);
+        say_cancelled(&job, &change, said, sizeof(said));
+        cyx_buf_printf(reply, "{\"outcome\":\"%s\",\"message\":\"%s\",\"job\":",
+                       cyx_sched_outcome_name(change.outcome), said);
+        cyx_sched_show(app, reply, &job, NULL, NULL, 0);
         cyx_buf_puts(reply, "}");
         status = whole(reply, err);
         cyx_log(CYX_LOG_INFO, "job cancel asked", CYX_STR("job_id", job.id),
@@ -261,4 +239,75 @@ CYX_SCHED_HANDLER(cyx_sched_api_cancel)
     }
     cyx_arena_finish(&arena);
     return status;
+}
+
+static void write_account(struct cyx_buf *reply, const struct cyx_sched_account *account)
+{
+    const struct {
+        const char *key;
+        double used, limit;
+    } rows[] = {
+        {"running_jobs", (double)account->running, (double)account->running_limit},
+        {"queued_jobs", (double)account->queued, (double)account->queued_limit},
+        {"device_hours_today", account->device_hours_today, account->device_hours_limit},
+    };
+    cyx_buf_printf(
+        reply, "{\"quota\":{\"account_id\":\"%s\",\"weight\":%.6g,\"recent_device_seconds\":%.3f",
+        account->id, account->weight, account->usage_s);
+    for (size_t i = 0; i < CYX_COUNT_OF(rows); i++) {
+        cyx_buf_printf(reply, ",\"%s\":{\"used\":%.6g,\"limit\":", rows[i].key, rows[i].used);
+        if (rows[i].limit >= 0)
+            cyx_buf_printf(reply, "%.6g}", rows[i].limit);
+        else
+            cyx_buf_puts(reply, "null}");
+    }
+    cyx_buf_puts(reply, "}}");
+}
+
+/* An optional number of `set`; `slot` is where it lies when it is given. */
+static enum cyx_status read_limit(const json_t *set, const char *key, double *slot,
+                                  const double **ret_limit, struct cyx_error *err)
+{
+    const json_t *value = json_object_get(set, key);
+    char pointer[64];
+    if (!value)
+        return CYX_OK;
+    *slot = json_is_null(value) ? -1 : json_number_value(value);
+    *ret_limit = slot;
+    if (json_is_null(value) || (json_is_number(value) && *slot >= 0 && *slot <= 1e9))
+        return CYX_OK;
+    snprintf(pointer, sizeof(pointer), "/set/%s", key);
+    return cyx_error_set(err, CYX_ERR_INVALID, pointer,
+                         "expected 0 to 1000000000, or null for the service's own setting");
+}
+
+/* {account_id, set?: {weight, running_jobs, queued_jobs, device_hours_a_day}} -> {quota} */
+CYX_SCHED_HANDLER(cyx_sched_api_quota)
+{
+    struct cyx_sched_app *app = ctx;
+    CYX_CLEANUP_JSON json_t *message = NULL;
+    const char *account_id = NULL;
+    double slots[4];
+    struct cyx_sched_limits limits = {0};
+    struct cyx_sched_account account;
+    enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
+    if (status == CYX_OK)
+        status = cyx_message_id(message, "account_id", &account_id, err);
+    const json_t *set = json_object_get(message, "set");
+    if (status == CYX_OK && json_is_object(set)) {
+        if ((status = read_limit(set, "weight", &slots[0], &limits.weight, err)) != CYX_OK ||
+            (status = read_limit(set, "running_jobs", &slots[1], &limits.running, err)) != CYX_OK ||
+            (status = read_limit(set, "queued_jobs", &slots[2], &limits.queued, err)) != CYX_OK ||
+            (status = read_limit(set, "device_hours_a_day", &slots[3], &limits.device_hours,
+                                 err)) != CYX_OK)
+            return status;
+        status = cyx_sched_store_limit(&app->store, account_id, &limits, err);
+        cyx_sched_matcher_wake(app->matcher); /* what was held back may go */
+    }
+    if (status == CYX_OK)
+        status = cyx_sched_store_account(&app->store, account_id, &account, err);
+    if (status != CYX_OK)
+        return status;
+    write_account(reply, &account);
+    return whole(reply, err);
 }

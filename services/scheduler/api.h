@@ -1,5 +1,5 @@
 /*
- * The scheduler's doors: requests of the gateway (api.c), words of workers (api_worker.c), events of payments
+ * The scheduler's doors: requests of the gateway (api.c, api_submit.c), words of workers (api_worker.c), events of payments
  * and the registry (events.c), and the matcher, the thread that assigns jobs and takes lost ones back.
  *
  * Ownership: `struct cyx_sched_app` is main's and outlives the bus's callbacks; what it points to belongs to the
@@ -29,6 +29,7 @@ struct cyx_sched_matcher;
 /* The nodes as reads see them: why a job waits need not be known to the millisecond. */
 struct cyx_sched_nodes_cache {
     pthread_mutex_t lock;
+    struct cyx_arena arena; /* of the nodes and their texts */
     struct cyx_sched_node *nodes;
     size_t count;
     int64_t read_ns; /* 0: never */
@@ -60,6 +61,8 @@ void cyx_sched_finish(struct cyx_sched_app *app);
     enum cyx_status name(void *ctx, const struct cyx_bus_message *request, struct cyx_buf *reply,  \
                          struct cyx_error *err)
 CYX_SCHED_HANDLER(cyx_sched_api_submit);
+CYX_SCHED_HANDLER(cyx_sched_api_quote);
+CYX_SCHED_HANDLER(cyx_sched_api_quota);
 CYX_SCHED_HANDLER(cyx_sched_api_get);
 CYX_SCHED_HANDLER(cyx_sched_api_list);
 CYX_SCHED_HANDLER(cyx_sched_api_cancel);
@@ -76,10 +79,14 @@ enum cyx_status cyx_sched_on_payment(void *ctx, const struct cyx_bus_message *me
 enum cyx_status cyx_sched_on_node(void *ctx, const struct cyx_bus_message *message,
                                   struct cyx_error *err);
 
-/* Appends the job, with why it waits when it does. */
+/* Appends the job, with why it waits when it does; `account` NULL: its quota is not looked at. */
 void cyx_sched_show(struct cyx_sched_app *app, struct cyx_buf *text,
-                    const struct cyx_sched_job *job, const struct cyx_sched_transition *transitions,
-                    size_t n_transitions);
+                    const struct cyx_sched_job *job, const struct cyx_sched_account *account,
+                    const struct cyx_sched_transition *transitions, size_t n_transitions);
+
+/* The nodes that are online, at most half a second old; locked until the unlock. */
+const struct cyx_sched_nodes_cache *cyx_sched_nodes_lock(struct cyx_sched_app *app);
+void cyx_sched_nodes_unlock(struct cyx_sched_app *app);
 
 /* {job_id, token} to cyx.node.<id>.<what>; a failure is logged: offers and cancels are told again. */
 void cyx_sched_tell(struct cyx_sched_app *app, const char *node_id, const char *what,

@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { GRANT_SECONDS = 24 * 3600, HEARTBEAT_JOBS_LIMIT = 64 };
+enum { GRANT_SECONDS = 24 * 3600, HEARTBEAT_JOBS_LIMIT = 64, LOAD_EVERY = 5 };
 
 static enum cyx_status read_claim(const json_t *message, struct cyx_sched_claim *claim,
                                   struct cyx_error *err)
@@ -167,6 +167,8 @@ static enum cyx_status read_result(const json_t *message, struct finish *finish,
         status = cyx_error_set(err, CYX_ERR_INVALID, "/model",
                                "expected the sha256 and bytes of the model that was uploaded");
     finish->report.result = finish->result.data;
+    double speed = json_number_value(json_object_get(result, "images_per_second"));
+    finish->report.images_per_second = speed > 0 && speed < 1e12 ? speed : 0;
     finish->report.model = &finish->model;
     return status;
 }
@@ -210,7 +212,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_finish)
                 CYX_STR("state", cyx_sched_state_name(job.facts.state)),
                 CYX_STR("request_id", trace.request_id));
         cyx_buf_puts(reply, "{\"job\":");
-        cyx_sched_show(app, reply, &job, NULL, 0);
+        cyx_sched_show(app, reply, &job, NULL, NULL, 0);
         cyx_buf_puts(reply, "}");
         if (reply->failed)
             status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the answer");
@@ -248,6 +250,10 @@ void cyx_sched_api_heartbeat(void *ctx, const struct cyx_bus_message *message)
         cyx_message_parse(message->data, message->length, &json, NULL) != CYX_OK ||
         cyx_message_id(json, "boot_id", &boot_id, NULL) != CYX_OK)
         return; /* the registry counts and logs what is broken */
+    /* Matching reads how busy a node is: one heartbeat in five is enough for that. */
+    if (json_integer_value(json_object_get(json, "seq")) % LOAD_EVERY == 0)
+        (void)cyx_sched_store_load(&app->store, node_id,
+                                   json_number_value(json_object_get(json, "cpu_percent")), NULL);
     const json_t *jobs = json_object_get(json, "jobs");
     size_t count = json_array_size(jobs);
     for (size_t i = 0; i < count && i < HEARTBEAT_JOBS_LIMIT; i++)

@@ -1,6 +1,4 @@
 /* The life of the scheduler's parts: settings and metrics, what starts, what stops. */
-#include <stdlib.h>
-
 #include "api.h"
 #include "contract/subjects.h"
 
@@ -37,6 +35,13 @@ enum cyx_status cyx_sched_configure(struct cyx_sched_app *app, struct cyx_svc *s
     int64_t heartbeat_ms =
         cyx_config_int(config, "CYXWIZ_HEARTBEAT_MS", CYX_HEARTBEAT_DEFAULT_MS, 50, 60000);
     app->store.policy = cyx_sched_policy_default(heartbeat_ms);
+    struct cyx_sched_policy *policy = &app->store.policy;
+    policy->running_limit = cyx_config_int(config, "CYXWIZ_QUOTA_RUNNING_JOBS", -1, -1, 1000000);
+    policy->queued_limit = cyx_config_int(config, "CYXWIZ_QUOTA_QUEUED_JOBS", 10000, -1, 10000000);
+    policy->device_hours_limit =
+        (double)cyx_config_int(config, "CYXWIZ_QUOTA_DEVICE_HOURS", -1, -1, 1000000);
+    policy->share_half_life_ms =
+        cyx_config_int(config, "CYXWIZ_SHARE_HALF_LIFE_S", 86400, 1, 31536000) * 1000;
     cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
     register_metrics(app, cyx_svc_metrics(svc));
     pthread_mutex_init(&app->nodes.lock, NULL);
@@ -78,6 +83,6 @@ void cyx_sched_finish(struct cyx_sched_app *app)
 {
     cyx_sched_matcher_destroy(app->matcher);
     app->matcher = NULL;
-    free(app->nodes.nodes);
+    cyx_arena_finish(&app->nodes.arena);
     app->nodes.nodes = NULL;
 }

@@ -63,6 +63,7 @@ static enum cyx_status take_node(struct cyx_sched_app *app, const struct cyx_bus
                                  struct cyx_error *err)
 {
     CYX_CLEANUP_JSON json_t *event = NULL;
+    struct cyx_arena arena = {0};
     struct cyx_sched_node_news news;
     bool taken = false;
     bool online = strcmp(message->subject, CYX_EVT_NODE_ONLINE) == 0;
@@ -70,10 +71,11 @@ static enum cyx_status take_node(struct cyx_sched_app *app, const struct cyx_bus
         return CYX_OK;
     enum cyx_status status = cyx_message_parse(message->data, message->length, &event, err);
     if (status == CYX_OK)
-        status = online ? cyx_sched_node_online_parse(event, &news, err)
+        status = online ? cyx_sched_node_online_parse(event, &arena, &news, err)
                         : cyx_sched_node_offline_parse(event, &news, err);
     if (status == CYX_OK)
         status = cyx_sched_store_node(&app->store, &news, &taken, err);
+    cyx_arena_finish(&arena);
     if (status != CYX_OK)
         return status;
     cyx_log(CYX_LOG_INFO, online ? "node online" : "node offline", CYX_STR("node_id", news.node.id),

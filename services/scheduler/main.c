@@ -1,7 +1,7 @@
 /*
  * The scheduler: which job runs where. Any number of replicas.
  * Owns: schema scheduler (jobs, assignments, transitions, its own picture of the nodes).
- * Listens: cyx.svc.scheduler.{submit,get,list,cancel,accept,progress,finish}, cyx.node.*.heartbeat,
+ * Listens: cyx.svc.scheduler.{submit,quote,quota,get,list,cancel,accept,progress,finish}, cyx.node.*.heartbeat,
  *          cyx.evt.payment.*, cyx.evt.node.*.
  * Publishes: cyx.evt.job.*, cyx.job.<id>.state (outbox); cyx.node.<id>.{offer,cancel}.
  */
@@ -14,6 +14,8 @@ static const struct cyx_bus_route routes[] = {
     {CYX_SVC_SCHEDULER_SUBMIT, cyx_sched_api_submit},
     {CYX_SVC_SCHEDULER_GET, cyx_sched_api_get},
     {CYX_SVC_SCHEDULER_LIST, cyx_sched_api_list},
+    {CYX_SVC_SCHEDULER_QUOTE, cyx_sched_api_quote},
+    {CYX_SVC_SCHEDULER_QUOTA, cyx_sched_api_quota},
     {CYX_SVC_SCHEDULER_CANCEL, cyx_sched_api_cancel},
     {CYX_SVC_SCHEDULER_ACCEPT, cyx_sched_api_accept},
     {CYX_SVC_SCHEDULER_PROGRESS, cyx_sched_api_progress},

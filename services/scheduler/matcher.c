@@ -21,8 +21,9 @@ struct cyx_sched_matcher {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool woken, stop;
-    bool started; /* main's thread alone reads and writes it */
-    bool failing; /* the last pass failed: it is logged once, not every second */
+    bool started;      /* main's thread alone reads and writes it */
+    bool failing;      /* the last pass failed: it is logged once, not every second */
+    int64_t folded_ns; /* when what was used was last added to the accounts */
     int64_t
         able_since_ns; /* since when database and bus have been there without a gap that we saw */
 };
@@ -96,6 +97,10 @@ static int64_t look(struct cyx_sched_matcher *self, bool polled)
     cyx_metric_observe(app->match_time, (double)(cyx_clock_monotonic_ns() - start_ns) / 1e9);
     if (status == CYX_OK && polled)
         status = count_jobs(app, &err);
+    if (status == CYX_OK && start_ns - self->folded_ns > CYX_SCHED_POLL_MS * INT64_C(1000000)) {
+        status = cyx_sched_store_fold(&app->store, &err);
+        self->folded_ns = start_ns;
+    }
     if (status != CYX_OK && !self->failing)
         cyx_log(CYX_LOG_WARN, "matching failed; tried again every second",
                 CYX_STR("error", err.message));

@@ -1,9 +1,7 @@
 #include "scheduler.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "contract/money.h"
 #include "contract/subjects.h"
 
 #include "base/banned.h"
@@ -41,6 +39,12 @@ struct cyx_sched_policy cyx_sched_policy_default(int64_t heartbeat_ms)
         .offer_ms = CYX_OFFER_TIMEOUT_MS,
         .retry_ms = heartbeat_ms * 2,
         .offer_missed_ms = heartbeat_ms,
+        .preempt_grace_ms = heartbeat_ms * 15,
+        .preemptions_limit = 3,
+        .share_half_life_ms = INT64_C(24) * 3600 * 1000,
+        .running_limit = -1,
+        .queued_limit = -1,
+        .device_hours_limit = -1,
         .requeues_limit = 10,
         .attempts_limit = 3,
     };
@@ -121,20 +125,38 @@ static void give_up_node(const struct cyx_sched_policy *policy, struct cyx_sched
     }
 }
 
+enum { RETRY_DOUBLINGS = 9 }; /* the pause grows no further: half an hour at a heartbeat of 2 s */
+
 static void worker_failed(const struct cyx_sched_facts *facts,
                           const struct cyx_sched_policy *policy, struct cyx_sched_change *change)
 {
     change->ends_assignment = true;
     change->failures++;
-    bool again =
-        cyx_sched_failure_may_pass(facts->failure) && change->failures < policy->attempts_limit;
+    bool again = cyx_sched_failure_may_pass(facts->failure) &&
+                 change->failures <
+                     (facts->attempts_limit > 0 ? facts->attempts_limit : policy->attempts_limit);
     if (again) {
         give_up_node(policy, change, "worker-failed");
         if (change->to == CYX_SCHED_QUEUED)
-            change->retry_after_ms = policy->retry_ms << (change->failures - 1);
+            change->retry_after_ms =
+                policy->retry_ms << (change->failures <= RETRY_DOUBLINGS ? change->failures - 1
+                                                                         : RETRY_DOUBLINGS);
     } else {
         move(change, CYX_SCHED_FAILED, "worker-failed");
     }
+}
+
+/* The worker stopped before the end: for a job of higher priority, or for reasons of its own. */
+static void worker_stopped(const struct cyx_sched_facts *facts,
+                           const struct cyx_sched_policy *policy, struct cyx_sched_change *change,
+                           const char *cause)
+{
+    if (!facts->preempted || change->cancel_requested) {
+        give_up_node(policy, change, cause);
+        return;
+    }
+    change->ends_assignment = change->preempted = true;
+    move(change, CYX_SCHED_QUEUED, "preempted");
 }
 
 static void user_cancels(const struct cyx_sched_facts *facts, struct cyx_sched_change *change)
@@ -170,7 +192,9 @@ static const char *const event_texts[CYX_SCHED_EVENT_COUNT] = {"be assigned",
                                                                "have its offer expire",
                                                                "have its lease expire",
                                                                "lose its node",
-                                                               "lose its worker"};
+                                                               "lose its worker",
+                                                               "pass its deadline",
+                                                               "lose a job that it waits for"};
 
 /* One bit a state in which the event can happen. */
 static unsigned states_of(enum cyx_sched_event event)
@@ -196,6 +220,10 @@ static unsigned states_of(enum cyx_sched_event event)
     case CYX_SCHED_NODE_OFFLINE:
     case CYX_SCHED_NODE_RESTARTED:
         return ASSIGNED | RUNNING;
+    case CYX_SCHED_DEADLINE:
+        return QUEUED | ASSIGNED | RUNNING;
+    case CYX_SCHED_BREAK:
+        return QUEUED;
     case CYX_SCHED_CANCEL:
         return ~0u;
     case CYX_SCHED_EVENT_COUNT:
@@ -222,10 +250,10 @@ static void carry_out(const struct cyx_sched_facts *facts, enum cyx_sched_event 
         worker_failed(facts, policy, change);
         break;
     case CYX_SCHED_STOP: /* without a user's wish it was the node's: somebody else takes the job */
-        give_up_node(policy, change, "worker-stopped");
+        worker_stopped(facts, policy, change, "worker-stopped");
         break;
     case CYX_SCHED_HAND_BACK:
-        give_up_node(policy, change, "handed-back");
+        worker_stopped(facts, policy, change, "handed-back");
         break;
     case CYX_SCHED_CANCEL:
         user_cancels(facts, change);
@@ -244,6 +272,15 @@ static void carry_out(const struct cyx_sched_facts *facts, enum cyx_sched_event 
         break;
     case CYX_SCHED_NODE_RESTARTED:
         give_up_node(policy, change, "node-restarted");
+        break;
+    case CYX_SCHED_DEADLINE:
+        fail(change, "deadline-passed", CYX_ERR_TIMEOUT,
+             "the deadline of schedule.deadline passed before the job ended");
+        change->ends_assignment = change->tells_worker = facts->state != CYX_SCHED_QUEUED;
+        break;
+    case CYX_SCHED_BREAK:
+        fail(change, "dependency-failed", CYX_ERR_CANCELLED,
+             "a job of schedule.after failed or was cancelled");
         break;
     case CYX_SCHED_EVENT_COUNT:
         break;
@@ -271,172 +308,4 @@ enum cyx_status cyx_sched_apply(const struct cyx_sched_facts *facts, enum cyx_sc
     carry_out(facts, event, policy, &change);
     *ret_change = change;
     return CYX_OK;
-}
-
-bool cyx_sched_backend_parse(const char *name, enum cyx_sched_backend *ret_backend)
-{
-    for (int i = CYX_SCHED_ANY; name && i <= CYX_SCHED_VULKAN; i++) {
-        if (strcmp(name, cyx_sched_backend_name((enum cyx_sched_backend)i)) == 0) {
-            *ret_backend = (enum cyx_sched_backend)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-const char *cyx_sched_backend_name(enum cyx_sched_backend backend)
-{
-    return backend == CYX_SCHED_CPU ? "cpu" : backend == CYX_SCHED_VULKAN ? "vulkan" : "auto";
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Memory of the largest device that counts for this backend, 0 when the node has none. */
-static int64_t device_memory(enum cyx_sched_backend backend, const struct cyx_sched_node *node)
-{
-    if (backend == CYX_SCHED_CPU)
-        return node->cpu_memory_bytes;
-    if (backend == CYX_SCHED_VULKAN)
-        return larger(node->gpu_memory_bytes, node->soft_memory_bytes);
-    int64_t memory = larger(node->gpu_memory_bytes, node->cpu_memory_bytes);
-    return memory > 0 ? memory : node->soft_memory_bytes;
-}
-
-/* A minute at this price, rounded up. */
-static int64_t minute_price(int64_t price_per_hour)
-{
-    return price_per_hour / 60 + (price_per_hour % 60 > 0);
-}
-
-enum cyx_sched_misfit cyx_sched_fit(const struct cyx_sched_need *need,
-                                    const struct cyx_sched_node *node)
-{
-    int64_t memory = device_memory(need->backend, node);
-    if (memory <= 0)
-        return CYX_SCHED_NO_BACKEND;
-    if (memory < need->memory_bytes)
-        return CYX_SCHED_NO_MEMORY;
-    if (need->threads > node->cpus)
-        return CYX_SCHED_NO_THREADS;
-    if (minute_price(node->price_per_hour_base_units) > need->budget_base_units)
-        return CYX_SCHED_TOO_DEAR;
-    return CYX_SCHED_FITS;
-}
-
-static bool gpu_fits(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
-{
-    return need->backend != CYX_SCHED_CPU && node->gpu_memory_bytes > 0 &&
-           node->gpu_memory_bytes >= need->memory_bytes;
-}
-
-/* Whether `a` comes before `b` for this job. */
-static bool better(const struct cyx_sched_need *need, const struct cyx_sched_node *a,
-                   const struct cyx_sched_node *b)
-{
-    bool a_last = strcmp(a->id, need->last_node_id) == 0;
-    bool b_last = strcmp(b->id, need->last_node_id) == 0;
-    if (a_last != b_last)
-        return b_last;
-    if (gpu_fits(need, a) != gpu_fits(need, b))
-        return gpu_fits(need, a);
-    if (a->price_per_hour_base_units != b->price_per_hour_base_units)
-        return a->price_per_hour_base_units < b->price_per_hour_base_units;
-    return strcmp(a->id, b->id) < 0;
-}
-
-const struct cyx_sched_node *cyx_sched_match(const struct cyx_sched_need *need,
-                                             const struct cyx_sched_node *nodes, size_t count)
-{
-    const struct cyx_sched_node *best = NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (nodes[i].busy || cyx_sched_fit(need, &nodes[i]) != CYX_SCHED_FITS)
-            continue;
-        if (!best || better(need, &nodes[i], best))
-            best = &nodes[i];
-    }
-    return best;
-}
-
-const char *cyx_sched_pending_name(enum cyx_sched_pending_code code)
-{
-    static const char *const names[] = {"none",           "awaiting-escrow", "no-node-online",
-                                        "all-nodes-busy", "no-node-fits",    "retry-backoff"};
-    return (unsigned)code < sizeof(names) / sizeof(names[0]) ? names[code] : "none";
-}
-
-static void format_bytes(int64_t bytes, char *ret_text, size_t size)
-{
-    if (bytes >= INT64_C(1) << 30)
-        snprintf(ret_text, size, "%.1f GiB", (double)bytes / (double)(INT64_C(1) << 30));
-    else
-        snprintf(ret_text, size, "%.1f MiB", (double)bytes / (double)(INT64_C(1) << 20));
-}
-
-/* What would fit, and what the nodes that are online lack. */
-static void describe_misfit(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
-                            size_t count, char *ret_text, size_t size)
-{
-    size_t lack[CYX_SCHED_TOO_DEAR + 1] = {0};
-    int64_t memory = 0, cheapest = INT64_MAX;
-    for (size_t i = 0; i < count; i++) {
-        lack[cyx_sched_fit(need, &nodes[i])]++;
-        memory = larger(memory, device_memory(need->backend, &nodes[i]));
-        if (nodes[i].price_per_hour_base_units < cheapest)
-            cheapest = nodes[i].price_per_hour_base_units;
-    }
-    char want[32], have[32], dear[CYX_MONEY_TEXT_BYTES], minute[CYX_MONEY_TEXT_BYTES],
-        threads[48] = "";
-    format_bytes(need->memory_bytes, want, sizeof(want));
-    format_bytes(memory, have, sizeof(have));
-    cyx_money_format(cheapest, dear);
-    cyx_money_format(need->budget_base_units, minute);
-    if (need->threads > 0)
-        snprintf(threads, sizeof(threads), ", %lld processors", (long long)need->threads);
-    snprintf(ret_text, size,
-             "wants a node with a%s device of %s%s whose minute costs at most %s; of %zu online, "
-             "%zu lack "
-             "the device, %zu memory (most: %s), %zu processors, and %zu cost too much (least: %s "
-             "an hour)",
-             need->backend == CYX_SCHED_ANY   ? ""
-             : need->backend == CYX_SCHED_CPU ? " CPU"
-                                              : " Vulkan",
-             want, threads, minute, count, lack[CYX_SCHED_NO_BACKEND], lack[CYX_SCHED_NO_MEMORY],
-             have, lack[CYX_SCHED_NO_THREADS], lack[CYX_SCHED_TOO_DEAR], dear);
-}
-
-void cyx_sched_pending(const struct cyx_sched_need *need, bool funded, int64_t wait_ms,
-                       const struct cyx_sched_node *nodes, size_t count,
-                       struct cyx_sched_pending *ret_pending)
-{
-    size_t fit = 0, idle = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (cyx_sched_fit(need, &nodes[i]) != CYX_SCHED_FITS)
-            continue;
-        fit++;
-        idle += !nodes[i].busy;
-    }
-    *ret_pending = (struct cyx_sched_pending){.code = CYX_SCHED_PENDING_NONE};
-    char *text = ret_pending->message;
-    const size_t size = sizeof(ret_pending->message);
-    if (!funded) {
-        ret_pending->code = CYX_SCHED_AWAITING_ESCROW;
-        snprintf(text, size, "waits until its budget is held");
-    } else if (wait_ms > 0) {
-        ret_pending->code = CYX_SCHED_RETRY_BACKOFF;
-        snprintf(text, size, "failed for a reason that may pass; tried again in %.1f s",
-                 (double)wait_ms / 1000.0);
-    } else if (count == 0) {
-        ret_pending->code = CYX_SCHED_NO_NODE_ONLINE;
-        snprintf(text, size, "no node is online; it starts as soon as one is");
-    } else if (fit == 0) {
-        ret_pending->code = CYX_SCHED_NO_NODE_FITS;
-        describe_misfit(need, nodes, count, text, size);
-    } else if (idle == 0) {
-        ret_pending->code = CYX_SCHED_ALL_NODES_BUSY;
-        snprintf(text, size, "%zu of %zu nodes online would fit, and all of them are busy", fit,
-                 count);
-    }
 }

@@ -1,5 +1,5 @@
 /*
- * The scheduler's rules: what may happen to a job, which node may take it, why it waits. Pure: no
+ * The scheduler's rules: what may happen to a job (placement.h: which node may take it, why it waits). Pure: no
  * SQL, no HTTP, no NATS, no clock; api.c and store.c feed it facts and carry out what it says.
  *
  * A job's life: queued -> assigned -> running -> completed | failed | cancelled, back to queued
@@ -22,6 +22,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "placement.h"
 
 enum cyx_sched_state {
     CYX_SCHED_QUEUED,
@@ -55,6 +56,8 @@ enum cyx_sched_event {
     CYX_SCHED_LEASE_EXPIRED,  /* no sign of life in time */
     CYX_SCHED_NODE_OFFLINE,   /* the registry says that the node is gone */
     CYX_SCHED_NODE_RESTARTED, /* the worker came back with another boot id: it lost what it held */
+    CYX_SCHED_DEADLINE,       /* the spec's deadline has passed */
+    CYX_SCHED_BREAK,          /* a job that it waits for did not complete */
     CYX_SCHED_EVENT_COUNT
 };
 
@@ -64,17 +67,25 @@ struct cyx_sched_facts {
     bool cancel_requested;
     int requeues;            /* times that it went back to queued */
     int failures;            /* times that a worker reported failure */
+    int attempts_limit;      /* failures that end it; 0: the policy's */
+    bool preempted;          /* its node was told to stop it for a job of higher priority */
     enum cyx_status failure; /* CYX_SCHED_FAIL alone */
 };
 
 struct cyx_sched_policy {
     int64_t heartbeat_ms;
-    int64_t lease_ms;        /* heartbeat_ms x CYX_HEARTBEATS_MISSED */
-    int64_t offer_ms;        /* CYX_OFFER_TIMEOUT_MS */
-    int64_t retry_ms;        /* pause before the second attempt, doubled for the third */
-    int64_t offer_missed_ms; /* a node that let an offer pass is left alone for so long, doubled
+    int64_t lease_ms;           /* heartbeat_ms x CYX_HEARTBEATS_MISSED */
+    int64_t offer_ms;           /* CYX_OFFER_TIMEOUT_MS */
+    int64_t retry_ms;           /* pause before the second attempt, doubled for the third */
+    int64_t offer_missed_ms;    /* a node that let an offer pass is left alone for so long, doubled
                                 each time */
-    int requeues_limit;      /* 10: one more and the job fails with lease-lost */
+    int requeues_limit;         /* 10: one more and the job fails with lease-lost */
+    int64_t preempt_grace_ms;   /* a job that is to make way is waited for so long to save itself */
+    int preemptions_limit;      /* 3: a job that made way so often stays where it is */
+    int64_t share_half_life_ms; /* of an account's usage */
+    /* An account's limits where none are set for it; below 0: none. */
+    int64_t running_limit, queued_limit;
+    double device_hours_limit;
     int attempts_limit; /* 3: a job that failed so often for reasons that may pass has failed */
 };
 
@@ -97,6 +108,7 @@ struct cyx_sched_change {
     bool ends_assignment;    /* the open assignment ends with `cause` */
     bool tells_worker;       /* cyx.node.<id>.cancel goes out */
     bool cancel_requested;
+    bool preempted; /* it made way: counted apart from requeues */
     int requeues, failures;
     int64_t retry_after_ms; /* not matched again before so long from now */
     enum cyx_status
@@ -119,75 +131,5 @@ bool cyx_sched_failure_may_pass(enum cyx_status failure);
 /* How long a node rests that has let `missed` offers pass in a row: 0 for none, at most a minute.
  */
 int64_t cyx_sched_offer_rest_ms(const struct cyx_sched_policy *policy, int missed);
-
-enum cyx_sched_backend { CYX_SCHED_ANY, CYX_SCHED_CPU, CYX_SCHED_VULKAN };
-
-/* "auto", "cpu", "vulkan"; false for anything else. */
-bool cyx_sched_backend_parse(const char *name, enum cyx_sched_backend *ret_backend);
-const char *cyx_sched_backend_name(enum cyx_sched_backend backend);
-
-/* What a job wants of a node. */
-struct cyx_sched_need {
-    enum cyx_sched_backend backend;
-    int64_t memory_bytes; /* the plan's training_bytes and what the spec asks besides */
-    int64_t threads;      /* 0: any */
-    int64_t budget_base_units;
-    char last_node_id[CYX_ID_BYTES]; /* where it ran last, "" for nowhere: others come first */
-};
-
-/* What a node offers: a row of the scheduler's own projection of the registry's nodes. */
-struct cyx_sched_node {
-    char id[CYX_ID_BYTES], boot_id[CYX_ID_BYTES];
-    bool busy; /* holds an assignment, or rests after missed offers */
-    int64_t cpus;
-    int64_t cpu_memory_bytes;  /* of its CPU device, 0: has none */
-    int64_t gpu_memory_bytes;  /* of its largest hardware Vulkan device, 0: has none */
-    int64_t soft_memory_bytes; /* of its largest software Vulkan device, 0: has none */
-    int64_t price_per_hour_base_units;
-};
-
-/*
- * Fit. "cpu": the CPU device. "vulkan": any Vulkan device; a software one counts here alone, since
- * it was asked for by name. "auto": a hardware Vulkan device or the CPU device, whichever has room;
- * a node that has nothing but software Vulkan fits too. Memory: the device holds memory_bytes.
- * Threads: the node has so many processors. Price: the budget pays for a minute at least.
- */
-enum cyx_sched_misfit {
-    CYX_SCHED_FITS,
-    CYX_SCHED_NO_BACKEND,
-    CYX_SCHED_NO_MEMORY,
-    CYX_SCHED_NO_THREADS,
-    CYX_SCHED_TOO_DEAR
-};
-enum cyx_sched_misfit cyx_sched_fit(const struct cyx_sched_need *need,
-                                    const struct cyx_sched_node *node);
-
-/*
- * The node to offer the job to: fits and is free; not where it ran last, if another will do; then a
- * hardware GPU, if not "cpu"; then the cheapest; then the smallest id, so that replicas agree. NULL
- * when there is none.
- */
-const struct cyx_sched_node *cyx_sched_match(const struct cyx_sched_need *need,
-                                             const struct cyx_sched_node *nodes, size_t count);
-
-enum cyx_sched_pending_code {
-    CYX_SCHED_PENDING_NONE, /* about to be matched */
-    CYX_SCHED_AWAITING_ESCROW,
-    CYX_SCHED_NO_NODE_ONLINE,
-    CYX_SCHED_ALL_NODES_BUSY,
-    CYX_SCHED_NO_NODE_FITS,
-    CYX_SCHED_RETRY_BACKOFF
-};
-const char *cyx_sched_pending_name(enum cyx_sched_pending_code code);
-
-struct cyx_sched_pending {
-    enum cyx_sched_pending_code code;
-    char message[400];
-};
-
-/* Why a queued job waits; `nodes` are all that are online, `wait_ms` what is left of its pause. */
-void cyx_sched_pending(const struct cyx_sched_need *need, bool funded, int64_t wait_ms,
-                       const struct cyx_sched_node *nodes, size_t count,
-                       struct cyx_sched_pending *ret_pending);
 
 #endif

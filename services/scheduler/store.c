@@ -8,92 +8,6 @@
 
 #include "base/banned.h"
 
-struct submitting {
-    struct cyx_sched_store *self;
-    const struct cyx_sched_submission *submission;
-    const struct cyx_trace *trace;
-    struct cyx_arena *arena;
-    struct cyx_sched_job job;
-    bool created;
-};
-
-static enum cyx_status insert_job(struct cyx_db_conn *conn,
-                                  const struct cyx_sched_submission *submission, bool *ret_inserted,
-                                  char ret_id[CYX_ID_BYTES], struct cyx_error *err)
-{
-    const struct cyx_sched_need *need = &submission->need;
-    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    cyx_id_new(ret_id);
-    enum cyx_status status = cyx_db_query(
-        conn,
-        "insert into job (id, account_id, idempotency_key, name, spec, state, priority, budget, "
-        "backend, memory_bytes, threads, parameters, flops_per_sample, training_bytes, created_at) "
-        "values ($1, $2, $3, $4, $5, 'queued', $6, $7, $8, $9, $10, $11, $12, $13, "
-        "clock_timestamp()) on conflict (account_id, idempotency_key) do nothing returning id",
-        &rows, err, CYX_DB_TEXT(ret_id), CYX_DB_TEXT(submission->account_id),
-        CYX_DB_TEXT(submission->idempotency_key), CYX_DB_TEXT(submission->name),
-        CYX_DB_TEXT(submission->spec), CYX_DB_INT(submission->priority),
-        CYX_DB_INT(need->budget_base_units), CYX_DB_TEXT(cyx_sched_backend_name(need->backend)),
-        CYX_DB_INT(need->memory_bytes), CYX_DB_INT(need->threads),
-        CYX_DB_INT(submission->parameters), CYX_DB_INT(submission->flops_per_sample),
-        CYX_DB_INT(submission->training_bytes));
-    *ret_inserted = status == CYX_OK && cyx_db_rows(rows) == 1;
-    return status;
-}
-
-/* The job that this key made before; CYX_ERR_CONFLICT when it was for another spec. */
-static enum cyx_status find_by_key(struct cyx_db_conn *conn, struct submitting *submitting,
-                                   struct cyx_error *err)
-{
-    const struct cyx_sched_submission *submission = submitting->submission;
-    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_query_one(conn,
-                                              "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM
-                                              "where j.account_id = $1 and j.idempotency_key = $2",
-                                              &rows, err, CYX_DB_TEXT(submission->account_id),
-                                              CYX_DB_TEXT(submission->idempotency_key));
-    if (status == CYX_OK)
-        status = cyx_sched_row_read(rows, 0, submitting->arena, &submitting->job, err);
-    if (status == CYX_OK && strcmp(submitting->job.spec, submission->spec) != 0)
-        status =
-            cyx_error_set(err, CYX_ERR_CONFLICT, "/idempotency_key",
-                          "this key has already submitted another spec, as job %s; use a new key",
-                          submitting->job.id);
-    return status;
-}
-
-static enum cyx_status submit_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
-{
-    struct submitting *submitting = ctx;
-    char id[CYX_ID_BYTES];
-    enum cyx_status status =
-        insert_job(conn, submitting->submission, &submitting->created, id, err);
-    if (status != CYX_OK)
-        return status;
-    if (!submitting->created)
-        return find_by_key(conn, submitting, err);
-    status = cyx_sched_row_lock(conn, id, false, submitting->arena, &submitting->job, err);
-    if (status == CYX_OK)
-        status = cyx_sched_row_born(conn, &submitting->job, submitting->trace, err);
-    return status;
-}
-
-enum cyx_status cyx_sched_store_submit(struct cyx_sched_store *self,
-                                       const struct cyx_sched_submission *submission,
-                                       const struct cyx_trace *trace, struct cyx_arena *arena,
-                                       struct cyx_sched_job *ret_job, bool *ret_created,
-                                       struct cyx_error *err)
-{
-    struct submitting submitting = {self, submission, trace, arena, {{0}}, false};
-    enum cyx_status status = cyx_db_transaction(self->db, submit_body, &submitting, err);
-    if (status != CYX_OK)
-        return status;
-    cyx_outbox_wake(self->outbox);
-    *ret_job = submitting.job;
-    *ret_created = submitting.created;
-    return CYX_OK;
-}
-
 static enum cyx_status not_yours(const char *job_id, struct cyx_error *err)
 {
     return cyx_error_set(err, CYX_ERR_NOT_FOUND, "/job_id", "no job %s", job_id);
@@ -184,15 +98,15 @@ enum cyx_status cyx_sched_store_list(struct cyx_sched_store *self,
     enum cyx_status status = cyx_db_take(self->db, &conn, err);
     if (status != CYX_OK)
         return status;
-    status =
-        cyx_db_query(conn,
-                     "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM
-                     "where ($1::uuid is null or j.account_id = $1) "
-                     "and ($2::text is null or j.state = $2) and ($3::uuid is null or j.id < $3) "
-                     "order by j.id desc limit $4",
-                     &rows, err, CYX_DB_TEXT(filter->account_id),
-                     CYX_DB_TEXT(filter->state ? cyx_sched_state_name(*filter->state) : NULL),
-                     CYX_DB_TEXT(filter->cursor), CYX_DB_INT(filter->limit));
+    status = cyx_db_query(
+        conn,
+        "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM
+        "where ($1::uuid is null or j.account_id = $1) "
+        "and ($2::text is null or j.state = $2) and ($3::uuid is null or j.id < $3) "
+        "and ($5::uuid is null or j.array_id = $5) order by j.id desc limit $4",
+        &rows, err, CYX_DB_TEXT(filter->account_id),
+        CYX_DB_TEXT(filter->state ? cyx_sched_state_name(*filter->state) : NULL),
+        CYX_DB_TEXT(filter->cursor), CYX_DB_INT(filter->limit), CYX_DB_TEXT(filter->array_id));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_sched_job *jobs = cyx_arena_calloc(arena, count, sizeof(*jobs));
     if (status == CYX_OK && !jobs)
@@ -310,11 +224,10 @@ enum cyx_status cyx_sched_store_refuse(struct cyx_sched_store *self, const char 
 
 /* One statement without rows, on a connection of its own. */
 #define RUN(self, sql, err, ...)                                                                   \
-    run_params((self), (sql), CYX_DB_COUNT(__VA_ARGS__), CYX_DB_ARRAY(__VA_ARGS__), NULL, (err))
+    run_params((self), (sql), CYX_DB_COUNT(__VA_ARGS__), CYX_DB_ARRAY(__VA_ARGS__), (err))
 
 static enum cyx_status run_params(struct cyx_sched_store *self, const char *sql, size_t count,
-                                  const struct cyx_db_param *params, size_t *ret_affected,
-                                  struct cyx_error *err)
+                                  const struct cyx_db_param *params, struct cyx_error *err)
 {
     struct cyx_db_conn *conn = NULL;
     struct cyx_db_result *rows = NULL;
@@ -322,8 +235,6 @@ static enum cyx_status run_params(struct cyx_sched_store *self, const char *sql,
     if (status != CYX_OK)
         return status;
     status = cyx_db_query_params(conn, sql, count, params, &rows, err);
-    if (status == CYX_OK && ret_affected)
-        *ret_affected = cyx_db_affected(rows);
     cyx_db_result_free(rows);
     cyx_db_give(conn);
     return status;
@@ -336,46 +247,22 @@ enum cyx_status cyx_sched_store_settle(struct cyx_sched_store *self, const char 
                CYX_DB_TEXT(job_id), CYX_DB_INT(cost_base_units));
 }
 
-/* `name` NULL: the news of a node that went, which says nothing of its devices. */
-static const char *const node_offline_sql =
-    "insert into node (id, boot_id, online, revision, name, cpus, cpu_memory_bytes, "
-    "gpu_memory_bytes, soft_memory_bytes, price_per_hour) "
-    "values ($1, $2, false, $3, '', 0, 0, 0, 0, 0) "
-    "on conflict (id) do update set online = false, revision = excluded.revision, "
-    "boot_id = excluded.boot_id, updated_at = clock_timestamp() "
-    "where node.revision < excluded.revision";
-static const char *const node_online_sql =
-    "insert into node (id, boot_id, online, revision, name, cpus, cpu_memory_bytes, "
-    "gpu_memory_bytes, soft_memory_bytes, price_per_hour) "
-    "values ($1, $2, true, $3, $4, $5, $6, $7, $8, $9) "
-    "on conflict (id) do update set boot_id = excluded.boot_id, online = true, "
-    "revision = excluded.revision, name = excluded.name, cpus = excluded.cpus, "
-    "cpu_memory_bytes = excluded.cpu_memory_bytes, gpu_memory_bytes = excluded.gpu_memory_bytes, "
-    "soft_memory_bytes = excluded.soft_memory_bytes, price_per_hour = excluded.price_per_hour, "
-    "offers_missed = 0, rests_until = '-infinity', updated_at = clock_timestamp() "
-    "where node.revision < excluded.revision";
-
-enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
-                                     const struct cyx_sched_node_news *news, bool *ret_taken,
-                                     struct cyx_error *err)
+enum cyx_status cyx_sched_store_ahead(struct cyx_sched_store *self, int priority, int64_t limit,
+                                      int64_t *ret_ahead, struct cyx_error *err)
 {
-    const struct cyx_sched_node *node = &news->node;
-    const struct cyx_db_param params[] = {
-        CYX_DB_TEXT(node->id),
-        CYX_DB_TEXT(node->boot_id),
-        CYX_DB_INT(news->revision),
-        CYX_DB_TEXT(news->name),
-        CYX_DB_INT(node->cpus),
-        CYX_DB_INT(node->cpu_memory_bytes),
-        CYX_DB_INT(node->gpu_memory_bytes),
-        CYX_DB_INT(node->soft_memory_bytes),
-        CYX_DB_INT(node->price_per_hour_base_units),
-    };
-    size_t affected = 0;
-    enum cyx_status status = run_params(self, news->online ? node_online_sql : node_offline_sql,
-                                        news->online ? 9 : 3, params, &affected, err);
+    struct cyx_db_conn *conn = NULL;
+    struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_take(self->db, &conn, err);
+    if (status != CYX_OK)
+        return status;
+    status = cyx_db_query_one(conn,
+                              "select count(*) from (select from job where state = 'queued' and "
+                              "funded and waits_for = 0 and priority >= $1 limit $2) q",
+                              &rows, err, CYX_DB_INT(priority), CYX_DB_INT(limit));
     if (status == CYX_OK)
-        *ret_taken = affected == 1;
+        *ret_ahead = cyx_db_int(rows, 0, 0);
+    cyx_db_result_free(rows);
+    cyx_db_give(conn);
     return status;
 }
 

@@ -1,6 +1,8 @@
 /*
  * The scheduler's state: PostgreSQL, schema scheduler (migrations/scheduler). The only SQL of the service, in
- * store.c (jobs as users see them), store_lease.c (who holds them) and store_row.c (rows and transitions).
+ * store.c (jobs as users see them), store_submit.c, store_node.c (the projection of the nodes), store_match.c (the
+ * queue and who gets what), store_preempt.c, store_account.c (quotas and shares), store_lease.c (who holds jobs),
+ * store_reap.c (what is lost or too late) and store_row.c (rows and transitions).
  *
  * Every change of a job's state, its row of history and the events that tell of it are one transaction. Locks
  * are taken in one order: job, then assignment, then node.
@@ -29,10 +31,19 @@ struct cyx_sched_store {
     struct cyx_sched_policy policy;
 };
 
+/* A list of the spec as it is stored: texts joined by commas, in the arena. NULL when memory ran out. */
+const char *cyx_sched_join(struct cyx_arena *arena, const char *const *items, size_t count);
+
 /* An artifact: sha256 "" when there is none. */
 struct cyx_sched_artifact {
     char sha256[CYX_SHA256_TEXT_BYTES];
     int64_t bytes, step; /* step: checkpoints alone */
+};
+
+/* Of a job array; count 0: the job is no member of one. */
+struct cyx_sched_array {
+    char id[CYX_ID_BYTES];
+    int64_t index, count;
 };
 
 struct cyx_sched_job {
@@ -42,7 +53,12 @@ struct cyx_sched_job {
     struct cyx_sched_facts facts;
     struct cyx_sched_need need;
     int priority, attempt;
-    int64_t token; /* of the last assignment, 0 before the first */
+    int waits_for;   /* jobs that must complete first */
+    int preemptions; /* times that it made way for a job of higher priority */
+    bool awaited;    /* some job waits for this one */
+    struct cyx_sched_array array;
+    int64_t deadline_ms; /* 0: none */
+    int64_t token;       /* of the last assignment, 0 before the first */
     int64_t budget_base_units;
     int64_t cost_base_units;           /* -1: not settled */
     int64_t price_per_hour_base_units; /* of the last node when it was assigned, -1 before that */
@@ -51,6 +67,7 @@ struct cyx_sched_job {
     int64_t wait_ms; /* until it may be matched again */
     int64_t created_at_ms, assigned_at_ms, started_at_ms, ended_at_ms; /* 0: not yet */
     const char *progress, *result, *error; /* JSON, NULL when there is none */
+    const char *placement; /* JSON: why the last assignment's node, NULL before the first */
     struct cyx_sched_artifact model, checkpoint;
 };
 
@@ -60,10 +77,19 @@ struct cyx_sched_submission {
     struct cyx_sched_need need;
     int priority;
     int64_t parameters, flops_per_sample, training_bytes;
+    const char *const *after; /* ids */
+    size_t n_after;
+    int64_t deadline_ms, retries;
+    struct cyx_sched_array array;
 };
 
+/*
+ * Stores `count` jobs, all or none; several are the members of an array, in order, and the answer is the first.
+ * CYX_ERR_CONFLICT: the key was used for another spec, or a job of `after` has ended without completing;
+ * CYX_ERR_RATE_LIMITED: the account's quota of queued jobs is full.
+ */
 enum cyx_status cyx_sched_store_submit(struct cyx_sched_store *self,
-                                       const struct cyx_sched_submission *submission,
+                                       const struct cyx_sched_submission *submissions, size_t count,
                                        const struct cyx_trace *trace, struct cyx_arena *arena,
                                        struct cyx_sched_job *ret_job, bool *ret_created,
                                        struct cyx_error *err);
@@ -86,6 +112,7 @@ enum cyx_status cyx_sched_store_transitions(struct cyx_sched_store *self, const 
 
 struct cyx_sched_filter {
     const char *account_id, *cursor;   /* NULL: any; from the newest */
+    const char *array_id;              /* NULL: any */
     const enum cyx_sched_state *state; /* NULL: any */
     int64_t limit;
 };
@@ -122,10 +149,51 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
                                      const struct cyx_sched_node_news *news, bool *ret_taken,
                                      struct cyx_error *err);
 
-/* Every node that is online; malloc'ed, the caller frees it. */
-enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self,
-                                      struct cyx_sched_node **ret_nodes, size_t *ret_count,
-                                      struct cyx_error *err);
+/* Every node that is online, or only those that are free as well; in the arena, with their texts. */
+enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_only,
+                                      struct cyx_arena *arena, struct cyx_sched_node **ret_nodes,
+                                      size_t *ret_count, struct cyx_error *err);
+
+/* What a heartbeat told of a node's processors; small changes are not written. */
+enum cyx_status cyx_sched_store_load(struct cyx_sched_store *self, const char *node_id,
+                                     double cpu_percent, struct cyx_error *err);
+
+/* When each node that is online and holds a job will be free again, as far as its progress tells. */
+struct cyx_sched_busy {
+    char node_id[CYX_ID_BYTES];
+    double left_s; /* -1: unknown */
+};
+enum cyx_status cyx_sched_store_busy(struct cyx_sched_store *self, struct cyx_arena *arena,
+                                     struct cyx_sched_busy **ret_busy, size_t *ret_count,
+                                     struct cyx_error *err);
+
+/* Jobs that would be matched before a new one of this priority; counts no further than `limit`. */
+enum cyx_status cyx_sched_store_ahead(struct cyx_sched_store *self, int priority, int64_t limit,
+                                      int64_t *ret_ahead, struct cyx_error *err);
+
+/* An account's limits (-1: none) and what it uses. */
+struct cyx_sched_account {
+    char id[CYX_ID_BYTES];
+    double weight;
+    double usage_s; /* device seconds, halved every half-life */
+    int64_t running, queued;
+    double device_hours_today;
+    int64_t running_limit, queued_limit;
+    double device_hours_limit;
+};
+enum cyx_status cyx_sched_store_account(struct cyx_sched_store *self, const char *account_id,
+                                        struct cyx_sched_account *ret_account,
+                                        struct cyx_error *err);
+
+/* What an administrator sets: NULL leaves it, below 0 takes the service's own setting again. */
+struct cyx_sched_limits {
+    const double *weight, *running, *queued, *device_hours;
+};
+enum cyx_status cyx_sched_store_limit(struct cyx_sched_store *self, const char *account_id,
+                                      const struct cyx_sched_limits *limits, struct cyx_error *err);
+
+/* Adds used device time to the accounts. */
+enum cyx_status cyx_sched_store_fold(struct cyx_sched_store *self, struct cyx_error *err);
 
 struct cyx_sched_offer {
     char job_id[CYX_ID_BYTES], node_id[CYX_ID_BYTES];
@@ -182,6 +250,7 @@ struct cyx_sched_report {
     const char *outcome;                    /* as the worker spelt it */
     enum cyx_status failure;                /* FAIL alone */
     const char *error, *result;             /* JSON or NULL */
+    double images_per_second;               /* COMPLETE: of the training, 0: not told */
     const struct cyx_sched_artifact *model; /* or NULL */
 };
 /* Idempotent by token: the same report again gives the job as it is. */

@@ -66,16 +66,58 @@ enum column {
     C_MODEL_BYTES,
     C_CHECKPOINT,
     C_CHECKPOINT_BYTES,
-    C_CHECKPOINT_STEP
+    C_CHECKPOINT_STEP,
+    C_NEED,
+    C_DEADLINE = C_NEED + CYX_SCHED_NEED_COLUMN_COUNT,
+    C_RETRIES,
+    C_WAITS_FOR,
+    C_AWAITED,
+    C_ARRAY,
+    C_ARRAY_INDEX,
+    C_ARRAY_COUNT,
+    C_PREEMPTIONS,
+    C_PLACEMENT,
+    C_PREEMPTED
 };
 
-static void read_matching(const struct cyx_db_result *rows, size_t row, struct cyx_sched_job *job)
+enum cyx_status cyx_sched_row_need(const struct cyx_db_result *rows, size_t row, size_t first,
+                                   struct cyx_arena *arena, struct cyx_sched_need *ret_need,
+                                   struct cyx_error *err)
 {
-    job->need.memory_bytes = cyx_db_int(rows, row, C_MEMORY);
-    job->need.threads = cyx_db_int(rows, row, C_THREADS);
-    job->need.budget_base_units = job->budget_base_units = cyx_db_int(rows, row, C_BUDGET);
-    (void)cyx_sched_backend_parse(cyx_db_text(rows, row, C_BACKEND), &job->need.backend);
-    copy(job->need.last_node_id, sizeof(job->need.last_node_id), cyx_db_text(rows, row, C_NODE));
+    struct cyx_sched_need need = {
+        .memory_bytes = cyx_db_int(rows, row, first + 1),
+        .threads = cyx_db_int(rows, row, first + 2),
+        .budget_base_units = cyx_db_int(rows, row, first + 3),
+        .host_memory_bytes = cyx_db_int(rows, row, first + 5),
+        .labels = keep(rows, row, first + 6, arena),
+        .avoid_labels = keep(rows, row, first + 7, arena),
+        .regions = keep(rows, row, first + 8, arena),
+        .avoid_regions = keep(rows, row, first + 9, arena),
+        .max_price_per_hour_base_units = cyx_db_int(rows, row, first + 10),
+        .min_reputation = cyx_db_double(rows, row, first + 11),
+        .dataset = keep(rows, row, first + 12, arena),
+        .flops_per_sample = cyx_db_double(rows, row, first + 13),
+        .total_flops = cyx_db_double(rows, row, first + 14),
+    };
+    (void)cyx_sched_backend_parse(cyx_db_text(rows, row, first), &need.backend);
+    copy(need.last_node_id, sizeof(need.last_node_id), cyx_db_text(rows, row, first + 4));
+    if (!need.labels || !need.avoid_labels || !need.regions || !need.avoid_regions || !need.dataset)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a job");
+    *ret_need = need;
+    return CYX_OK;
+}
+
+static void read_schedule(const struct cyx_db_result *rows, size_t row, struct cyx_sched_job *job)
+{
+    job->deadline_ms = cyx_db_time_ms(rows, row, C_DEADLINE);
+    job->waits_for = (int)cyx_db_int(rows, row, C_WAITS_FOR);
+    job->awaited = cyx_db_bool(rows, row, C_AWAITED);
+    job->preemptions = (int)cyx_db_int(rows, row, C_PREEMPTIONS);
+    copy(job->array.id, sizeof(job->array.id), cyx_db_text(rows, row, C_ARRAY));
+    job->array.index = cyx_db_int(rows, row, C_ARRAY_INDEX);
+    job->array.count = cyx_db_int(rows, row, C_ARRAY_COUNT);
+    job->facts.attempts_limit = (int)cyx_db_int(rows, row, C_RETRIES) + 1;
+    job->facts.preempted = cyx_db_bool(rows, row, C_PREEMPTED);
 }
 
 static void read_numbers(const struct cyx_db_result *rows, size_t row, struct cyx_sched_job *job)
@@ -117,8 +159,10 @@ enum cyx_status cyx_sched_row_read(const struct cyx_db_result *rows, size_t row,
     job.facts.cancel_requested = cyx_db_bool(rows, row, C_CANCEL);
     job.facts.requeues = (int)cyx_db_int(rows, row, C_REQUEUES);
     job.facts.failures = (int)cyx_db_int(rows, row, C_FAILURES);
-    read_matching(rows, row, &job);
     read_numbers(rows, row, &job);
+    read_schedule(rows, row, &job);
+    job.budget_base_units = cyx_db_int(rows, row, C_BUDGET);
+    job.placement = keep(rows, row, C_PLACEMENT, arena);
     job.name = keep(rows, row, C_NAME, arena);
     job.spec = keep(rows, row, C_SPEC, arena);
     job.progress = keep(rows, row, C_PROGRESS, arena);
@@ -126,8 +170,10 @@ enum cyx_status cyx_sched_row_read(const struct cyx_db_result *rows, size_t row,
     job.error = keep(rows, row, C_ERROR, arena);
     if (!job.name || !job.spec)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a job");
-    *ret_job = job;
-    return CYX_OK;
+    enum cyx_status status = cyx_sched_row_need(rows, row, C_NEED, arena, &job.need, err);
+    if (status == CYX_OK)
+        *ret_job = job;
+    return status;
 }
 
 enum cyx_status cyx_sched_row_lock(struct cyx_db_conn *conn, const char *job_id, bool skip_locked,
@@ -149,7 +195,7 @@ enum cyx_status cyx_sched_row_lock(struct cyx_db_conn *conn, const char *job_id,
     return cyx_sched_row_read(rows, 0, arena, ret_job, err);
 }
 
-/* Ends the open assignment of this job and token; gives the time that counts. */
+/* Ends the open assignment of this job and token; what it used is charged; gives the time that counts. */
 static enum cyx_status end_assignment(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
                                       const char *cause, const struct cyx_sched_details *details,
                                       int64_t *ret_device_ms, struct cyx_error *err)
@@ -157,9 +203,11 @@ static enum cyx_status end_assignment(struct cyx_db_conn *conn, const struct cyx
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status = cyx_db_query(
         conn,
-        "update assignment set ended_at = clock_timestamp(), ended_cause = $3, outcome = $4 "
-        "where job_id = $1 and token = $2 and ended_at is null "
-        "returning coalesce(extract(epoch from ended_at - accepted_at) * 1000, 0)::bigint",
+        "with ended as (update assignment set ended_at = clock_timestamp(), ended_cause = $3, "
+        "outcome = $4 where job_id = $1 and token = $2 and ended_at is null returning account_id, "
+        "coalesce(extract(epoch from ended_at - accepted_at) * 1000, 0)::bigint as used_ms), "
+        "charged as (insert into charge (account_id, device_ms) "
+        "select account_id, used_ms from ended where used_ms > 0) select used_ms from ended",
         &rows, err, CYX_DB_TEXT(job->id), CYX_DB_INT(job->token), CYX_DB_TEXT(cause),
         CYX_DB_TEXT(details->outcome));
     *ret_device_ms = status == CYX_OK && cyx_db_rows(rows) == 1 && details->counts_device_time
@@ -192,13 +240,28 @@ static enum cyx_status write_job(struct cyx_db_conn *conn, const struct cyx_sche
         "  else started_at end, "
         "ended_at = case when $2 in ('completed', 'failed', 'cancelled') then clock_timestamp() "
         "end, "
-        "device_ms = device_ms + $13 where id = $1",
+        "device_ms = device_ms + $13, preemptions = preemptions + $14 where id = $1",
         NULL, err, CYX_DB_TEXT(job->id), CYX_DB_TEXT(cyx_sched_state_name(change->to)),
         CYX_DB_BOOL(change->cancel_requested), CYX_DB_INT(change->requeues),
         CYX_DB_INT(change->failures), CYX_DB_INT(change->retry_after_ms), CYX_DB_TEXT(error),
         CYX_DB_TEXT(details->result), CYX_DB_TEXT(model ? model->sha256 : NULL),
         model ? CYX_DB_INT(model->bytes) : CYX_DB_NULL, CYX_DB_TEXT(node ? node->id : NULL),
-        node ? CYX_DB_INT(node->price_per_hour_base_units) : CYX_DB_NULL, CYX_DB_INT(device_ms));
+        node ? CYX_DB_INT(node->price_per_hour_base_units) : CYX_DB_NULL, CYX_DB_INT(device_ms),
+        CYX_DB_INT(change->preempted));
+}
+
+/* Jobs that wait for this one, which has ended: one less to wait for, or nothing left to wait for. */
+static enum cyx_status tell_waiting(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
+                                    struct cyx_error *err)
+{
+    return cyx_db_query(
+        conn,
+        job->facts.state == CYX_SCHED_COMPLETED
+            ? "update job set waits_for = waits_for - 1 where state = 'queued' and waits_for > 0 "
+              "and id in (select job_id from job_after where after_id = $1)"
+            : "update job set broken_by = $1 where state = 'queued' and broken_by is null "
+              "and id in (select job_id from job_after where after_id = $1)",
+        NULL, err, CYX_DB_TEXT(job->id));
 }
 
 static enum cyx_status add_message(struct cyx_db_conn *conn, const char *subject,
@@ -304,6 +367,8 @@ enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_s
     bool of_node = change.ends_assignment || event == CYX_SCHED_ASSIGN || event == CYX_SCHED_ACCEPT;
     if (status == CYX_OK && change.moves)
         status = add_transition(conn, job, from, change.cause, of_node, details->trace, err);
+    if (status == CYX_OK && job->awaited && cyx_sched_state_ended(job->facts.state))
+        status = tell_waiting(conn, job, err);
     if (status == CYX_OK)
         *ret_change = change;
     return status;

@@ -6,6 +6,13 @@
 
 #include "store.h"
 
+/* What matching reads of a job besides its first columns, by cyx_sched_row_need(). */
+#define CYX_SCHED_NEED_COLUMNS                                                                     \
+    "j.backend, j.memory_bytes, j.threads, j.budget, j.node_id, j.host_memory_bytes, j.labels, "   \
+    "j.avoid_labels, j.regions, j.avoid_regions, j.max_price_per_hour, j.min_reputation, "         \
+    "j.dataset, j.flops_per_sample, j.total_flops"
+enum { CYX_SCHED_NEED_COLUMN_COUNT = 15 };
+
 /* Columns that cyx_sched_row_read() reads, of `job j left join assignment a` on the last token. */
 #define CYX_SCHED_JOB_COLUMNS                                                                      \
     "j.id, j.account_id, j.name, j.spec, j.state, j.funded, j.cancel_requested, j.requeues, "      \
@@ -15,9 +22,17 @@
     "greatest(0, extract(epoch from greatest(j.not_before, clock_timestamp()) - "                  \
     "clock_timestamp()) * 1000)::bigint, "                                                         \
     "j.created_at, j.assigned_at, j.started_at, j.ended_at, a.progress, j.result, j.error, "       \
-    "j.model_sha256, j.model_bytes, j.checkpoint_sha256, j.checkpoint_bytes, j.checkpoint_step"
+    "j.model_sha256, j.model_bytes, j.checkpoint_sha256, j.checkpoint_bytes, "                     \
+    "j.checkpoint_step, " CYX_SCHED_NEED_COLUMNS                                                   \
+    ", j.deadline, j.retries, j.waits_for, j.awaited, j.array_id, j.array_index, j.array_count, "  \
+    "j.preemptions, a.placement, a.preempt_for is not null"
 #define CYX_SCHED_JOB_FROM                                                                         \
     " from job j left join assignment a on a.job_id = j.id and a.token = j.token "
+
+/* CYX_SCHED_NEED_COLUMNS from column `first` on; texts in the arena. */
+enum cyx_status cyx_sched_row_need(const struct cyx_db_result *rows, size_t row, size_t first,
+                                   struct cyx_arena *arena, struct cyx_sched_need *ret_need,
+                                   struct cyx_error *err);
 
 enum cyx_status cyx_sched_row_read(const struct cyx_db_result *rows, size_t row,
                                    struct cyx_arena *arena, struct cyx_sched_job *ret_job,
@@ -47,6 +62,10 @@ enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_s
                                     enum cyx_sched_event event,
                                     const struct cyx_sched_details *details,
                                     struct cyx_sched_change *ret_change, struct cyx_error *err);
+
+/* Leaves a node alone for a while that lets offers pass (`missed` in a row before this one). */
+enum cyx_status cyx_sched_rest_node(struct cyx_db_conn *conn, const struct cyx_sched_policy *policy,
+                                    const char *node_id, int64_t missed, struct cyx_error *err);
 
 /* The first transition of a job just written, and its events. */
 enum cyx_status cyx_sched_row_born(struct cyx_db_conn *conn, const struct cyx_sched_job *job,

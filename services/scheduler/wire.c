@@ -67,6 +67,19 @@ static void put_pending(struct cyx_buf *text, const struct cyx_sched_pending *pe
     }
     cyx_buf_printf(text, ",\"pending\":{\"code\":\"%s\"", cyx_sched_pending_name(pending->code));
     put_text(text, "message", pending->message);
+    put_text(text, "remedy", pending->remedy);
+    cyx_buf_puts(text, "}");
+}
+
+static void put_array(struct cyx_buf *text, const struct cyx_sched_array *array)
+{
+    if (array->count == 0) {
+        put_raw(text, "array", NULL);
+        return;
+    }
+    cyx_buf_printf(text, ",\"array\":{\"id\":\"%s\"", array->id);
+    put_int(text, "index", array->index);
+    put_int(text, "count", array->count);
     cyx_buf_puts(text, "}");
 }
 
@@ -124,9 +137,61 @@ void cyx_sched_write_job(struct cyx_buf *text, const struct cyx_sched_job_view *
     put_int(text, "training_bytes", job->training_bytes);
     put_int(text, "device_ms", job->device_ms);
     put_amount(text, "price_per_hour", job->price_per_hour_base_units);
+    put_raw(text, "placement", job->placement);
+    put_array(text, &job->array);
+    put_int(text, "waits_for", job->waits_for);
+    put_int(text, "preemptions", job->preemptions);
+    put_time(text, "deadline", job->deadline_ms);
     if (view->transitions)
         put_transitions(text, view->transitions, view->n_transitions);
     cyx_buf_puts(text, "}");
+}
+
+/* `"key":{"low":…,"high":…}`, null when it is not known. */
+static void put_seconds(struct cyx_buf *text, const char *key, double low, double high)
+{
+    if (low < 0)
+        put_raw(text, key, NULL);
+    else
+        cyx_buf_printf(text, ",\"%s\":{\"low\":%.3f,\"high\":%.3f}", key, low, high);
+}
+
+static void put_price(struct cyx_buf *text, const struct cyx_sched_quote *quote)
+{
+    char low[CYX_MONEY_TEXT_BYTES], high[CYX_MONEY_TEXT_BYTES];
+    if (quote->price_low_base_units < 0) {
+        put_raw(text, "price", NULL);
+        return;
+    }
+    cyx_money_format(quote->price_low_base_units, low);
+    cyx_money_format(quote->price_high_base_units, high);
+    cyx_buf_printf(text, ",\"price\":{\"low\":\"%s\",\"high\":\"%s\"}", low, high);
+}
+
+void cyx_sched_write_quote(struct cyx_buf *text, const struct cyx_sched_quote *quote,
+                           const struct cyx_sched_submission *submission)
+{
+    cyx_buf_printf(text,
+                   "{\"quote\":{\"nodes\":{\"online\":%zu,\"fit\":%zu,\"free\":%zu,"
+                   "\"measured\":%zu},\"total_flops\":%.0f",
+                   quote->online, quote->fit, quote->free, quote->measured,
+                   submission->need.total_flops);
+    put_seconds(text, "run_seconds", quote->run_low_s, quote->run_high_s);
+    put_price(text, quote);
+    put_amount(text, "budget", submission->need.budget_base_units);
+    if (quote->price_low_base_units < 0)
+        put_raw(text, "within_budget", NULL);
+    else
+        put_raw(text, "within_budget",
+                quote->price_high_base_units <= submission->need.budget_base_units ? "true"
+                                                                                   : "false");
+    if (quote->start_s < 0)
+        put_raw(text, "start_in_seconds", NULL);
+    else
+        cyx_buf_printf(text, ",\"start_in_seconds\":%.3f", quote->start_s);
+    put_int(text, "jobs_ahead", quote->ahead);
+    put_pending(text, &quote->pending);
+    cyx_buf_puts(text, "}}");
 }
 
 void cyx_sched_write_event(struct cyx_buf *text, const struct cyx_sched_event_view *view)
@@ -134,8 +199,14 @@ void cyx_sched_write_event(struct cyx_buf *text, const struct cyx_sched_event_vi
     /* Without the nodes: what is still to be held or waited for is known of itself. */
     struct cyx_sched_pending pending = {0};
     const struct cyx_sched_job *job = view->job;
-    if (job->facts.state == CYX_SCHED_QUEUED && (!job->facts.funded || job->wait_ms > 0))
-        cyx_sched_pending(&job->need, job->facts.funded, job->wait_ms, NULL, 0, &pending);
+    const struct cyx_sched_hold hold = {.funded = job->facts.funded,
+                                        .waits_for = job->waits_for,
+                                        .failures = job->facts.failures,
+                                        .wait_ms = job->wait_ms,
+                                        .wait_until_ms = view->at_ms + job->wait_ms};
+    if (job->facts.state == CYX_SCHED_QUEUED &&
+        (!job->facts.funded || job->waits_for > 0 || job->wait_ms > 0))
+        cyx_sched_pending(&job->need, &hold, NULL, 0, &pending);
     cyx_buf_printf(text, "{\"event_id\":\"%s\"", view->event_id);
     put_int(text, "transition", view->transition);
     put_text(text, "job_id", job->id);
@@ -256,7 +327,18 @@ static void read_devices(const json_t *devices, struct cyx_sched_node *node)
     }
 }
 
-enum cyx_status cyx_sched_node_online_parse(const json_t *event,
+/* "labels": […] joined by commas; absent, or what no registry sends: none. */
+static const char *read_labels(const json_t *labels, struct cyx_arena *arena)
+{
+    const char *items[64];
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(labels) && count < 64; i++)
+        if (json_is_string(json_array_get(labels, i)))
+            items[count++] = json_string_value(json_array_get(labels, i));
+    return cyx_sched_join(arena, items, count);
+}
+
+enum cyx_status cyx_sched_node_online_parse(const json_t *event, struct cyx_arena *arena,
                                             struct cyx_sched_node_news *ret_news,
                                             struct cyx_error *err)
 {
@@ -271,12 +353,18 @@ enum cyx_status cyx_sched_node_online_parse(const json_t *event,
         (status = cyx_message_id(node, "boot_id", &boot_id, err)) != CYX_OK ||
         (status = cyx_message_text(node, "name", &news.name, err)) != CYX_OK ||
         (status = cyx_message_int(node, "cpus", 1, 65536, &news.node.cpus, err)) != CYX_OK ||
+        (status = cyx_message_maybe_int(node, "host_memory_bytes", 0, INT64_MAX,
+                                        &news.node.host_memory_bytes, err)) != CYX_OK ||
+        (status = cyx_message_maybe_text(node, "region", &news.node.region, err)) != CYX_OK ||
         (status = cyx_message_amount(node, "price_per_hour", &news.node.price_per_hour_base_units,
                                      err)) != CYX_OK)
         return status;
     copy_id(news.node.id, id);
     copy_id(news.node.boot_id, boot_id);
     read_devices(json_object_get(node, "devices"), &news.node);
+    news.node.labels = read_labels(json_object_get(node, "labels"), arena);
+    if (!news.node.labels)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a node");
     *ret_news = news;
     return CYX_OK;
 }

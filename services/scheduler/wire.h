@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "quote.h"
 #include "store.h"
 
 /* A job. `pending` NULL: null. `transitions` are left out when NULL. */
@@ -20,6 +21,10 @@ struct cyx_sched_job_view {
     size_t n_transitions;
 };
 void cyx_sched_write_job(struct cyx_buf *text, const struct cyx_sched_job_view *view);
+
+/* {quote: {…}} of docs/contracts/platform.md; the submission is what it was made for. */
+void cyx_sched_write_quote(struct cyx_buf *text, const struct cyx_sched_quote *quote,
+                           const struct cyx_sched_submission *submission);
 
 /* {event_id, transition, job_id, account_id, from, to, cause, at, job}; `from` NULL for the first. */
 struct cyx_sched_event_view {
@@ -45,8 +50,8 @@ enum cyx_status cyx_sched_artifact_parse(const json_t *object, const char *key, 
 enum cyx_status cyx_sched_pick(const json_t *object, const char *const *keys, struct cyx_buf *text,
                                struct cyx_error *err);
 
-/* {event_id, revision, node} and {event_id, revision, node_id, boot_id, reason} of the registry. */
-enum cyx_status cyx_sched_node_online_parse(const json_t *event,
+/* The texts of `ret_news` live in the event and the arena. {event_id, revision, node} and {event_id, revision, node_id, boot_id, reason} of the registry. */
+enum cyx_status cyx_sched_node_online_parse(const json_t *event, struct cyx_arena *arena,
                                             struct cyx_sched_node_news *ret_news,
                                             struct cyx_error *err);
 enum cyx_status cyx_sched_node_offline_parse(const json_t *event,

@@ -176,7 +176,7 @@ json_t *target(const char *job_id)
 
 json_t *get_job(const char *job_id)
 {
-    json_t *reply = ask(bus, CYX_SVC_SCHEDULER_GET, target(job_id), CYX_OK);
+    json_t *reply = ask(bus, CYX_SVC_SCHEDULER_GET, json_pack("{s:s}", "job_id", job_id), CYX_OK);
     json_t *job = json_incref(json_object_get(reply, "job"));
     json_decref(reply);
     return job;

@@ -1,0 +1,93 @@
+#include "quote.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/banned.h"
+
+static void add_measured(const struct cyx_sched_need *need, const struct cyx_sched_node *node,
+                         struct cyx_sched_quote *quote)
+{
+    double speed = cyx_sched_speed(node, need->flops_per_sample);
+    if (!(speed > 0) || !(need->total_flops > 0))
+        return;
+    double run_s = need->total_flops / speed;
+    double exact = ceil((double)node->price_per_hour_base_units * run_s / 3600);
+    int64_t price = exact < 9e18 ? (int64_t)exact : INT64_MAX;
+    bool first = quote->measured++ == 0;
+    if (first || run_s < quote->run_low_s)
+        quote->run_low_s = run_s;
+    if (first || run_s > quote->run_high_s)
+        quote->run_high_s = run_s;
+    if (first || price < quote->price_low_base_units)
+        quote->price_low_base_units = price;
+    if (first || price > quote->price_high_base_units)
+        quote->price_high_base_units = price;
+}
+
+static const struct cyx_sched_busy *find(const struct cyx_sched_busy *busy, size_t count,
+                                         const char *node_id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(busy[i].node_id, node_id) == 0)
+            return &busy[i];
+    return NULL;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Seconds until as many of the nodes that fit are free as are wanted before us; -1 when that is not known. */
+static double start_after(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
+                          size_t n_nodes, const struct cyx_sched_busy *busy, size_t n_busy,
+                          int64_t before)
+{
+    double *left = calloc(n_nodes + 1, sizeof(*left)), answer = -1;
+    size_t n_left = 0;
+    for (size_t i = 0; left && i < n_nodes; i++) {
+        const struct cyx_sched_busy *held =
+            nodes[i].busy && cyx_sched_fit(need, &nodes[i]) == CYX_SCHED_FITS
+                ? find(busy, n_busy, nodes[i].id)
+                : NULL;
+        if (held && held->left_s >= 0)
+            left[n_left++] = held->left_s;
+    }
+    if (left && before >= 0 && (size_t)before < n_left) {
+        qsort(left, n_left, sizeof(*left), by_size);
+        answer = left[before];
+    }
+    free(left);
+    return answer;
+}
+
+void cyx_sched_quote(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
+                     size_t n_nodes, const struct cyx_sched_busy *busy, size_t n_busy,
+                     int64_t ahead, struct cyx_sched_quote *ret_quote)
+{
+    struct cyx_sched_quote quote = {.online = n_nodes,
+                                    .run_low_s = -1,
+                                    .run_high_s = -1,
+                                    .price_low_base_units = -1,
+                                    .price_high_base_units = -1,
+                                    .start_s = -1,
+                                    .ahead = ahead};
+    for (size_t i = 0; i < n_nodes; i++) {
+        if (cyx_sched_fit(need, &nodes[i]) != CYX_SCHED_FITS)
+            continue;
+        quote.fit++;
+        quote.free += !nodes[i].busy;
+        add_measured(need, &nodes[i], &quote);
+    }
+    if (ahead < (int64_t)quote.free)
+        quote.start_s = 0;
+    else
+        quote.start_s =
+            start_after(need, nodes, n_nodes, busy, n_busy, ahead - (int64_t)quote.free);
+    const struct cyx_sched_hold hold = {.funded = true};
+    cyx_sched_pending(need, &hold, nodes, n_nodes, &quote.pending);
+    *ret_quote = quote;
+}

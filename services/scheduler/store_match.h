@@ -1,0 +1,69 @@
+/*
+ * Private to store*.c: a pass of matching in progress.
+ */
+#ifndef CYX_SCHEDULER_STORE_MATCH_H
+#define CYX_SCHEDULER_STORE_MATCH_H
+
+#include "store.h"
+
+enum {
+    CYX_SCHED_LANES_LIMIT = 4096, /* of one priority, looked at in a pass */
+    CYX_SCHED_LANE_BATCH = 32,    /* jobs of a lane that are read at once */
+    CYX_SCHED_TXN_JOBS = 32,      /* assignments that are committed at once */
+};
+
+/* A queued job as matching sees it. */
+struct cyx_sched_candidate {
+    char id[CYX_ID_BYTES];
+    char created_at[40]; /* with all its microseconds: it is a cursor */
+    struct cyx_sched_need need;
+};
+
+/* An account's part in a pass. */
+struct cyx_sched_share {
+    char account_id[CYX_ID_BYTES];
+    double usage_s, weight; /* usage_s: with what runs now */
+    int64_t running, running_limit;
+    double device_hours, device_hours_limit;
+};
+
+/* Queued jobs of one account that ask the same of a node, oldest first. */
+struct cyx_sched_lane {
+    int64_t key;
+    struct cyx_sched_share *share;
+    struct cyx_sched_candidate *jobs; /* of CYX_SCHED_LANE_BATCH */
+    size_t next, count;
+    bool whole;  /* what was read is all there is */
+    bool closed; /* no node fits, or the quota is full */
+    bool starved; /* closed since every node that fits is busy */
+};
+
+struct cyx_sched_lanes {
+    int priority;
+    struct cyx_sched_lane *lanes;
+    size_t n_lanes;
+    struct cyx_sched_share *shares;
+    size_t n_shares;
+};
+
+/* The lanes of a priority with their oldest jobs, and their accounts. All in the arena. */
+enum cyx_status cyx_sched_lanes_read(struct cyx_sched_store *self, int priority,
+                                     struct cyx_arena *arena, struct cyx_sched_lanes *ret_lanes,
+                                     struct cyx_error *err);
+
+/* The next job of a lane, NULL at its end; `ret_job` is valid until the next call for this lane. */
+enum cyx_status cyx_sched_lane_next(struct cyx_sched_store *self, int priority,
+                                    struct cyx_sched_lane *lane, struct cyx_arena *arena,
+                                    const struct cyx_sched_candidate **ret_job,
+                                    struct cyx_error *err);
+
+/*
+ * Jobs of high or critical priority that every node that fits is too busy for: chooses what makes way for them,
+ * lowest priority first, then the least work lost since its last checkpoint, and marks it. What makes way goes on
+ * until its next checkpoint, for the grace of the policy at most.
+ */
+enum cyx_status cyx_sched_store_preempt(struct cyx_sched_store *self,
+                                        const struct cyx_sched_lanes *lanes,
+                                        struct cyx_arena *arena, struct cyx_error *err);
+
+#endif
