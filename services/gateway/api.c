@@ -201,17 +201,29 @@ enum cyx_status api_body_object(const struct cyx_http_request *request,
 
 /* ---- calls ------------------------------------------------------------------------------------- */
 
+/* The pointer is into our message; outside only what lies in the caller's own body means something. */
+static void outside_pointer(struct cyx_error *error)
+{
+    static const char *const bodies[] = {"/spec/", "/set/"};
+    for (size_t i = 0; i < CYX_COUNT_OF(bodies); i++) {
+        size_t length = strlen(bodies[i]) - 1;
+        if (strncmp(error->pointer, bodies[i], length + 1) == 0) {
+            memmove(error->pointer, error->pointer + length, strlen(error->pointer + length) + 1);
+            return;
+        }
+    }
+    if (strncmp(error->pointer, "/schedule/", 10) !=
+        0) /* of the spec, as the scheduler judged it */
+        error->pointer[0] = '\0';
+}
+
 /* What a person outside is told: no subject's name, no SQL; the log has that. */
 static enum cyx_status call_failed(const struct cyx_http_request *request,
                                    struct cyx_http_response *response, const struct api_call *call,
                                    enum cyx_status status)
 {
     struct cyx_error *error = &response->error;
-    /* The pointer is into our message; outside only what lies in the spec means something. */
-    if (strncmp(error->pointer, "/spec", 5) == 0)
-        memmove(error->pointer, error->pointer + 5, strlen(error->pointer + 5) + 1);
-    else
-        error->pointer[0] = '\0';
+    outside_pointer(error);
     if (cyx_status_http(status) < 500)
         return status;
     cyx_log(CYX_LOG_ERROR, "call failed", CYX_STR("subject", call->subject),

@@ -143,7 +143,8 @@ bool api_is_dataset_file(const char *sha256);
 cyx_http_handler api_session_create, api_session_get, api_session_delete; /* api_session.c */
 cyx_http_handler api_keys_create, api_keys_list, api_keys_delete;
 cyx_http_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_cancel; /* api_jobs.c */
-cyx_http_handler api_jobs_validate, api_jobs_model;
+cyx_http_handler api_jobs_validate, api_jobs_quote, api_jobs_model;
+cyx_http_handler api_account_quota, api_accounts_quota_set;
 cyx_http_handler api_nodes_list, api_nodes_get; /* api_catalog.c */
 cyx_http_handler api_models_list, api_models_get, api_models_download;
 cyx_http_handler api_datasets_list, api_examples_list, api_openapi_get;

@@ -22,6 +22,7 @@ struct listing {
     const char *service, *subject;
     const char *filter; /* a query parameter that is passed on; NULL: none */
     bool own;           /* of the caller's account alone */
+    const char *other;  /* a second such parameter */
 };
 
 static enum cyx_status list(struct app *app, const struct cyx_http_request *request,
@@ -34,7 +35,9 @@ static enum cyx_status list(struct app *app, const struct cyx_http_request *requ
         return status;
     const char *cursor = cyx_http_query(request, "cursor");
     const char *filter = listing->filter ? cyx_http_query(request, listing->filter) : NULL;
-    if ((cursor && strlen(cursor) > CURSOR_LIMIT) || (filter && strlen(filter) > CURSOR_LIMIT))
+    const char *other = listing->other ? cyx_http_query(request, listing->other) : NULL;
+    if ((cursor && strlen(cursor) > CURSOR_LIMIT) || (filter && strlen(filter) > CURSOR_LIMIT) ||
+        (other && strlen(other) > CURSOR_LIMIT))
         return cyx_error_set(&response->error, CYX_ERR_INVALID, NULL,
                              "expected a cursor or filter of at most %d characters", CURSOR_LIMIT);
     json_t *body = json_pack("{s:I}", "limit", (json_int_t)limit);
@@ -42,6 +45,8 @@ static enum cyx_status list(struct app *app, const struct cyx_http_request *requ
         json_object_set_new(body, "cursor", json_string(cursor));
     if (filter && *filter)
         json_object_set_new(body, listing->filter, json_string(filter));
+    if (other && *other)
+        json_object_set_new(body, listing->other, json_string(other));
     if (listing->own)
         json_object_set_new(body, "account_id", json_string(api_caller(request)->account.id));
     struct api_call call = {.service = listing->service, .subject = listing->subject, .body = body};
@@ -53,7 +58,8 @@ static enum cyx_status list(struct app *app, const struct cyx_http_request *requ
 enum cyx_status api_jobs_list(void *ctx, const struct cyx_http_request *request,
                               struct cyx_http_response *response)
 {
-    static const struct listing jobs = {CYX_SVC_SCHEDULER, CYX_SVC_SCHEDULER_LIST, "state", true};
+    static const struct listing jobs = {CYX_SVC_SCHEDULER, CYX_SVC_SCHEDULER_LIST, "state", true,
+                                        "array"};
     return list(ctx, request, response, &jobs);
 }
 

@@ -197,6 +197,68 @@ enum cyx_status api_jobs_validate(void *ctx, const struct cyx_http_request *requ
                   "training_bytes", (json_int_t)judged.cost.training_bytes, "layers", layers));
 }
 
+/* ---- quote and quota --------------------------------------------------------------------------- */
+
+enum cyx_status api_jobs_quote(void *ctx, const struct cyx_http_request *request,
+                               struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    CLEANUP_JUDGED struct judged judged = {0};
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    enum cyx_status status = judge(request, response, &judged);
+    if (status != CYX_OK)
+        return status;
+    struct api_call call = {
+        .service = CYX_SVC_SCHEDULER,
+        .subject = CYX_SVC_SCHEDULER_QUOTE,
+        .body = json_pack("{s:s,s:O}", "account_id", api_caller(request)->account.id, "spec",
+                          judged.json),
+    };
+    status = api_call(app, request, response, &call, &reply);
+    return status == CYX_OK
+               ? api_respond(response, 200, json_incref(json_object_get(reply, "quote")))
+               : status;
+}
+
+/* Asks for an account's quota, after setting what `set` names (taken over; NULL: nothing). */
+static enum cyx_status answer_quota(struct app *app, const struct cyx_http_request *request,
+                                    struct cyx_http_response *response, const char *account_id,
+                                    json_t *set)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    struct api_call call = {
+        .service = CYX_SVC_SCHEDULER,
+        .subject = CYX_SVC_SCHEDULER_QUOTA,
+        .body = json_pack("{s:s,s:o*}", "account_id", account_id, "set", set),
+    };
+    enum cyx_status status = api_call(app, request, response, &call, &reply);
+    return status == CYX_OK
+               ? api_respond(response, 200, json_incref(json_object_get(reply, "quota")))
+               : status;
+}
+
+enum cyx_status api_account_quota(void *ctx, const struct cyx_http_request *request,
+                                  struct cyx_http_response *response)
+{
+    return answer_quota(ctx, request, response, api_caller(request)->account.id, NULL);
+}
+
+enum cyx_status api_accounts_quota_set(void *ctx, const struct cyx_http_request *request,
+                                       struct cyx_http_response *response)
+{
+    static const char *const members[] = {"weight", "running_jobs", "queued_jobs",
+                                          "device_hours_a_day", NULL};
+    json_t *set = NULL;
+    const char *id = NULL;
+    if (api_caller(request)->account.role != GATEWAY_ROLE_ADMIN)
+        return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL,
+                             "only an administrator sets quotas");
+    enum cyx_status status = api_path_id(request, response, &id);
+    if (status == CYX_OK)
+        status = api_body_object(request, response, members, &set);
+    return status == CYX_OK ? answer_quota(ctx, request, response, id, set) : status;
+}
+
 /* ---- the model --------------------------------------------------------------------------------- */
 
 enum cyx_status api_jobs_model(void *ctx, const struct cyx_http_request *request,

@@ -337,6 +337,44 @@ def test_gateway__validate_tells_shapes_and_parameters(api, contract):
     assert problem["pointer"] == "/epochs"
 
 
+def test_gateway__a_quote_stores_nothing_and_says_what_is_missing(api, contract):
+    before = api.call("GET", "/api/v1/jobs").json["jobs"]
+    quote = contract.check(api.call("POST", "/api/v1/jobs/quote", example()), "post", "/jobs/quote").json
+    assert quote["nodes"] == {"online": 0, "fit": 0, "free": 0, "measured": 0}
+    assert quote["run_seconds"] is None and quote["price"] is None and quote["within_budget"] is None
+    assert quote["total_flops"] > 0
+    assert quote["pending"]["code"] == "no-node-online"
+    bad = contract.problem(api.call("POST", "/api/v1/jobs/quote", example(resources={"labels": ["a b"]})), 422)
+    assert bad["pointer"] == "/resources/labels/0"
+    assert api.call("GET", "/api/v1/jobs").json["jobs"] == before
+
+
+def test_gateway__jobs_wait_for_one_another_and_come_in_arrays(api, contract):
+    first = submit(api)
+    answer = api.call("POST", "/api/v1/jobs", example(schedule={"after": [first], "array": 2}))
+    job = contract.check(answer, "post", "/jobs").json
+    assert job["waits_for"] == 1 and job["array"]["count"] == 2
+    page = contract.check(api.call("GET", f"/api/v1/jobs?array={job['array']['id']}"), "get", "/jobs").json
+    assert [each["array"]["index"] for each in page["jobs"]] == [1, 0]
+    foreign = example(schedule={"after": ["01935b1e-0000-7000-8000-000000000001"]})
+    assert contract.problem(api.call("POST", "/api/v1/jobs", foreign), 422)["pointer"] == "/schedule/after/0"
+    answer = contract.check(api.call("POST", f"/api/v1/jobs/{first}/cancel"), "post", "/jobs/{id}/cancel")
+    assert answer.json["message"] == "it was waiting; it will not run"
+
+
+def test_gateway__quotas_are_shown_and_set_by_administrators(api, stranger, contract):
+    quota = contract.check(stranger.call("GET", "/api/v1/account/quota"), "get", "/account/quota").json
+    path = f"/api/v1/accounts/{quota['account_id']}/quota"
+    contract.problem(stranger.call("PUT", path, {"queued_jobs": 5}), 403)
+    assert contract.problem(api.call("PUT", path, {"queued_jobs": -5}), 422)["pointer"] == "/queued_jobs"
+    answer = contract.check(api.call("PUT", path, {"queued_jobs": 0}), "put", "/accounts/{id}/quota")
+    assert answer.json["queued_jobs"]["limit"] == 0
+    refused = contract.problem(stranger.call("POST", "/api/v1/jobs", example()), 429)
+    assert "0 jobs queued" in refused["detail"]
+    answer = contract.check(api.call("PUT", path, {"queued_jobs": None}), "put", "/accounts/{id}/quota")
+    assert answer.json["queued_jobs"]["limit"] == 10000
+
+
 def test_gateway__catalogue_examples_nodes_and_account(world, api, contract):
     sets = contract.check(api.call("GET", "/api/v1/datasets"), "get", "/datasets").json["datasets"]
     by_name = {entry["name"]: entry for entry in sets}
