@@ -52,6 +52,12 @@ static const struct cli_option predict_options[] = {
     END};
 static const struct cli_option submit_options[] = {
     {"watch", 'w', NULL, "stay and watch it, as `job watch` does", NULL},
+    {"quote", 'q', NULL, "only say what it would cost, how long it runs and when it starts", NULL},
+    {"priority", 'p', "NAME", "before which other jobs of the queue", "low normal high critical"},
+    {"after", 'a', "IDS", "jobs that must complete first, ids joined by commas", NULL},
+    {"deadline", 0, "TIME", "it fails when it has not ended by then (2030-01-31T12:00:00Z)", NULL},
+    {"retries", 0, "N", "attempts after failures that may pass (default 2)", NULL},
+    {"array", 0, "N", "N copies whose seeds count up", NULL},
     {"key", 'k', "KEY", "idempotency key: the same key gives the same job", NULL},
     END};
 static const struct cli_option list_options[] = {

@@ -35,19 +35,40 @@ static enum cyx_status get_job(struct cli *cli, const char *id, json_t **ret_job
 
 /* ---- show ---- */
 
+/* Why it waits, and why it runs where it does. */
+static void print_placement(const json_t *job)
+{
+    const json_t *pending = json_object_get(job, "pending"),
+                 *placement = json_object_get(job, "placement"),
+                 *array = json_object_get(job, "array");
+    if (json_is_object(pending))
+        printf("Waiting    %s (%s)\nHelps      %s\n", cli_text(pending, "message"),
+               cli_text(pending, "code"), cli_text(pending, "remedy"));
+    if (*cli_text(job, "node_id"))
+        printf("Node       %s\n", cli_text(job, "node_id"));
+    if (json_is_object(placement))
+        printf("Chosen     score %.2f: speed %.2f%s, price %.2f, reputation %.2f, load %.2f, data "
+               "%.0f\n",
+               cli_number(placement, "score"), cli_number(placement, "speed"),
+               json_is_true(json_object_get(placement, "measured")) ? "" : " (guessed)",
+               cli_number(placement, "price"), cli_number(placement, "reputation"),
+               cli_number(placement, "load"), cli_number(placement, "data"));
+    if (json_is_object(array))
+        printf("Array      %s, %.0f of %.0f\n", cli_text(array, "id"),
+               cli_number(array, "index") + 1, cli_number(array, "count"));
+    if (*cli_text(job, "deadline"))
+        printf("Deadline   %s\n", cli_text(job, "deadline"));
+}
+
 static void print_job(const json_t *job)
 {
     const json_t *progress = json_object_get(job, "progress"),
                  *result = json_object_get(job, "result"), *error = json_object_get(job, "error"),
-                 *pending = json_object_get(job, "pending"),
                  *escrow = json_object_get(job, "escrow"), *step;
     size_t i;
     printf("Job        %s\nName       %s\nState      %s\n", cli_text(job, "id"),
            cli_text(job, "name"), cli_text(job, "state"));
-    if (json_is_object(pending))
-        printf("Waiting    %s\n", cli_text(pending, "message"));
-    if (*cli_text(job, "node_id"))
-        printf("Node       %s\n", cli_text(job, "node_id"));
+    print_placement(job);
     if (json_is_object(progress) && cli_number(progress, "step") > 0)
         printf(
             "Progress   epoch %.0f of %.0f, step %.0f of %.0f, loss %.4f, %.0f images a second\n",
@@ -290,8 +311,99 @@ enum cyx_status cli_job_watch(struct cli *cli, struct cyx_error *err)
 
 /* ---- submit ---- */
 
-static enum cyx_status post_spec(struct cli *cli, const struct cyx_buf *text, json_t **ret_job,
-                                 struct cyx_error *err)
+/* `object[key]`, made when it is not there. */
+static json_t *member_object(json_t *object, const char *key)
+{
+    json_t *inner = json_object_get(object, key);
+    if (inner)
+        return inner;
+    json_object_set_new(object, key, json_object());
+    return json_object_get(object, key);
+}
+
+static enum cyx_status set_integer(const struct cli *cli, const char *option, json_t *schedule,
+                                   struct cyx_error *err)
+{
+    const char *text = cli_value(cli, option);
+    char *end = NULL;
+    if (!text)
+        return CYX_OK;
+    long long number = strtoll(text, &end, 10);
+    if (end == text || *end)
+        return cyx_error_set(err, CYX_ERR_INVALID, NULL, "--%s: expected a number, got %s", option,
+                             text);
+    json_object_set_new(schedule, option, json_integer(number));
+    return CYX_OK;
+}
+
+/* Writes the options of `job submit` into the spec: they are members of it. */
+static enum cyx_status apply_options(const struct cli *cli, struct cyx_buf *text,
+                                     struct cyx_error *err)
+{
+    const char *after = cli_value(cli, "after"), *deadline = cli_value(cli, "deadline"),
+               *priority = cli_value(cli, "priority");
+    if (!after && !deadline && !priority && !cli_value(cli, "retries") && !cli_value(cli, "array"))
+        return CYX_OK;
+    CYX_CLEANUP_JSON json_t *spec = NULL;
+    enum cyx_status status = cyx_message_parse(text->data, text->length, &spec, err);
+    if (status != CYX_OK)
+        return status;
+    json_t *schedule = member_object(spec, "schedule");
+    if (priority)
+        json_object_set_new(spec, "priority", json_string(priority));
+    if (deadline)
+        json_object_set_new(schedule, "deadline", json_string(deadline));
+    if (after) {
+        json_t *ids = json_array();
+        for (const char *id = after; *id; id += strcspn(id, ","), id += *id == ',')
+            json_array_append_new(ids, json_stringn(id, strcspn(id, ",")));
+        json_object_set_new(schedule, "after", ids);
+    }
+    if ((status = set_integer(cli, "retries", schedule, err)) != CYX_OK ||
+        (status = set_integer(cli, "array", schedule, err)) != CYX_OK)
+        return status;
+    cyx_buf_clear(text);
+    return cyx_message_write(json_incref(spec), text, err);
+}
+
+/* ---- quote ---- */
+
+static void print_seconds(const char *title, const json_t *range)
+{
+    if (json_is_object(range))
+        printf("%-11s%.0f to %.0f s\n", title, cli_number(range, "low"), cli_number(range, "high"));
+    else
+        printf("%-11snot known: no job has run on a node that fits yet\n", title);
+}
+
+static void print_quote(const json_t *quote)
+{
+    const json_t *nodes = json_object_get(quote, "nodes"), *price = json_object_get(quote, "price"),
+                 *pending = json_object_get(quote, "pending"),
+                 *start = json_object_get(quote, "start_in_seconds");
+    printf("Nodes      %.0f online, %.0f fit, %.0f of them free, %.0f measured\n",
+           cli_number(nodes, "online"), cli_number(nodes, "fit"), cli_number(nodes, "free"),
+           cli_number(nodes, "measured"));
+    print_seconds("Run time", json_object_get(quote, "run_seconds"));
+    if (json_is_object(price))
+        printf("Price      %s to %s, %s the budget of %s\n", cli_text(price, "low"),
+               cli_text(price, "high"),
+               json_is_true(json_object_get(quote, "within_budget")) ? "within" : "maybe more than",
+               cli_text(quote, "budget"));
+    else
+        printf("Price      not known; at most the budget of %s\n", cli_text(quote, "budget"));
+    if (json_is_number(start))
+        printf("Start      in about %.0f s, %.0f jobs ahead\n", json_number_value(start),
+               cli_number(quote, "jobs_ahead"));
+    else
+        printf("Start      not known, %.0f jobs ahead\n", cli_number(quote, "jobs_ahead"));
+    if (json_is_object(pending))
+        printf("Would wait %s (%s)\nHelps      %s\n", cli_text(pending, "message"),
+               cli_text(pending, "code"), cli_text(pending, "remedy"));
+}
+
+static enum cyx_status post_spec(struct cli *cli, const char *url, const struct cyx_buf *text,
+                                 json_t **ret_job, struct cyx_error *err)
 {
     CYX_CLEANUP_HTTP_RESULT struct cyx_http_result result = {0};
     char key[256];
@@ -304,7 +416,7 @@ static enum cyx_status post_spec(struct cli *cli, const struct cyx_buf *text, js
     if (status != CYX_OK)
         return status;
     const struct cyx_http_call call = {.method = "POST",
-                                       .url = "/api/v1/jobs",
+                                       .url = url,
                                        .headers = headers,
                                        .body = text->data,
                                        .body_length = text->length,
@@ -329,16 +441,21 @@ enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err)
     if (status == CYX_OK)
         status = cyx_job_spec_check_shared(spec, err);
     cyx_job_spec_destroy(spec);
+    bool quote = cli_value(cli, "quote") != NULL;
     if (status == CYX_OK)
-        status = post_spec(cli, &text, &job, err);
+        status = apply_options(cli, &text, err);
+    if (status == CYX_OK)
+        status = post_spec(cli, quote ? "/api/v1/jobs/quote" : "/api/v1/jobs", &text, &job, err);
     if (status != CYX_OK)
         return status;
     if (cli->json)
         cli_print_json(job);
+    else if (quote)
+        print_quote(job);
     else
         printf("Job %s is %s: %s/jobs/%s\n", cli_text(job, "id"), cli_text(job, "state"), cli->url,
                cli_text(job, "id"));
-    return cli_value(cli, "watch") ? watch(cli, cli_text(job, "id"), err) : CYX_OK;
+    return cli_value(cli, "watch") && !quote ? watch(cli, cli_text(job, "id"), err) : CYX_OK;
 }
 
 enum cyx_status cli_job_cancel(struct cli *cli, struct cyx_error *err)
@@ -349,15 +466,11 @@ enum cyx_status cli_job_cancel(struct cli *cli, struct cyx_error *err)
     enum cyx_status status = cli_call(cli, "POST", path.data, json_object(), &body, err);
     if (status != CYX_OK)
         return status;
-    const char *outcome = cli_text(body, "outcome");
+    const char *message = cli_text(body, "message");
     if (cli->json)
         cli_print_json(body);
-    else if (strcmp(outcome, "cancelling") == 0)
-        printf("The worker was told to stop.\n");
-    else if (strcmp(outcome, "already-ended") == 0)
-        printf("It had ended before: %s.\n", cli_text(json_object_get(body, "job"), "state"));
     else
-        printf("Cancelled.\n");
+        printf("%s: %s.\n", cli_text(body, "outcome"), message);
     return CYX_OK;
 }
 
