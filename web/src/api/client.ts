@@ -12,6 +12,7 @@ import type {
   MetricPoint,
   Model,
   Node,
+  Quote,
   Session,
   Validation,
 } from './types';
@@ -50,8 +51,10 @@ export const submitJob = (text: string, idempotencyKey: string) =>
   request<Job>('POST', '/jobs', { text, idempotencyKey });
 export const validateSpec = (text: string, signal?: AbortSignal) =>
   request<Validation>('POST', '/jobs/validate', { text, ...withSignal(signal) });
+export const quoteSpec = (text: string, signal?: AbortSignal) =>
+  request<Quote>('POST', '/jobs/quote', { text, ...withSignal(signal) });
 export const cancelJob = (id: string) =>
-  request<{ job: Job; outcome: 'cancelled' | 'cancelling' | 'already-ended' }>(
+  request<{ job: Job; outcome: 'cancelled' | 'cancelling' | 'already-ended'; message: string }>(
     'POST',
     `/jobs/${encodeURIComponent(id)}/cancel`,
   );

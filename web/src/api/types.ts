@@ -41,6 +41,36 @@ export interface Result {
   device: string | null;
 }
 
+export interface Pending {
+  code: string;
+  message: string;
+  remedy: string;
+}
+
+/** Why the last node was chosen: parts in [0, 1], score is their weighted sum. */
+export interface Placement {
+  score: number;
+  speed: number;
+  price: number;
+  reputation: number;
+  load: number;
+  data: number;
+  measured: boolean;
+}
+
+/** What a job would take; what no job has shown yet is null. */
+export interface Quote {
+  nodes: { online: number; fit: number; free: number; measured: number };
+  total_flops: number;
+  run_seconds: { low: number; high: number } | null;
+  price: { low: string; high: string } | null;
+  budget: string;
+  within_budget: boolean | null;
+  start_in_seconds: number | null;
+  jobs_ahead: number;
+  pending: Pending | null;
+}
+
 export interface Job {
   id: string;
   account_id: string;
@@ -60,7 +90,12 @@ export interface Job {
   result: Partial<Result> | null;
   model: { sha256: string; bytes: number } | null;
   error: { status: string; pointer: string | null; message: string } | null;
-  pending: { code: string; message: string } | null;
+  pending: Pending | null;
+  placement: Placement | null;
+  array: { id: string; index: number; count: number } | null;
+  waits_for: number;
+  preemptions: number;
+  deadline: string | null;
   parameters: number | null;
   training_flops_per_sample: number | null;
 }

@@ -2,7 +2,7 @@
 import { batch, computed, effect, signal } from '@preact/signals';
 import * as api from '../api/client';
 import type { Problem } from '../api/http';
-import type { Json, Validation } from '../api/types';
+import type { Json, Quote, Validation } from '../api/types';
 import {
   type LineColumn,
   lineColumn,
@@ -34,6 +34,8 @@ const checkDelayMs = 350;
 
 export const draft = signal(rememberedDraft());
 export const check = signal<Check>({ kind: 'empty' });
+/** What the text that is valid would cost and when it would start; null while that is not known. */
+export const quote = signal<Quote | null>(null);
 export const sending = signal(false);
 export const sendProblem = signal<Problem | null>(null);
 export const fault = computed(() => (check.value.kind === 'faulty' ? check.value.fault : null));
@@ -112,8 +114,15 @@ function faultOfParse(text: string, error: ParseError): Fault {
 
 let running: AbortController | null = null;
 
+/** A quote is welcome and not needed: without one the page is silent about it. */
+async function quoteNow(text: string, mine: AbortController): Promise<void> {
+  const made = await api.quoteSpec(text, mine.signal).catch(() => null);
+  if (running === mine) quote.value = made;
+}
+
 async function checkNow(text: string): Promise<void> {
   running?.abort();
+  quote.value = null;
   if (text.trim() === '') {
     check.value = { kind: 'empty' };
     return;
@@ -129,7 +138,9 @@ async function checkNow(text: string): Promise<void> {
   check.value = { kind: 'checking', last: before.kind === 'valid' ? before.validation : null };
   try {
     const validation = await api.validateSpec(text, mine.signal);
-    if (running === mine) check.value = { kind: 'valid', validation };
+    if (running !== mine) return;
+    check.value = { kind: 'valid', validation };
+    await quoteNow(text, mine);
   } catch (error) {
     if (running !== mine) return;
     const problem = asProblem(error);

@@ -103,6 +103,7 @@ function Notice({ job }: { job: JobDetail }) {
           <strong>{t.job.waiting}</strong>
           <p>{known ?? said ?? t.job.pending['awaiting-escrow']}</p>
           {known && said && said !== known && <small>{said}</small>}
+          {job.pending?.remedy && <small>{t.job.helps(job.pending.remedy)}</small>}
         </div>
       </div>
     );

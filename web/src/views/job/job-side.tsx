@@ -1,7 +1,7 @@
 // What stands beside the curves: the history of states, money, the node and the settings, the model.
 import { useEffect } from 'preact/hooks';
 import { jobModelUrl } from '../../api/client';
-import type { Escrow, JobDetail, Json, Transition } from '../../api/types';
+import type { Escrow, JobDetail, Json, Placement, Transition } from '../../api/types';
 import { nodes } from '../../state/lists';
 import { t } from '../../strings/en';
 import {
@@ -116,12 +116,22 @@ function optimizerText(spec: Json): string | null {
   return type && lr ? `${type}, lr ${lr}` : type;
 }
 
+function chosenBy(placement: Placement | null): string | null {
+  if (!placement) return null;
+  const names = t.job.scoreParts;
+  const parts = (Object.keys(names) as (keyof typeof names)[])
+    .map((part) => `${names[part]} ${placement[part].toFixed(2)}`)
+    .join(', ');
+  return t.job.chosenBy(placement.score.toFixed(2), parts);
+}
+
 export function DetailsCard({ job }: { job: JobDetail }) {
   useEffect(() => {
     if (!nodes.state.peek().data) void nodes.load();
   }, []);
   const rows: [string, string | null][] = [
     [t.job.node, nodeName(job.node_id)],
+    [t.job.chosen, chosenBy(job.placement)],
     [t.job.device, job.result?.device ?? null],
     [t.job.backend, job.result?.backend ?? specAt(job.spec, 'resources', 'backend')],
     [t.job.dataset, specAt(job.spec, 'data', 'dataset')],
@@ -131,6 +141,8 @@ export function DetailsCard({ job }: { job: JobDetail }) {
     [t.job.flops, job.training_flops_per_sample === null ? null : formatFlops(job.training_flops_per_sample)],
     [t.job.seed, specAt(job.spec, 'seed')],
     [t.job.priority, job.priority],
+    [t.job.array, job.array ? t.job.arrayPlace(job.array.index, job.array.count) : null],
+    [t.job.deadline, job.deadline ? formatDateTime(job.deadline) : null],
     [t.job.submitted, formatDateTime(job.created_at)],
     [t.job.ended, job.ended_at ? formatDateTime(job.ended_at) : null],
   ];

@@ -3,7 +3,16 @@ import { useEffect } from 'preact/hooks';
 import type { Dataset, Validation } from '../../api/types';
 import { balance, datasets, nodes, runningOn } from '../../state/lists';
 import { poll } from '../../state/resource';
-import { check, type DraftFacts, type Fault, facts, recheck, sending, sendProblem } from '../../state/submit';
+import {
+  check,
+  type DraftFacts,
+  type Fault,
+  facts,
+  quote,
+  recheck,
+  sending,
+  sendProblem,
+} from '../../state/submit';
 import { t } from '../../strings/en';
 import {
   baseUnits,
@@ -137,6 +146,49 @@ function CostFact({ spec }: { spec: DraftFacts }) {
   );
 }
 
+/** Two ends of a range, or one when they look the same. */
+function range(low: string, high: string): string {
+  return low === high ? low : `${low} – ${high}`;
+}
+
+function QuoteFacts() {
+  const made = quote.value;
+  if (!made) return null;
+  const { run_seconds: run, price, start_in_seconds: start, nodes: fleet } = made;
+  return (
+    <>
+      <Fact
+        label={t.submit.runTime}
+        value={
+          run
+            ? range(formatDuration(run.low * 1000), formatDuration(run.high * 1000))
+            : t.submit.runTimeUnknown
+        }
+        note={run ? t.submit.measuredOn(fleet.measured, fleet.fit) : null}
+      />
+      {price && (
+        <Fact
+          label={t.submit.price}
+          value={range(formatAmount(price.low), formatAmount(price.high))}
+          note={made.within_budget ? null : t.submit.overBudget(formatAmount(made.budget))}
+          tone="warn"
+        />
+      )}
+      <Fact
+        label={t.submit.start}
+        value={
+          start === 0
+            ? t.submit.startNow
+            : start === null
+              ? t.submit.startUnknown
+              : t.submit.startIn(formatDuration(start * 1000))
+        }
+        note={made.pending ? `${made.pending.message}. ${t.job.helps(made.pending.remedy)}` : null}
+      />
+    </>
+  );
+}
+
 function Preview({ validation, spec }: { validation: Validation; spec: DraftFacts }) {
   const dataset = datasets.state.value.data?.find((each) => each.name === spec.dataset);
   const guess = estimate(validation, spec, dataset);
@@ -161,6 +213,7 @@ function Preview({ validation, spec }: { validation: Validation; spec: DraftFact
           />
         </>
       )}
+      <QuoteFacts />
       <CostFact spec={spec} />
       <Fact
         label={t.submit.nodes}
