@@ -159,10 +159,10 @@ static enum cyx_status take_spec(const json_t *message, struct intake *intake,
     enum cyx_status status = cyx_message_object(message, "spec", &object, err);
     if (status == CYX_OK)
         status = parse_spec(object, &whole, err);
-    if (status != CYX_OK)
+    if (status != CYX_OK || !whole)
         return status;
     intake->count = (size_t)whole->schedule.array;
-    intake->specs = cyx_arena_calloc(&intake->arena, intake->count, sizeof(*intake->specs));
+    intake->specs = cyx_arena_calloc(&intake->arena, intake->count, sizeof(void *));
     intake->submissions =
         cyx_arena_calloc(&intake->arena, intake->count, sizeof(*intake->submissions));
     if (!intake->specs || !intake->submissions) {

@@ -157,7 +157,13 @@ enum kind { KIND_GPU, KIND_CPU, KIND_SOFTWARE, KIND_COUNT };
 
 /* FLOP/s of a kind of device of which nothing is known yet; only their order matters. */
 static const double guesses[KIND_COUNT] = {1e12, 1e11, 1e10};
-enum { WEIGHT_SPEED = 40, WEIGHT_PRICE = 25, WEIGHT_REPUTATION = 15, WEIGHT_LOAD = 10, WEIGHT_DATA = 10 };
+enum {
+    WEIGHT_SPEED = 40,
+    WEIGHT_PRICE = 25,
+    WEIGHT_REPUTATION = 15,
+    WEIGHT_LOAD = 10,
+    WEIGHT_DATA = 10
+};
 
 /* What would run the job there. */
 static enum kind kind_of(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
@@ -205,8 +211,7 @@ static void make_scale(const struct cyx_sched_need *need, const struct cyx_sched
             scale.cheapest = nodes[i].price_per_hour_base_units;
     }
     for (int kind = 0; kind < KIND_COUNT; kind++)
-        scale.speed[kind] =
-            measured[kind] ? sum[kind] / (double)measured[kind] : guesses[kind];
+        scale.speed[kind] = measured[kind] ? sum[kind] / (double)measured[kind] : guesses[kind];
     for (size_t i = 0; i < count; i++)
         if (is_candidate(need, &nodes[i]))
             scale.fastest = fmax(scale.fastest, speed_of(&scale, need, &nodes[i]));
@@ -222,9 +227,11 @@ static struct cyx_sched_score score_of(const struct scale *scale, const struct c
         .speed = speed_of(scale, need, node) / scale->fastest,
         .price = price > 0 ? (double)scale->cheapest / (double)price : 1,
         .reputation = cyx_sched_reputation(node),
-        .load = idle > 1 ? 1 : idle > 0 ? idle : 0,
-        .data = asks(need->dataset) &&
-                list_has(node->datasets, need->dataset, strlen(need->dataset)),
+        .load = idle > 1   ? 1
+                : idle > 0 ? idle
+                           : 0,
+        .data =
+            asks(need->dataset) && list_has(node->datasets, need->dataset, strlen(need->dataset)),
         .measured = cyx_sched_speed(node, need->flops_per_sample) > 0,
     };
     score.total = (WEIGHT_SPEED * score.speed + WEIGHT_PRICE * score.price +

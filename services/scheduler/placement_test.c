@@ -237,7 +237,8 @@ static void test_placement__says_what_no_node_has(void **state)
 {
     (void)state;
     struct cyx_sched_need need = need_of(16 * GIB);
-    expect_misfit(&need, "needs 16.0 GiB of memory on a device; the largest that is online has 8.0 GiB",
+    expect_misfit(&need,
+                  "needs 16.0 GiB of memory on a device; the largest that is online has 8.0 GiB",
                   "a node with 16.0 GiB");
     need = need_of(GIB);
     need.backend = CYX_SCHED_VULKAN;

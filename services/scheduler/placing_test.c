@@ -143,11 +143,11 @@ static void test_placing__labels_regions_and_prices(void **state)
     expect_message(poor, "no-node-fits", "pays at most 1 CYX an hour");
     expect_message(large, "no-node-fits", "1024.0 GiB of main memory");
     cancel(large);
-    struct worker *lab = worker_with((struct worker_options){
-        .name = "lab", .label = "lab", .region = "us", .price = "2 CYX"});
+    struct worker *lab = worker_with(
+        (struct worker_options){.name = "lab", .label = "lab", .region = "us", .price = "2 CYX"});
     struct claim claim = accept_offer(lab, labelled);
-    struct worker *west = worker_with(
-        (struct worker_options){.name = "west", .region = "eu/west", .price = "2 CYX"});
+    struct worker *west =
+        worker_with((struct worker_options){.name = "west", .region = "eu/west", .price = "2 CYX"});
     struct claim other = accept_offer(west, near);
     finish(lab, &claim, "completed", NULL);
     finish(west, &other, "completed", NULL);
@@ -176,10 +176,7 @@ static void test_placing__quotas_hold_back_and_say_so(void **state)
     json_decref(job);
     struct claim claim = accept_offer(taker, first);
     submit_as(small, spec("two"), second);
-    job = get_job(second);
-    const json_t *pending = json_object_get(job, "pending");
-    expect_text(pending, "code", "quota-running-jobs");
-    json_decref(job);
+    expect_message(second, "quota-running-jobs", "runs 1 jobs");
     char third[CYX_ID_BYTES];
     submit_as(small, spec("three"), third);
     ask_error(bus, CYX_SVC_SCHEDULER_SUBMIT,
@@ -204,8 +201,8 @@ static void test_placing__quotas_hold_back_and_say_so(void **state)
     cancel(second);
     cancel(third);
     /* A day's device hours: used up at once. */
-    set_quota(small, json_pack("{s:n, s:n, s:i}", "running_jobs", "queued_jobs",
-                               "device_hours_a_day", 0));
+    set_quota(small,
+              json_pack("{s:n, s:n, s:i}", "running_jobs", "queued_jobs", "device_hours_a_day", 0));
     submit_as(small, spec("tomorrow"), third);
     expect_message(third, "quota-device-hours", "device hours of today");
     cancel(third);
@@ -478,9 +475,9 @@ static void test_placing__quotes_what_past_jobs_showed(void **state)
     double run_s = json_number_value(json_object_get(json_object_get(known, "run_seconds"), "low"));
     /* 60,000 trained and 10,000 judged images an epoch, a third of the work each. */
     if (run_s < epochs * 60000 / 5000 || run_s > epochs * 70000 / 5000)
-        fail_msg("%f seconds for %f epochs: %s", run_s, epochs, json_dumps(known, JSON_COMPACT));
-    double price = strtod(
-        json_string_value(json_object_get(json_object_get(known, "price"), "high")), NULL);
+        fail_msg("%f seconds for %f epochs", run_s, epochs);
+    double price =
+        strtod(json_string_value(json_object_get(json_object_get(known, "price"), "high")), NULL);
     assert_float_equal(price, run_s, 0.01 * run_s); /* 1 CYX a second */
     assert_float_equal(json_number_value(json_object_get(known, "start_in_seconds")), 0, 0);
     assert_int_equal(

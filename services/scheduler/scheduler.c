@@ -138,9 +138,9 @@ static void worker_failed(const struct cyx_sched_facts *facts,
     if (again) {
         give_up_node(policy, change, "worker-failed");
         if (change->to == CYX_SCHED_QUEUED)
-            change->retry_after_ms =
-                policy->retry_ms << (change->failures <= RETRY_DOUBLINGS ? change->failures - 1
-                                                                         : RETRY_DOUBLINGS);
+            change->retry_after_ms = policy->retry_ms
+                                     << (change->failures <= RETRY_DOUBLINGS ? change->failures - 1
+                                                                             : RETRY_DOUBLINGS);
     } else {
         move(change, CYX_SCHED_FAILED, "worker-failed");
     }

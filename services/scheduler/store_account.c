@@ -64,9 +64,8 @@ enum cyx_status cyx_sched_store_limit(struct cyx_sched_store *self, const char *
     enum cyx_status status = cyx_db_take(self->db, &conn, err);
     if (status != CYX_OK)
         return status;
-    status = cyx_db_query(
-        conn, "insert into account (id) values ($1) on conflict (id) do nothing", NULL, err,
-        CYX_DB_TEXT(account_id));
+    status = cyx_db_query(conn, "insert into account (id) values ($1) on conflict (id) do nothing",
+                          NULL, err, CYX_DB_TEXT(account_id));
     if (status == CYX_OK)
         status = cyx_db_query(
             conn,

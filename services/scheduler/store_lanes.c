@@ -26,7 +26,8 @@ static const char *const lanes_sql =
     "union all select n.account_id, n.lane from lane l, lateral (select account_id, lane from job "
     "where " QUEUED " and (account_id, lane) > (l.account_id, l.lane) "
     "order by account_id, lane limit 1) n) "
-    "select l.account_id, l.lane, h.id, h.created_at::text, " CYX_SCHED_NEED_COLUMNS " from lane l, "
+    "select l.account_id, l.lane, h.id, h.created_at::text, " CYX_SCHED_NEED_COLUMNS
+    " from lane l, "
     "lateral (select id, created_at from job where " QUEUED
     " and account_id = l.account_id and lane = l.lane and not_before <= clock_timestamp() "
     "order by created_at, id limit 1) h join job j on j.id = h.id limit $2";
@@ -47,7 +48,8 @@ static const char *const shares_sql =
     "coalesce(late.s, 0), "
     "coalesce(run.n, 0), coalesce(a.running_limit, $3), "
     "((case when a.day = (clock_timestamp() at time zone 'UTC')::date then a.day_ms else 0 end) / "
-    "1000.0 + coalesce(run.s, 0) + coalesce(late.s, 0)) / 3600.0, coalesce(a.device_hours_limit, $4::float8) "
+    "1000.0 + coalesce(run.s, 0) + coalesce(late.s, 0)) / 3600.0, coalesce(a.device_hours_limit, "
+    "$4::float8) "
     "from unnest($1::uuid[]) as ids(id) left join account a on a.id = ids.id "
     "left join run on run.account_id = ids.id left join late on late.account_id = ids.id";
 
@@ -56,10 +58,9 @@ static enum cyx_status read_shares(struct cyx_sched_store *self, struct cyx_sche
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     const struct cyx_sched_policy *policy = &self->policy;
-    enum cyx_status status =
-        cyx_db_query(conn, shares_sql, &rows, err, CYX_DB_TEXT(ids),
-                     CYX_DB_INT(policy->share_half_life_ms), CYX_DB_INT(policy->running_limit),
-                     CYX_DB_DOUBLE(policy->device_hours_limit));
+    enum cyx_status status = cyx_db_query(
+        conn, shares_sql, &rows, err, CYX_DB_TEXT(ids), CYX_DB_INT(policy->share_half_life_ms),
+        CYX_DB_INT(policy->running_limit), CYX_DB_DOUBLE(policy->device_hours_limit));
     for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++) {
         for (size_t k = 0; k < lanes->n_shares; k++) {
             struct cyx_sched_share *share = &lanes->shares[k];

@@ -178,8 +178,8 @@ static struct cyx_sched_lane *next_lane(struct cyx_sched_lanes *lanes)
         if (lane->closed)
             continue;
         double use = lane->share->usage_s / lane->share->weight;
-        bool older = best && use == best_use &&
-                     strcmp(head(lane)->created_at, head(best)->created_at) < 0;
+        bool older =
+            best && use == best_use && strcmp(head(lane)->created_at, head(best)->created_at) < 0;
         if (!best || use < best_use || older) {
             best = lane;
             best_use = use;
@@ -222,8 +222,7 @@ static enum cyx_status match_priority(struct pass *pass, int priority, struct cy
 {
     struct cyx_sched_lanes lanes;
     struct cyx_sched_lane *lane = NULL;
-    enum cyx_status status =
-        cyx_sched_lanes_read(pass->self, priority, &pass->arena, &lanes, err);
+    enum cyx_status status = cyx_sched_lanes_read(pass->self, priority, &pass->arena, &lanes, err);
     if (status != CYX_OK)
         return status;
     while (status == CYX_OK && pass->n_free > 0 && (lane = next_lane(&lanes)))

@@ -129,7 +129,7 @@ enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_on
     struct cyx_sched_node *nodes = cyx_arena_calloc(arena, count + 1, sizeof(*nodes));
     if (status == CYX_OK && !nodes)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
-    for (size_t i = 0; status == CYX_OK && i < count; i++)
+    for (size_t i = 0; nodes && status == CYX_OK && i < count; i++)
         status = read_node(rows, i, arena, &nodes[i], err);
     cyx_db_result_free(rows);
     cyx_db_give(conn);
@@ -176,7 +176,7 @@ enum cyx_status cyx_sched_store_busy(struct cyx_sched_store *self, struct cyx_ar
     struct cyx_sched_busy *busy = cyx_arena_calloc(arena, count + 1, sizeof(*busy));
     if (status == CYX_OK && !busy)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
-    for (size_t i = 0; status == CYX_OK && i < count; i++) {
+    for (size_t i = 0; busy && status == CYX_OK && i < count; i++) {
         copy_id(busy[i].node_id, cyx_db_text(rows, i, 0));
         busy[i].left_s = cyx_db_double(rows, i, 1);
     }

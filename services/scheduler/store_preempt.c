@@ -103,8 +103,8 @@ static enum cyx_status preempt_body(void *ctx, struct cyx_db_conn *conn, struct 
         status = read_victims(conn, &self->self->policy, self->victims, &self->n_victims, err);
     for (size_t i = 0; status == CYX_OK && i < self->lanes->n_lanes; i++) {
         const struct cyx_sched_lane *lane = &self->lanes->lanes[i];
-        for (size_t k = lane->next;
-             status == CYX_OK && lane->starved && k < lane->count && k < lane->next + JOBS_OF_A_LANE;
+        for (size_t k = lane->next; status == CYX_OK && lane->starved && k < lane->count &&
+                                    k < lane->next + JOBS_OF_A_LANE;
              k++) {
             const struct cyx_sched_candidate *job = &lane->jobs[k];
             bool served = false;
@@ -137,7 +137,8 @@ enum cyx_status cyx_sched_store_preempt(struct cyx_sched_store *self,
         return CYX_OK;
     preempting->self = self;
     preempting->lanes = lanes;
-    enum cyx_status status = cyx_sched_store_nodes(self, false, arena, &nodes, &preempting->n_nodes, err);
+    enum cyx_status status =
+        cyx_sched_store_nodes(self, false, arena, &nodes, &preempting->n_nodes, err);
     preempting->nodes = nodes;
     return status == CYX_OK ? cyx_db_transaction(self->db, preempt_body, preempting, err) : status;
 }

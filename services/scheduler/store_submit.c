@@ -231,16 +231,13 @@ static enum cyx_status submit_body(void *ctx, struct cyx_db_conn *conn, struct c
 }
 
 enum cyx_status cyx_sched_store_submit(struct cyx_sched_store *self,
-                                       const struct cyx_sched_submission *submissions,
-                                       size_t count, const struct cyx_trace *trace,
-                                       struct cyx_arena *arena, struct cyx_sched_job *ret_job,
-                                       bool *ret_created, struct cyx_error *err)
+                                       const struct cyx_sched_submission *submissions, size_t count,
+                                       const struct cyx_trace *trace, struct cyx_arena *arena,
+                                       struct cyx_sched_job *ret_job, bool *ret_created,
+                                       struct cyx_error *err)
 {
-    struct submitting submitting = {.self = self,
-                                    .submissions = submissions,
-                                    .count = count,
-                                    .trace = trace,
-                                    .arena = arena};
+    struct submitting submitting = {
+        .self = self, .submissions = submissions, .count = count, .trace = trace, .arena = arena};
     enum cyx_status status = cyx_db_transaction(self->db, submit_body, &submitting, err);
     if (status != CYX_OK)
         return status;
