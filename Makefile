@@ -4,12 +4,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status build dev web test unit bench lint fmt asan tsan check clean
+.PHONY: help demo up down status build dev web test unit bench bench-platform lint fmt asan tsan check clean
 
 JOBS ?= $(shell nproc)
 
 help: ## What can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: ## Install, build, start the stack, train a real network through it, print where everything is
 	@deploy/local/install run
@@ -49,6 +49,11 @@ unit: dev ## Only the unit tests
 
 bench: build ## Performance, as ratios against named peers measured in the same run
 	@tests/bench/run
+
+bench-platform: build ## The scheduler: placements a second, submit to offer, cost by the length of the queue
+	@deploy/local/install test
+	@cmake --build --preset release -j $(JOBS) --target platform_bench -- --quiet
+	@CYX_TEST_DURABLE=1 tests/support/servers build/release/tests/platform_bench
 
 lint: ## Format, static analysis, layering, types
 	@deploy/local/install lint
