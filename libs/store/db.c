@@ -31,7 +31,9 @@ static void on_notice(void *ctx, const char *message)
 static void conn_drop(struct cyx_db_conn *conn)
 {
     PQfinish(conn->pg);
+    cyx_db_prepared_free(conn->prepared);
     conn->pg = NULL;
+    conn->prepared = NULL;
     conn->broken = false;
 }
 

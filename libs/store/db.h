@@ -4,7 +4,8 @@
  *
  * A pool is bound to one schema (the service's), which is the search_path of every connection. A
  * connection that died is replaced when it is next taken; an idle one is checked. Statements run
- * longer than `statement_timeout_ms` are cancelled by the server.
+ * longer than `statement_timeout_ms` are cancelled by the server. What a connection runs a second time it
+ * prepares, so a pooler between must keep sessions whole.
  *
  * Ownership: the pool is the caller's from cyx_db_open() to cyx_db_close(). A connection is
  * borrowed (cyx_db_take / cyx_db_give, or for the time of cyx_db_transaction). A result is the

@@ -7,14 +7,17 @@
 
 #include "store/db.h"
 
-enum { CYX_DB_POOL_MAX = 256, CYX_DB_SCHEMA_BYTES = 48 };
+enum { CYX_DB_POOL_MAX = 256, CYX_DB_SCHEMA_BYTES = 48, CYX_DB_NAME_BYTES = 24 };
+
+struct cyx_db_prepared;
 
 struct cyx_db_conn {
     struct cyx_db *db;
     PGconn *pg; /* NULL until first used and after it broke */
     bool busy;
     bool broken; /* an error came from the client library, not from the server: replace it */
-    bool wake_after_commit; /* an event was put into the outbox */
+    bool wake_after_commit;           /* an event was put into the outbox */
+    struct cyx_db_prepared *prepared; /* statements that this session knows; NULL: none yet */
     int64_t given_back_ns;
     char sqlstate[6];
     char constraint[64];
@@ -32,6 +35,14 @@ struct cyx_db {
     void *wake_ctx;
     struct cyx_db_conn conns[]; /* `size` of them */
 };
+
+/*
+ * The name of the statement when this session has it prepared, which it is from its second use on. False: run it as
+ * it is, or, with `ret_failed`, report that.
+ */
+bool cyx_db_prepare(struct cyx_db_conn *conn, const char *sql, char ret_name[CYX_DB_NAME_BYTES],
+                    PGresult **ret_failed);
+void cyx_db_prepared_free(struct cyx_db_prepared *self);
 
 /* Fills `err` (may be NULL) from a failed result, or from the connection when there is none. */
 enum cyx_status cyx_db_fail(struct cyx_db_conn *conn, const PGresult *result,

@@ -127,8 +127,16 @@ enum cyx_status cyx_db_query_params(struct cyx_db_conn *conn, const char *sql, s
         lengths[i] = (int)params[i].length;
         formats[i] = 1;
     }
-    return finish(conn, PQexecParams(conn->pg, sql, (int)count, NULL, values, lengths, formats, 0),
-                  ret_result, err);
+    char name[CYX_DB_NAME_BYTES];
+    PGresult *result = NULL;
+    if (cyx_db_prepare(conn, sql, name, &result))
+        result = PQexecPrepared(conn->pg, name, (int)count, values, lengths, formats, 0);
+    else if (!result)
+        result = PQexecParams(conn->pg, sql, (int)count, NULL, values, lengths, formats, 0);
+    enum cyx_status status = finish(conn, result, ret_result, err);
+    if (strcmp(conn->sqlstate, "0A000") == 0) /* its plan no longer fits a table that has changed */
+        conn->broken = true;
+    return status;
 }
 
 enum cyx_status cyx_db_query_one_params(struct cyx_db_conn *conn, const char *sql, size_t count,

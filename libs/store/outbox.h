@@ -51,6 +51,12 @@ struct cyx_outbox_event {
 enum cyx_status cyx_outbox_add_event(struct cyx_db_conn *conn, const struct cyx_outbox_event *event,
                                      struct cyx_error *err);
 
+/* Several at once, in one statement: `messages` is JSON, [[subject, message id, payload] …] with the payload as a
+ * text; they share the trace. */
+enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn, const char *messages,
+                                      const char *request_id, const char *traceparent,
+                                      struct cyx_error *err);
+
 /* The same without a trace. */
 enum cyx_status cyx_outbox_add(struct cyx_db_conn *conn, const char *subject,
                                const char *message_id, const char *json, struct cyx_error *err);

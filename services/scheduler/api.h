@@ -21,6 +21,7 @@ enum {
     CYX_SCHED_PAGE_BYTES =
         768 * 1024,            /* a list ends early, with a cursor, before its reply outgrows one */
     CYX_SCHED_POLL_MS = 1000,  /* the matcher looks so often though nothing woke it */
+    CYX_SCHED_REAP_MS = 50,    /* it looks for what is lost no more often than this */
     CYX_SCHED_RESEND_MS = 250, /* an offer that nobody answered is told again */
 };
 

@@ -4,15 +4,21 @@
 
 #include "base/banned.h"
 
-static const struct cyx_bus_consumer consumers[] = {
-    {.stream = CYX_STREAM_EVENTS,
-     .durable = "scheduler-payments",
-     .subject = CYX_EVT_PAYMENT_ALL,
-     .handler = cyx_sched_on_payment},
-    {.stream = CYX_STREAM_EVENTS,
-     .durable = "scheduler-nodes",
-     .subject = CYX_EVT_NODE_ALL,
-     .handler = cyx_sched_on_node},
+/* `hands`: so many messages are handled at once; each waits for the disk. The order of one job's does not matter. */
+static const struct {
+    struct cyx_bus_consumer consumer;
+    int hands;
+} consumers[] = {
+    {{.stream = CYX_STREAM_EVENTS,
+      .durable = "scheduler-payments",
+      .subject = CYX_EVT_PAYMENT_ALL,
+      .handler = cyx_sched_on_payment},
+     .hands = 4},
+    {{.stream = CYX_STREAM_EVENTS,
+      .durable = "scheduler-nodes",
+      .subject = CYX_EVT_NODE_ALL,
+      .handler = cyx_sched_on_node},
+     .hands = 1},
 };
 
 static void register_metrics(struct cyx_sched_app *app, struct cyx_metrics *metrics)
@@ -64,13 +70,14 @@ enum cyx_status cyx_sched_start(struct cyx_sched_app *app, struct cyx_svc *svc,
     enum cyx_status status = cyx_bus_subscribe(app->bus, CYX_NODE_HEARTBEAT_ALL, CYX_SVC_SCHEDULER,
                                                cyx_sched_api_heartbeat, app, err);
     for (size_t i = 0; status == CYX_OK && i < CYX_COUNT_OF(consumers); i++) {
-        struct cyx_bus_consumer consumer = consumers[i];
+        struct cyx_bus_consumer consumer = consumers[i].consumer;
         consumer.ctx = app;
         consumer.max_deliver = 1000000; /* money and leases hang on each: none is given up */
         /* Handling takes milliseconds. What a replica that died had fetched must not wait for half a minute. */
         consumer.ack_wait_ns = INT64_C(5000000000);
         consumer.batch = 8;
-        status = cyx_bus_consume(app->bus, &consumer, err);
+        for (int hand = 0; status == CYX_OK && hand < consumers[i].hands; hand++)
+            status = cyx_bus_consume(app->bus, &consumer, err);
     }
     if (status == CYX_OK)
         status = cyx_svc_on_drain(svc, drain_matcher, app, err);

@@ -23,7 +23,9 @@ struct cyx_sched_matcher {
     bool woken, stop;
     bool started;      /* main's thread alone reads and writes it */
     bool failing;      /* the last pass failed: it is logged once, not every second */
+    int64_t tidied_ns; /* when it last looked for what is lost */
     int64_t folded_ns; /* when what was used was last added to the accounts */
+    size_t standing;   /* offers that nobody had answered when it last looked */
     int64_t
         able_since_ns; /* since when database and bus have been there without a gap that we saw */
 };
@@ -79,33 +81,51 @@ static bool may_end_leases(struct cyx_sched_matcher *self, int64_t now_ns)
     return now_ns - self->able_since_ns >= self->app->store.policy.lease_ms * 1000000;
 }
 
-/* Takes back, assigns, tells standing offers again; gives how long to sleep when nobody wakes us. */
+/* Takes back what is lost, tells standing offers again and adds up what was used: at most every CYX_SCHED_REAP_MS,
+ * since a busy scheduler is woken for each job that ends. */
+static enum cyx_status tidy(struct cyx_sched_matcher *self, int64_t now_ns, struct cyx_error *err)
+{
+    struct cyx_sched_app *app = self->app;
+    size_t freed = 0;
+    if (now_ns - self->tidied_ns < CYX_SCHED_REAP_MS * INT64_C(1000000))
+        return CYX_OK;
+    self->tidied_ns = now_ns;
+    enum cyx_status status =
+        cyx_sched_store_reap(&app->store, may_end_leases(self, now_ns), &freed, err);
+    if (status == CYX_OK)
+        status = cyx_sched_store_standing(&app->store, CYX_SCHED_RESEND_MS * 4 / 5, offer_again,
+                                          app, &self->standing, err);
+    if (status == CYX_OK && now_ns - self->folded_ns > CYX_SCHED_POLL_MS * INT64_C(1000000)) {
+        status = cyx_sched_store_fold(&app->store, err);
+        self->folded_ns = now_ns;
+    }
+    cyx_metric_add(app->freed, (double)freed);
+    return status;
+}
+
+/* Takes back, assigns; gives how long to sleep when nobody wakes us. */
 static int64_t look(struct cyx_sched_matcher *self, bool polled)
 {
     struct cyx_sched_app *app = self->app;
     struct cyx_error err = {0};
-    size_t freed = 0, assigned = 0, standing = 0;
+    size_t assigned = 0;
     int64_t start_ns = cyx_clock_monotonic_ns();
-    enum cyx_status status =
-        cyx_sched_store_reap(&app->store, may_end_leases(self, start_ns), &freed, &err);
+    enum cyx_status status = tidy(self, start_ns, &err);
+    bool tidied = self->tidied_ns == start_ns;
     if (status == CYX_OK)
         status = cyx_sched_store_match(&app->store, offer, app, &assigned, &err);
-    if (status == CYX_OK)
-        status = cyx_sched_store_standing(&app->store, CYX_SCHED_RESEND_MS * 4 / 5, offer_again,
-                                          app, &standing, &err);
-    cyx_metric_add(app->freed, (double)freed);
     cyx_metric_observe(app->match_time, (double)(cyx_clock_monotonic_ns() - start_ns) / 1e9);
     if (status == CYX_OK && polled)
         status = count_jobs(app, &err);
-    if (status == CYX_OK && start_ns - self->folded_ns > CYX_SCHED_POLL_MS * INT64_C(1000000)) {
-        status = cyx_sched_store_fold(&app->store, &err);
-        self->folded_ns = start_ns;
-    }
     if (status != CYX_OK && !self->failing)
         cyx_log(CYX_LOG_WARN, "matching failed; tried again every second",
                 CYX_STR("error", err.message));
     self->failing = status != CYX_OK;
-    return status == CYX_OK && standing > 0 ? CYX_SCHED_RESEND_MS : CYX_SCHED_POLL_MS;
+    if (status != CYX_OK)
+        return CYX_SCHED_POLL_MS;
+    if (!tidied)
+        return CYX_SCHED_REAP_MS; /* what woke us may have been a lost node */
+    return self->standing + assigned > 0 ? CYX_SCHED_RESEND_MS : CYX_SCHED_POLL_MS;
 }
 
 static void *run(void *ctx)

@@ -16,21 +16,21 @@ static void copy(char *target, size_t size, const char *text)
 /* Jobs that can be matched, written as the index job_queue has it. */
 #define QUEUED "state = 'queued' and funded and waits_for = 0 and priority = $1"
 
+#define HEAD                                                                                       \
+    "select account_id, lane, created_at, id from job where " QUEUED                               \
+    " and not_before <= clock_timestamp() "
+
 /*
  * One row a lane: its oldest job that may be matched now. The recursion steps from lane to lane by the index
  * ("loose index scan"), so that a lane of a hundred thousand jobs costs as much as a lane of one.
  */
 static const char *const lanes_sql =
-    "with recursive lane as ("
-    "(select account_id, lane from job where " QUEUED " order by account_id, lane limit 1) "
-    "union all select n.account_id, n.lane from lane l, lateral (select account_id, lane from job "
-    "where " QUEUED " and (account_id, lane) > (l.account_id, l.lane) "
-    "order by account_id, lane limit 1) n) "
-    "select l.account_id, l.lane, h.id, h.created_at::text, " CYX_SCHED_NEED_COLUMNS
-    " from lane l, "
-    "lateral (select id, created_at from job where " QUEUED
-    " and account_id = l.account_id and lane = l.lane and not_before <= clock_timestamp() "
-    "order by created_at, id limit 1) h join job j on j.id = h.id limit $2";
+    "with recursive head as ((" HEAD "order by account_id, lane, created_at, id limit 1) "
+    "union all select n.* from head h, lateral (" HEAD
+    "and (account_id, lane) > (h.account_id, h.lane) "
+    "order by account_id, lane, created_at, id limit 1) n) "
+    "select h.account_id, h.lane, h.id, h.created_at::text, " CYX_SCHED_NEED_COLUMNS
+    " from head h join job j on j.id = h.id limit $2";
 
 static const char *const refill_sql =
     "select id, created_at::text, " CYX_SCHED_NEED_COLUMNS " from job j where " QUEUED

@@ -92,20 +92,19 @@ static enum cyx_status accept_body(void *ctx, struct cyx_db_conn *conn, struct c
                              "the offer was for another run of this worker");
     if (held.accepted)
         return CYX_OK; /* its answer was lost: given again */
-    status = cyx_db_query(conn,
-                          "update assignment set accepted_at = clock_timestamp(), lease_until = "
-                          "clock_timestamp() + $3 * interval '1 millisecond' "
-                          "where job_id = $1 and token = $2",
-                          NULL, err, CYX_DB_TEXT(claiming->claim->job_id),
-                          CYX_DB_INT(claiming->claim->token),
-                          CYX_DB_INT(claiming->self->policy.lease_ms));
+    status = cyx_db_query(
+        conn,
+        "with answered as (update node set offers_missed = 0 where id = $4 "
+        "and offers_missed > 0) "
+        "update assignment set accepted_at = clock_timestamp(), lease_until = "
+        "clock_timestamp() + $3 * interval '1 millisecond' "
+        "where job_id = $1 and token = $2",
+        NULL, err, CYX_DB_TEXT(claiming->claim->job_id), CYX_DB_INT(claiming->claim->token),
+        CYX_DB_INT(claiming->self->policy.lease_ms), CYX_DB_TEXT(claiming->claim->node_id));
     const struct cyx_sched_details details = {.trace = claiming->trace};
     if (status == CYX_OK)
         status = cyx_sched_row_apply(conn, &claiming->self->policy, claiming->arena, &claiming->job,
                                      CYX_SCHED_ACCEPT, &details, &change, err);
-    if (status == CYX_OK)
-        status = cyx_db_query(conn, "update node set offers_missed = 0 where id = $1", NULL, err,
-                              CYX_DB_TEXT(claiming->claim->node_id));
     claiming->moved = true;
     return status;
 }

@@ -21,7 +21,7 @@ static void copy_id(char target[CYX_ID_BYTES], const char *id)
     target[length] = '\0';
 }
 
-enum placing_result { STAGED, ASSIGNED, JOB_GONE, NODE_GONE };
+enum placing_result { STAGED, ASSIGNED, GONE }; /* GONE: the job or the node was taken meanwhile */
 
 /* A job and the node chosen for it. */
 struct placing {
@@ -43,23 +43,8 @@ struct pass {
     void *ctx;
 };
 
-/* Locks the node if it is still there and free; another replica's lock means that it is being taken. */
-static enum cyx_status lock_node(struct cyx_db_conn *conn, const struct cyx_sched_node *node,
-                                 bool *ret_free, struct cyx_error *err)
+static void write_placement(const struct cyx_sched_score *score, struct cyx_buf *text)
 {
-    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status =
-        cyx_db_query(conn,
-                     "select id from node where id = $1 and boot_id = $2 and online "
-                     "and rests_until <= clock_timestamp() for update skip locked",
-                     &rows, err, CYX_DB_TEXT(node->id), CYX_DB_TEXT(node->boot_id));
-    *ret_free = status == CYX_OK && cyx_db_rows(rows) == 1;
-    return status;
-}
-
-static void write_placement(const struct placing *placing, struct cyx_buf *text)
-{
-    const struct cyx_sched_score *score = &placing->score;
     cyx_buf_printf(text,
                    "{\"score\":%.4f,\"speed\":%.4f,\"price\":%.4f,\"reputation\":%.4f,"
                    "\"load\":%.4f,\"data\":%.4f,\"measured\":%s}",
@@ -67,69 +52,111 @@ static void write_placement(const struct placing *placing, struct cyx_buf *text)
                    score->data, score->measured ? "true" : "false");
 }
 
-static enum cyx_status insert_assignment(struct cyx_db_conn *conn, const struct pass *pass,
-                                         const struct placing *placing,
-                                         const struct cyx_sched_job *job, bool *ret_inserted,
-                                         struct cyx_error *err)
+/* What is staged, as JSON for the database: [[job, node, boot, price, placement] …]. */
+static void write_staged(const struct pass *pass, struct cyx_buf *text)
 {
-    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    CYX_CLEANUP_BUF struct cyx_buf placement = {0};
-    write_placement(placing, &placement);
-    if (placement.failed)
-        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a placement");
-    enum cyx_status status = cyx_db_query(
-        conn,
-        "insert into assignment (job_id, token, node_id, boot_id, account_id, placement, "
-        "offered_at, lease_until) values ($1, $2, $3, $4, $5, $6, clock_timestamp(), "
-        "clock_timestamp() + $7 * interval '1 millisecond') on conflict do nothing returning token",
-        &rows, err, CYX_DB_TEXT(job->id), CYX_DB_INT(placing->token),
-        CYX_DB_TEXT(placing->node->id), CYX_DB_TEXT(placing->node->boot_id),
-        CYX_DB_TEXT(job->account_id), CYX_DB_TEXT(placement.data),
-        CYX_DB_INT(pass->self->policy.offer_ms));
-    *ret_inserted = status == CYX_OK && cyx_db_rows(rows) == 1;
-    return status;
+    cyx_buf_puts(text, "[");
+    for (size_t i = 0; i < pass->n_staged; i++) {
+        const struct placing *placing = &pass->staged[i];
+        cyx_buf_printf(text, "%s[\"%s\",\"%s\",\"%s\",%lld,", i ? "," : "", placing->job_id,
+                       placing->node->id, placing->node->boot_id,
+                       (long long)placing->node->price_per_hour_base_units);
+        write_placement(&placing->score, text);
+        cyx_buf_puts(text, "]");
+    }
+    cyx_buf_puts(text, "]");
 }
 
-static enum cyx_status assign(struct pass *pass, struct placing *placing, struct cyx_db_conn *conn,
-                              struct cyx_arena *arena, struct cyx_error *err)
+/*
+ * All assignments of the batch in one statement: jobs that still wait and nodes that are still free are locked (what
+ * another replica has locked is being taken, and passed over), then the assignment, the job's new state and its
+ * history are written. It does what cyx_sched_apply() says of CYX_SCHED_ASSIGN; the trigger of the table agrees.
+ */
+static const char *const assign_sql =
+    "with staged as (select (x ->> 0)::uuid as job_id, (x ->> 1)::uuid as node_id, "
+    "(x ->> 2)::uuid as boot_id, (x ->> 3)::bigint as price, x -> 4 as placement "
+    "from json_array_elements($1::json) x), "
+    "jobs as (select id, account_id, token from job where id in (select job_id from staged) "
+    "and state = 'queued' and funded and waits_for = 0 and not_before <= clock_timestamp() "
+    "order by id for update skip locked), "
+    "nodes as (select id, boot_id from node where id in (select node_id from staged) and online "
+    "and rests_until <= clock_timestamp() order by id for update skip locked), "
+    "made as (insert into assignment (job_id, token, node_id, boot_id, account_id, placement, "
+    "offered_at, lease_until) select s.job_id, j.token + 1, s.node_id, s.boot_id, j.account_id, "
+    "s.placement, clock_timestamp(), clock_timestamp() + $2 * interval '1 millisecond' "
+    "from staged s join jobs j on j.id = s.job_id "
+    "join nodes n on n.id = s.node_id and n.boot_id = s.boot_id "
+    "on conflict do nothing returning job_id, token, node_id), "
+    "moved as (update job set state = 'assigned', token = m.token, node_id = m.node_id, "
+    "price_per_hour = s.price, assigned_at = clock_timestamp() from made m "
+    "join staged s on s.job_id = m.job_id where job.id = m.job_id returning job.id), "
+    "told as (insert into job_transition (job_id, from_state, to_state, cause, node_id, token, at) "
+    "select m.job_id, 'queued', 'assigned', 'matched', m.node_id, m.token, clock_timestamp() "
+    "from made m returning id, job_id, at) "
+    "select t.job_id, t.id, t.at from told t join moved on moved.id = t.job_id";
+
+static struct placing *find_placing(struct pass *pass, const char *job_id)
 {
-    struct cyx_sched_job job;
-    struct cyx_sched_change change;
-    bool ok = false;
-    enum cyx_status status = cyx_sched_row_lock(conn, placing->job_id, true, arena, &job, err);
-    if (status == CYX_ERR_NOT_FOUND ||
-        (status == CYX_OK && (job.facts.state != CYX_SCHED_QUEUED || job.wait_ms > 0))) {
-        placing->result = JOB_GONE; /* another replica has it, or it was cancelled */
-        return CYX_OK;
+    for (size_t i = 0; i < pass->n_staged; i++)
+        if (strcmp(pass->staged[i].job_id, job_id) == 0)
+            return &pass->staged[i];
+    return NULL;
+}
+
+/* The rows as they now are, and their events. */
+static enum cyx_status tell_assigned(struct pass *pass, struct cyx_db_conn *conn,
+                                     const struct cyx_db_result *made, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf ids = {0};
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    size_t count = cyx_db_rows(made);
+    struct cyx_sched_moved moved[CYX_SCHED_TXN_JOBS];
+    for (size_t i = 0; i < count; i++)
+        cyx_buf_printf(&ids, "%c%s", i ? ',' : '{', cyx_db_text(made, i, 0));
+    cyx_buf_puts(&ids, "}");
+    if (ids.failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for matching");
+    enum cyx_status status = cyx_db_query(
+        conn, "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM "where j.id = any($1::uuid[])",
+        &rows, err, CYX_DB_TEXT(ids.data));
+    for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++) {
+        struct cyx_sched_moved *to = &moved[i];
+        status = cyx_sched_row_read(rows, i, &pass->arena, &to->job, err);
+        for (size_t k = 0; status == CYX_OK && k < count; k++) {
+            if (strcmp(cyx_db_text(made, k, 0), to->job.id) != 0)
+                continue;
+            to->transition = cyx_db_int(made, k, 1);
+            to->at_ms = cyx_db_time_ms(made, k, 2);
+        }
+        struct placing *placing = status == CYX_OK ? find_placing(pass, to->job.id) : NULL;
+        if (placing) {
+            placing->result = ASSIGNED;
+            placing->token = to->job.token;
+        }
     }
-    if (status == CYX_OK)
-        status = lock_node(conn, placing->node, &ok, err);
-    placing->token = job.token + 1;
-    if (status == CYX_OK && ok)
-        status = insert_assignment(conn, pass, placing, &job, &ok, err);
-    if (status != CYX_OK || !ok) {
-        placing->result = NODE_GONE;
-        return status;
-    }
-    placing->result = ASSIGNED;
-    const struct cyx_sched_details details = {.node = placing->node};
-    return cyx_sched_row_apply(conn, &pass->self->policy, arena, &job, CYX_SCHED_ASSIGN, &details,
-                               &change, err);
+    return status == CYX_OK
+               ? cyx_sched_row_tell(conn, moved, cyx_db_rows(rows), "queued", "matched", NULL, err)
+               : status;
 }
 
 static enum cyx_status assign_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
 {
     struct pass *pass = ctx;
-    enum cyx_status status = CYX_OK;
-    for (size_t i = 0; status == CYX_OK && i < pass->n_staged; i++) {
-        struct cyx_arena arena = {0};
-        status = assign(pass, &pass->staged[i], conn, &arena, err);
-        cyx_arena_finish(&arena);
-    }
-    return status;
+    CYX_CLEANUP_BUF struct cyx_buf staged = {0};
+    CYX_CLEANUP_RESULT struct cyx_db_result *made = NULL;
+    for (size_t i = 0; i < pass->n_staged; i++)
+        pass->staged[i].result = GONE;
+    write_staged(pass, &staged);
+    if (staged.failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for matching");
+    enum cyx_status status = cyx_db_query(conn, assign_sql, &made, err, CYX_DB_TEXT(staged.data),
+                                          CYX_DB_INT(pass->self->policy.offer_ms));
+    if (status != CYX_OK || cyx_db_rows(made) == 0)
+        return status;
+    return tell_assigned(pass, conn, made, err);
 }
 
-/* Commits what is staged, and tells the nodes. A job whose node went meanwhile waits for the next pass. */
+/* Commits what is staged, and tells the nodes. What met somebody else waits for the next pass. */
 static enum cyx_status commit(struct pass *pass, struct cyx_error *err)
 {
     if (pass->n_staged == 0)
@@ -137,10 +164,6 @@ static enum cyx_status commit(struct pass *pass, struct cyx_error *err)
     enum cyx_status status = cyx_db_transaction(pass->self->db, assign_body, pass, err);
     for (size_t i = 0; status == CYX_OK && i < pass->n_staged; i++) {
         const struct placing *placing = &pass->staged[i];
-        if (placing->result == JOB_GONE) {
-            placing->node->busy = false;
-            pass->n_free++;
-        }
         if (placing->result != ASSIGNED)
             continue;
         pass->assigned++;

@@ -264,41 +264,62 @@ static enum cyx_status tell_waiting(struct cyx_db_conn *conn, const struct cyx_s
         NULL, err, CYX_DB_TEXT(job->id));
 }
 
-static enum cyx_status add_message(struct cyx_db_conn *conn, const char *subject,
-                                   const char *message_id, const struct cyx_trace *trace,
-                                   const struct cyx_buf *json, struct cyx_error *err)
+/* One message of the outbox as JSON: [subject, message_id, payload]. */
+static void write_message(struct cyx_buf *text, const char *subject, const char *message_id,
+                          const struct cyx_buf *payload)
 {
-    if (json->failed)
-        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for an event");
-    const struct cyx_outbox_event event = {
-        .subject = subject,
-        .message_id = message_id,
-        .request_id = trace ? trace->request_id : NULL,
-        .traceparent = trace ? trace->traceparent : NULL,
-        .json = json->data,
-    };
-    return cyx_outbox_add_event(conn, &event, err);
+    cyx_buf_printf(text, "%c[\"%s\",\"%s\",", text->length ? ',' : '[', subject, message_id);
+    cyx_buf_json_string(text, payload->data ? payload->data : "");
+    cyx_buf_puts(text, "]");
+    text->failed |= payload->failed;
 }
 
 /* The domain event and the telemetry message of one transition. */
-static enum cyx_status add_events(struct cyx_db_conn *conn, const struct cyx_sched_event_view *view,
-                                  const struct cyx_trace *trace, struct cyx_error *err)
+static enum cyx_status write_messages(struct cyx_buf *text, const struct cyx_sched_event_view *view,
+                                      struct cyx_error *err)
 {
     char subject[CYX_SUBJECT_BYTES], message_id[CYX_SUBJECT_BYTES];
-    CYX_CLEANUP_BUF struct cyx_buf text = {0};
-    cyx_sched_write_event(&text, view);
+    CYX_CLEANUP_BUF struct cyx_buf payload = {0};
+    cyx_sched_write_event(&payload, view);
     snprintf(subject, sizeof(subject), "cyx.evt.job.%s", view->to);
-    enum cyx_status status = add_message(conn, subject, view->event_id, trace, &text, err);
-    if (status != CYX_OK)
-        return status;
-    cyx_buf_clear(&text);
-    cyx_sched_write_state(&text, view);
-    status = cyx_subject_job(subject, view->job->id, CYX_JOB_STATE);
-    if (status != CYX_OK)
+    write_message(text, subject, view->event_id, &payload);
+    cyx_buf_clear(&payload);
+    cyx_sched_write_state(&payload, view);
+    if (cyx_subject_job(subject, view->job->id, CYX_JOB_STATE) != CYX_OK)
         return cyx_error_set(err, CYX_ERR_CORRUPT, NULL, "\"%s\" is no job id", view->job->id);
     snprintf(message_id, sizeof(message_id), "%s:%lld:state:%lld", view->job->id,
              (long long)view->job->token, (long long)view->transition);
-    return add_message(conn, subject, message_id, trace, &text, err);
+    write_message(text, subject, message_id, &payload);
+    return CYX_OK;
+}
+
+enum cyx_status cyx_sched_row_tell(struct cyx_db_conn *conn, const struct cyx_sched_moved *moved,
+                                   size_t count, const char *from, const char *cause,
+                                   const struct cyx_trace *trace, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    enum cyx_status status = CYX_OK;
+    for (size_t i = 0; status == CYX_OK && i < count; i++) {
+        char event_id[CYX_ID_BYTES];
+        cyx_id_new(event_id);
+        const struct cyx_sched_event_view view = {
+            .event_id = event_id,
+            .from = from,
+            .to = cyx_sched_state_name(moved[i].job.facts.state),
+            .cause = cause,
+            .transition = moved[i].transition,
+            .at_ms = moved[i].at_ms,
+            .job = &moved[i].job,
+        };
+        status = write_messages(&text, &view, err);
+    }
+    cyx_buf_puts(&text, count ? "]" : "[]");
+    if (status == CYX_OK && text.failed)
+        status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for events");
+    if (status != CYX_OK)
+        return status;
+    return cyx_outbox_add_events(conn, text.data, trace ? trace->request_id : NULL,
+                                 trace ? trace->traceparent : NULL, err);
 }
 
 static enum cyx_status add_transition(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
@@ -316,18 +337,9 @@ static enum cyx_status add_transition(struct cyx_db_conn *conn, const struct cyx
         CYX_DB_TEXT(of_node ? job->node_id : NULL), of_node ? CYX_DB_INT(job->token) : CYX_DB_NULL);
     if (status != CYX_OK)
         return status;
-    char event_id[CYX_ID_BYTES];
-    cyx_id_new(event_id);
-    const struct cyx_sched_event_view view = {
-        .event_id = event_id,
-        .from = from,
-        .to = to,
-        .cause = cause,
-        .transition = cyx_db_int(rows, 0, 0),
-        .at_ms = cyx_db_time_ms(rows, 0, 1),
-        .job = job,
-    };
-    return add_events(conn, &view, trace, err);
+    const struct cyx_sched_moved moved = {
+        .job = *job, .transition = cyx_db_int(rows, 0, 0), .at_ms = cyx_db_time_ms(rows, 0, 1)};
+    return cyx_sched_row_tell(conn, &moved, 1, from, cause, trace, err);
 }
 
 enum cyx_status cyx_sched_row_born(struct cyx_db_conn *conn, const struct cyx_sched_job *job,

@@ -67,6 +67,16 @@ enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_s
 enum cyx_status cyx_sched_rest_node(struct cyx_db_conn *conn, const struct cyx_sched_policy *policy,
                                     const char *node_id, int64_t missed, struct cyx_error *err);
 
+/* A job that has just moved, as it now is, and the row of history that says so. */
+struct cyx_sched_moved {
+    struct cyx_sched_job job;
+    int64_t transition, at_ms;
+};
+/* The events of jobs that moved in the same way, in one statement; `from` NULL for the first transition. */
+enum cyx_status cyx_sched_row_tell(struct cyx_db_conn *conn, const struct cyx_sched_moved *moved,
+                                   size_t count, const char *from, const char *cause,
+                                   const struct cyx_trace *trace, struct cyx_error *err);
+
 /* The first transition of a job just written, and its events. */
 enum cyx_status cyx_sched_row_born(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
                                    const struct cyx_trace *trace, struct cyx_error *err);

@@ -533,6 +533,39 @@ static void test_migrate__replicas_may_start_at_once(void **state)
     assert_int_equal(number(world->db, "select count(*) from thing"), 1);
 }
 
+/* From its second use on a statement is prepared; a table that changes under it costs one failure, then it is right. */
+static void test_db__repeated_statements_are_prepared(void **state)
+{
+    struct world *world = *state;
+    static const char *const sql = "select * from thing where id = $1";
+    struct cyx_error err = {0};
+    migrate(world);
+    struct cyx_db_conn *conn = take(world->db);
+    CYX_CLEANUP_RESULT struct cyx_db_result *names = NULL;
+    for (int i = 0; i < 4; i++) {
+        CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+        assert_int_equal(cyx_db_query_one(conn, sql, &rows, &err, CYX_DB_INT(1)), CYX_OK);
+        assert_string_equal(cyx_db_text(rows, 0, 1), "one");
+    }
+    assert_int_equal(cyx_db_query_one(conn,
+                                      "select count(*) from pg_prepared_statements where "
+                                      "statement like 'select * from thing%'",
+                                      &names, &err),
+                     CYX_OK);
+    assert_int_equal(cyx_db_int(names, 0, 0), 1);
+    assert_int_equal(cyx_db_script(conn, "alter table thing drop column doc", &err), CYX_OK);
+    assert_int_not_equal(cyx_db_query(conn, sql, NULL, &err, CYX_DB_INT(1)), CYX_OK);
+    cyx_db_give(conn); /* its session is replaced */
+    conn = take(world->db);
+    assert_int_equal(cyx_db_query(conn, sql, NULL, &err, CYX_DB_INT(1)), CYX_OK);
+    /* One that is wrong says so each time, and leaves the session usable. */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(cyx_db_query(conn, "select nothing from thing", NULL, &err),
+                         CYX_ERR_INTERNAL);
+    assert_int_equal(cyx_db_query(conn, sql, NULL, &err, CYX_DB_INT(1)), CYX_OK);
+    cyx_db_give(conn);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -559,6 +592,7 @@ int main(void)
         TEST(test_migrate__a_failing_file_leaves_nothing_behind),
         TEST(test_migrate__names_and_own_commits_are_refused),
         TEST(test_migrate__replicas_may_start_at_once),
+        TEST(test_db__repeated_statements_are_prepared),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
