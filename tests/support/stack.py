@@ -98,8 +98,10 @@ class Stack:
         return self.wait_job(job_id, lambda job: job["state"] in ENDED, seconds)
 
     def supervisorctl(self, *arguments):
-        return subprocess.run(["supervisorctl", "-c", self.home / "etc" / "supervisord.conf", *arguments],
-                              capture_output=True, text=True, timeout=60).stdout
+        # As deploy/local/stack does: the configuration's address of a path with "%" is not read back right.
+        return subprocess.run(["supervisorctl", "-c", self.home / "etc" / "supervisord.conf",
+                               "-s", f"unix://{self.home / 'run' / 'supervisor.sock'}", *arguments],
+                              capture_output=True, text=True, timeout=60, cwd=self.home).stdout
 
     def pid(self, service) -> int:
         return int(self.supervisorctl("pid", service).strip())
