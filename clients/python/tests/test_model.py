@@ -172,11 +172,7 @@ def test_build__gives_weights_before_any_data() -> None:
 # ---- the command line ----
 
 
-def write_job(folder: Path, name: str, data: dict[str, Any], **parts: Any) -> Path:
-    net = nn.Sequential(
-        nn.Conv2d(None, 4, 3, padding="same", name="conv"), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3),
-        nn.Flatten(), nn.Linear(None, 10),
-    )  # fmt: skip
+def write_job(folder: Path, name: str, net: nn.Network, data: dict[str, Any], **parts: Any) -> Path:
     spec = {
         "name": name,
         "model": net.to_dict(),
@@ -227,7 +223,11 @@ def test_bits__are_the_command_lines_on_files_of_this_machine(tmp_path: Path) ->
             {"type": "Normalize", "mean": 0.5, "std": 0.25},
         ],
     }
-    job = write_job(tmp_path, "files", data)
+    net = nn.Sequential(
+        nn.Conv2d(None, 4, 3, padding="same", name="conv"), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3),
+        nn.Flatten(), nn.Linear(None, 10),
+    )  # fmt: skip
+    job = write_job(tmp_path, "files", net, data)
     model = cyxwiz.Model.from_spec(job, backend="cpu")
     model.fit()
     assert len(model.history.epoch) == 2
@@ -250,7 +250,8 @@ def test_bits__are_the_command_lines_on_files_of_this_machine(tmp_path: Path) ->
 
 
 def test_bits__are_the_command_lines_on_the_catalogue(tmp_path: Path, data_dir: Path) -> None:
-    job = write_job(tmp_path, "fashion", {"dataset": "fashion-mnist", "batch_size": 250}, epochs=1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 16, name="fc"), nn.ReLU(), nn.Dropout(0.1), nn.Linear(None, 10))
+    job = write_job(tmp_path, "fashion", net, {"dataset": "fashion-mnist", "batch_size": 250}, epochs=1)
     model = cyxwiz.Model.from_spec(job, backend="cpu")
     model.fit(data_dir=data_dir)
     assert model.history["val_accuracy"][-1] > 0.7
