@@ -65,6 +65,14 @@ static const struct model models[] = {
      "{'type':'ConvTranspose2d','out_channels':1,'kernel_size':3,'stride':2,'padding':1,"
      "'output_padding':1},{'type':'Sigmoid'}",
      "'type':'SGD','momentum':0.9", "{'type':'MSELoss','target':'input'}"},
+    /* Pooled to one pixel, where (N,H,W,C) and (N,C,H,W) are the same bytes. */
+    {"pixels",
+     "{'type':'Conv2d','out_channels':12,'kernel_size':1,'stride':4},"
+     "{'type':'ConvTranspose2d','name':'t','out_channels':6,'kernel_size':2,'stride':2},"
+     "{'type':'GlobalAvgPool2d','name':'g'},"
+     "{'type':'MaxPool2d','name':'m','inputs':['t'],'kernel_size':14},"
+     "{'type':'Concat','inputs':['g','m']},{'type':'Flatten'},{'type':'Linear','out_features':10}",
+     "'type':'SGD'", "{'type':'CrossEntropyLoss'}"},
     {"rows",
      "{'type':'AdaptiveAvgPool2d','output_size':[4,7]},{'type':'Reshape','shape':[4,-1]},"
      "{'type':'Linear','name':'p','out_features':6},{'type':'GELU'},"

@@ -5,14 +5,24 @@
 
 #include "base/banned.h"
 
-/* x as it lies and y in the same form; a single pixel of whole blocks is plain besides. */
+/* Of the pooled values beside `x`: the same lanes. Asking their descriptor would not do: NHWC of a single pixel is
+ * plain besides. */
+static struct cpu_planes pooled_planes(const struct cpu_planes *x, const dnnl_memory_desc_t *y)
+{
+    struct cpu_planes planes = *x;
+    planes.height = y->dims[2];
+    planes.width = y->dims[3];
+    return planes;
+}
+
+/* x as it lies and y in the same form. */
 static void bind_pool(struct cyx_program *self, struct cpu_step *step)
 {
     const struct cyx_node *node = &step->node;
     dnnl_memory_desc_t x, y;
     cpu_known_form(self, node->in[0], cpu_shape(self, node->in[0])->dim, &x, &step->planes);
     cpu_md_same_form(&x, cpu_shape(self, node->out[0])->dim, &y);
-    step->out_planes = cpu_planes_of(&y);
+    step->out_planes = pooled_planes(&step->planes, &y);
     cpu_bind(self, step, 0, node->in[0], &x, false);
     cpu_bind(self, step, CPU_OUT, node->out[0], &y, true);
 }
@@ -79,7 +89,7 @@ enum cyx_status cpu_choose_avg_pool_grad(struct cyx_program *self, struct cpu_st
         cpu_md_same_form(&dy, x_dims, &dx);
     }
     step->planes = cpu_planes_of(&dx);
-    step->out_planes = cpu_planes_of(&dy);
+    step->out_planes = pooled_planes(&step->planes, &dy);
     cpu_bind(self, step, 0, node->in[0], &dy, false);
     cpu_bind(self, step, CPU_OUT, node->out[0], &dx, true);
     step->kernel = cpu_kernel_avg_pool_grad;
