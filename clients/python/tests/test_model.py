@@ -148,6 +148,29 @@ def test_fit__refuses_what_cannot_be() -> None:
     assert model.predict(x).shape == (300, 3)
 
 
+def test_fit__numbers_and_autoencoders() -> None:
+    x, _ = blobs()
+    y = x @ np.array([[1.0], [2], [-1], [0.5]], np.float32)
+    model = cyxwiz.Model(nn.Sequential(nn.Linear(4, 1)), nn.MSELoss(), optim.SGD(0.05), backend="cpu")
+    history = model.fit(x, y[:, 0], epochs=60)
+    assert history["loss"][-1] < 1e-3 and history.history.keys() == {"loss", "lr"}
+    np.testing.assert_allclose(model.state_dict()["0.weight"], [[1, 2, -1, 0.5]], atol=0.05)
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 4))
+    auto = cyxwiz.Model(net, nn.MSELoss(target="input"), optim.Adam(0.02), backend="cpu")
+    history = auto.fit(x, epochs=10, validation_data=(x, None))
+    assert history["loss"][-1] < history["loss"][0] / 2 and history["val_loss"][-1] < history["loss"][0]
+    assert auto.predict(x).shape == x.shape and auto.evaluate(x).keys() == {"loss"}
+
+
+def test_fit__that_diverges_says_so() -> None:
+    model = cyxwiz.Model(nn.Sequential(nn.Linear(4, 1)), nn.MSELoss(), optim.SGD(1e6), backend="cpu")
+    with pytest.raises(cyxwiz.DivergedError) as caught:
+        model.fit(blobs()[0], np.ones((300, 1)), epochs=50)
+    assert caught.value.pointer == "/optimizer/lr" and "lower the learning rate" in str(caught.value)
+    model.reset()
+    assert np.isfinite(model.predict(blobs()[0])).all()
+
+
 def test_build__gives_weights_before_any_data() -> None:
     model = small(seed=5).build((4,))
     first = model.state_dict()

@@ -76,6 +76,65 @@ def test_step__moves_the_weights_as_pytorch_does(pair: tuple[cyxwiz.Session, Any
         np.testing.assert_allclose(session.tensors[name].copy(), value.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_network__of_every_kind_of_layer_is_pytorchs(tmp_path: Path) -> None:
+    x = nn.Input()
+    h = nn.SiLU()(nn.BatchNorm2d(4)(nn.Conv2d(1, 4, 3, stride=2, padding=1)(x)))
+    g = nn.GELU(approximate="tanh")(nn.Conv2d(4, 4, 3, padding="same", groups=2)(h))
+    j = nn.Concat()(h + g, nn.Sigmoid()(g), nn.LeakyReLU(0.2)(h))
+    j = nn.AvgPool2d(2, ceil_mode=True)(nn.Tanh()(nn.ConvTranspose2d(12, 6, 2, 2)(j)))
+    f = nn.LayerNorm([6])(nn.Flatten()(nn.GlobalAvgPool2d()(nn.AdaptiveAvgPool2d(7)(j))))
+    out = nn.Linear(12, 10)(nn.BatchNorm1d(12)(nn.Linear(6, 12)(nn.Reshape(6)(f))))
+
+    class Torchs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            t = torch.nn
+            parts = {
+                0: t.Conv2d(1, 4, 3, 2, 1), 1: t.BatchNorm2d(4), 3: t.Conv2d(4, 4, 3, padding="same", groups=2),
+                9: t.ConvTranspose2d(12, 6, 2, 2), 15: t.LayerNorm([6]), 17: t.Linear(6, 12), 18: t.BatchNorm1d(12),
+                19: t.Linear(12, 10),
+            }  # fmt: skip
+            for index, module in parts.items():
+                self.add_module(str(index), module)
+
+        def forward(self, x: Any) -> Any:
+            m, f = self._modules, torch.nn.functional
+            h = f.silu(m["1"](m["0"](x)))
+            c = m["3"](h)
+            g = 0.5 * c * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (c + 0.044715 * c**3)))
+            j = torch.cat([h + g, torch.sigmoid(g), f.leaky_relu(h, 0.2)], 1)
+            j = f.avg_pool2d(torch.tanh(m["9"](j)), 2, ceil_mode=True)
+            j = f.adaptive_avg_pool2d(j, 7).mean((2, 3))
+            return m["19"](m["18"](m["17"](m["15"](j))))
+
+    spec = job(nn.Graph(out), optimizer=optim.SGD(0.1, 0.9).to_dict(), clip={"norm": 1.0})
+    session, module = cyxwiz.Session(spec, backend="cpu"), Torchs()
+    module.load_state_dict({k: torch.from_numpy(v) for k, v in session.state_dict().items()}, strict=False)
+    teacher = torch.optim.SGD(module.parameters(), 0.1, 0.9)
+    for number in range(3):
+        inputs, targets = batch(8, number)
+        loss = torch.nn.functional.cross_entropy(module(torch.from_numpy(inputs)), torch.from_numpy(targets).long())
+        teacher.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        teacher.step()
+        result = session.step(inputs, targets)
+        assert result.loss == pytest.approx(loss.item(), rel=1e-4), number
+        assert result.grad_norm == pytest.approx(float(norm), rel=1e-3)
+    for name, value in module.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_allclose(session.tensors[name].copy(), value.numpy(), rtol=1e-3, atol=3e-5, err_msg=name)
+    module.eval()
+    session.load_state_dict(module.state_dict())  # with PyTorch's num_batches_tracked
+    inputs, _ = batch(5, 9)
+    wanted = module(torch.from_numpy(inputs)).detach().numpy()
+    np.testing.assert_allclose(session.predict(inputs), wanted, rtol=1e-4, atol=1e-5)
+    session.save(tmp_path / "m.safetensors")
+    state = cyxwiz.safetensors.load_file(tmp_path / "m.safetensors")
+    assert state.keys() == module.state_dict().keys()
+    cyxwiz.Session(spec, backend="cpu", training=False).load_state_dict(state)
+
+
 def test_load_state_dict__takes_pytorchs_own_and_refuses_others() -> None:
     session, module = cyxwiz.Session(job(mlp()), backend="cpu"), torchs("mlp")
     session.load_state_dict(module.state_dict())
@@ -270,6 +329,21 @@ def test_reset__gives_the_first_bits_again() -> None:
         for name, value in session.state_dict().items():
             np.testing.assert_array_equal(value, first[name])
     assert runs[0] == runs[1]
+
+
+def test_learning_rate__is_the_optimizers_a_number_or_one_a_group() -> None:
+    groups = [{"params": ["3.*"], "lr": 0.0}]
+    session = cyxwiz.Session(job(mlp(), optimizer=optim.SGD(0.1, param_groups=groups).to_dict()), backend="cpu")
+    before = session.state_dict()
+    session.step(*batch())
+    after = session.state_dict()
+    np.testing.assert_array_equal(after["3.bias"], before["3.bias"])
+    assert not np.array_equal(after["1.bias"], before["1.bias"])
+    session.step(*batch(), lr=[0.0, 0.1])
+    np.testing.assert_array_equal(session.tensors["1.bias"].copy(), after["1.bias"])
+    assert not np.array_equal(session.tensors["3.bias"].copy(), after["3.bias"])
+    with pytest.raises(cyxwiz.InputError, match="learning rates"):
+        session.step(*batch(), lr=[])
 
 
 def test_session__tells_of_its_device() -> None:

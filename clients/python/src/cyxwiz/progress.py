@@ -109,9 +109,10 @@ class Progress:
         if self._display is not None:
             self._update(line)
         elif self._terminal:
-            self._stream.write("\r" + line + " " * max(self._width - len(line), 0))
+            rest = " " * max(self._width - len(line), 0)
+            self._width = len(line)  # before the line is there: an interrupt may come at any moment
+            self._stream.write("\r" + line + rest)
             self._stream.flush()
-            self._width = len(line)
 
     def _update(self, line: str) -> None:
         text = "\n".join([*self._lines, line] if line else self._lines)
