@@ -9,12 +9,13 @@
 
 #include "base/banned.h"
 
-enum { PROGRAMS_LIMIT = 8 };
+enum { PROGRAMS_LIMIT = 8, SHOWN_LIMIT = 4 };
 
 struct program {
     struct cyx_graph *graph;
     struct cyx_program *program;
     bool training;
+    bool shown;    /* somebody looks at its output: it stays */
     uint64_t used; /* by the engine's clock */
 };
 
@@ -76,7 +77,7 @@ static enum cyx_status build_graph(const struct py_engine *self, bool training, 
 
 static enum cyx_status finish_open(struct py_engine *self, struct cyx_error *error);
 
-/* Room for one more program: the one that was used longest ago goes, the first never. */
+/* Room for one more program: the one that was used longest ago goes; the first and what is shown never. */
 static enum cyx_status make_room(struct py_engine *self, struct cyx_error *error)
 {
     if (self->n_programs < PROGRAMS_LIMIT)
@@ -84,9 +85,10 @@ static enum cyx_status make_room(struct py_engine *self, struct cyx_error *error
     enum cyx_status status = finish_open(self, error);
     if (status != CYX_OK)
         return status;
-    size_t oldest = 1;
-    for (size_t i = 2; i < self->n_programs; i++)
-        if (self->programs[i].used < self->programs[oldest].used)
+    size_t oldest = 0; /* there is another: fewer are shown than there is room for */
+    for (size_t i = 1; i < self->n_programs; i++)
+        if (!self->programs[i].shown &&
+            (oldest == 0 || self->programs[i].used < self->programs[oldest].used))
             oldest = i;
     self->backend->program_destroy(self->programs[oldest].program);
     cyx_graph_destroy(self->programs[oldest].graph);
@@ -494,7 +496,7 @@ static enum cyx_status predict(struct py_engine *self, const float *input, size_
     status = blank_target(self, graph, error);
     if (status == CYX_OK)
         status = infer(self, program, input, self->blank, &result, error);
-    if (status == CYX_OK)
+    if (status == CYX_OK && ret_output)
         status = self->backend->transient_read(program->program, graph->values[graph->output].name,
                                                ret_output, count, error);
     return status;
@@ -508,6 +510,45 @@ enum cyx_status py_engine_predict(struct py_engine *self, const float *input, si
     enum cyx_status status = predict(self, input, input_count, rows, ret_output, count, ret_error);
     pthread_mutex_unlock(&self->mutex);
     return status;
+}
+
+enum cyx_status py_engine_read_output(struct py_engine *self, int64_t rows, float *ret_output,
+                                      size_t count, struct cyx_error *ret_error)
+{
+    pthread_mutex_lock(&self->mutex);
+    const struct program *program = known_program(self, false, rows);
+    enum cyx_status status = CYX_ERR_NOT_FOUND;
+    if (program)
+        status = self->backend->transient_read(program->program,
+                                               program->graph->values[program->graph->output].name,
+                                               ret_output, count, ret_error);
+    else
+        cyx_error_set(ret_error, status, NULL, "there was no pass of %lld rows", (long long)rows);
+    pthread_mutex_unlock(&self->mutex);
+    return status;
+}
+
+static const float *output_host(struct py_engine *self, int64_t rows)
+{
+    struct program *program = known_program(self, false, rows);
+    int shown = 0;
+    for (size_t i = 0; i < self->n_programs; i++)
+        shown += self->programs[i].shown;
+    if (!program || !self->backend->transient_host || (!program->shown && shown == SHOWN_LIMIT))
+        return NULL;
+    const struct cyx_graph *graph = program->graph;
+    const float *bytes =
+        self->backend->transient_host(program->program, graph->values[graph->output].name);
+    program->shown = program->shown || bytes;
+    return bytes;
+}
+
+const float *py_engine_output_host(struct py_engine *self, int64_t rows)
+{
+    pthread_mutex_lock(&self->mutex);
+    const float *bytes = output_host(self, rows);
+    pthread_mutex_unlock(&self->mutex);
+    return bytes;
 }
 
 /* ---- values ---- */

@@ -90,10 +90,19 @@ void py_engine_drop_results(struct py_engine *self);
 
 enum cyx_status py_engine_evaluate(struct py_engine *self, const struct py_batch *batch,
                                    struct cyx_step_result *ret_result, struct cyx_error *ret_error);
-/* The model's output, `count` elements, without a target; `input_count` elements in. */
+/* The model's output, `count` elements, without a target; `input_count` elements in. NULL: it stays where it is. */
 enum cyx_status py_engine_predict(struct py_engine *self, const float *input, size_t input_count,
                                   int64_t rows, float *ret_output, size_t count,
                                   struct cyx_error *ret_error);
+/* Copies it out, of the last pass of so many rows. CYX_ERR_NOT_FOUND when there was none. */
+enum cyx_status py_engine_read_output(struct py_engine *self, int64_t rows, float *ret_output,
+                                      size_t count, struct cyx_error *ret_error);
+/*
+ * The bytes of the last output of `rows` rows in inference, NULL where the device keeps it otherwise (backend.h,
+ * transient_host) or too many were asked for. The next pass of as many rows writes over them; valid as long as the
+ * engine.
+ */
+const float *py_engine_output_host(struct py_engine *self, int64_t rows);
 
 /* The state_dict as a safetensors file that PyTorch opens, the spec in its metadata. */
 enum cyx_status py_engine_save(struct py_engine *self, const char *path, int64_t *ret_bytes,

@@ -198,6 +198,24 @@ def test_tensor__is_taken_by_dlpack() -> None:
     assert (session.tensors["3.bias"].copy() == 5).all()
 
 
+def test_predict__without_a_copy_shows_the_devices_memory() -> None:
+    session = cyxwiz.Session(job(mlp()), backend="cpu")
+    x, _ = batch()
+    view = session.predict(x, copy=False)
+    first = session.predict(x)
+    assert not view.flags.writeable and not np.shares_memory(view, first)
+    np.testing.assert_array_equal(view, first)
+    session.predict(x * 2)
+    np.testing.assert_array_equal(view, session.predict(x * 2))
+    views = [session.predict(x[:rows], copy=False) for rows in range(1, 8)]  # the first few are kept, others copied
+    for rows in range(1, 8):
+        session.predict(x[:rows] * 3)
+    for rows in range(9, 30):
+        session.predict(batch(rows)[0])
+    session.close()
+    assert all(np.isfinite(each).all() for each in [view, *views])
+
+
 def test_views__outlive_their_session() -> None:
     session = cyxwiz.Session(job(mlp()), backend="cpu")
     view = session.tensors["3.bias"].numpy()

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from cyxwiz._native import ffi, lib
 from cyxwiz.errors import InputError, StateError, check, new_error, text
+from cyxwiz.memory import view
 from cyxwiz.schedule import Schedule
 from cyxwiz.spec import Spec
 from cyxwiz.tensor import Floats, Tensor, as_floats
@@ -236,35 +237,37 @@ class Session:
         del keep
         return StepResult(result.loss, result.correct, result.count, result.grad_norm)
 
-    def predict(self, x: npt.ArrayLike, out: Floats | None = None) -> Floats:
+    def predict(self, x: npt.ArrayLike, out: Floats | None = None, *, copy: bool = True) -> Floats:
         """The model's output for one batch, in inference mode.
 
         Args:
             x: (N, …sample…), see the class for what is copied.
             out: where to write, C-contiguous float32 of shape (N, …output…); a new array when None.
+            copy: False gives a read-only view of the device's own memory wherever that can be (the CPU, an output in
+                plain layout), which the next evaluation or prediction of as many rows writes over; elsewhere a copy.
 
         Returns:
-            ``out``. The output is copied once, from the device into it.
+            ``out``, or what it stands for. Where there is a copy, it is one, from the device into the array.
+
+        Raises:
+            InputError: a shape does not fit.
         """
         inputs = self._input(x)
-        shape = (inputs.shape[0], *self.output_shape)
+        rows = inputs.shape[0]
+        shape = (rows, *self.output_shape)
+        shown = out is None and not copy
         if out is None:
             out = np.empty(shape, np.float32)
         if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
             raise InputError(f"expected out to be C-contiguous float32 of shape {shape}", status="invalid")
-        error = new_error()
-        check(
-            lib.py_engine_predict(
-                self._handle(),
-                ffi.from_buffer("float[]", inputs),
-                inputs.size,
-                inputs.shape[0],
-                ffi.from_buffer("float[]", out, require_writable=True),
-                out.size,
-                error,
-            ),
-            error,
-        )
+        given, into = ffi.from_buffer("float[]", inputs), ffi.from_buffer("float[]", out, require_writable=True)
+        engine, error = self._handle(), new_error()
+        check(lib.py_engine_predict(engine, given, inputs.size, rows, ffi.NULL if shown else into, out.size, error), error)
+        if shown:
+            pointer = lib.py_engine_output_host(engine, rows)
+            if pointer != ffi.NULL:
+                return view(engine, pointer, shape, "<f4", writeable=False)
+            check(lib.py_engine_read_output(engine, rows, into, out.size, error), error)
         return out
 
     # ---- values ----
