@@ -576,6 +576,28 @@ static void test_graph__losses_read_their_targets(void **state)
     }
 }
 
+/* Arrays in a program's memory: their owner need not count classes. */
+static void test_graph__takes_as_many_classes_as_outputs_where_nobody_said(void **state)
+{
+    (void)state;
+    static const char *const losses[] = {"{\"type\":\"CrossEntropyLoss\",\"weight\":[1,2,3]}",
+                                         "{\"type\":\"MSELoss\",\"target\":\"one_hot\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        struct cyx_job_spec *spec =
+            spec_of_parts("{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":3}",
+                          "\"type\":\"SGD\"", losses[i]);
+        struct cyx_graph_options options = {.batch = 4, .training = true};
+        struct cyx_graph *graph = NULL;
+        assert_int_equal(cyx_graph_create(spec, &options, &graph, NULL), CYX_ERR_INVALID);
+        spec->data.sample.n_classes = 0;
+        assert_int_equal(cyx_graph_create(spec, &options, &graph, NULL), CYX_OK);
+        assert_int_equal(graph->values[graph->target].dtype, CYX_I32);
+        assert_int_equal(graph->values[graph->output].shape.dim[1], 3);
+        cyx_graph_destroy(graph);
+        cyx_job_spec_destroy(spec);
+    }
+}
+
 static void test_optimizer__clips_and_takes_groups(void **state)
 {
     (void)state;
@@ -640,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_graph__of_a_residual_block_shares_the_gradient),
         cmocka_unit_test(test_graph__joins_many_inputs_and_parts_their_gradient),
         cmocka_unit_test(test_graph__losses_read_their_targets),
+        cmocka_unit_test(test_graph__takes_as_many_classes_as_outputs_where_nobody_said),
         cmocka_unit_test(test_optimizer__clips_and_takes_groups),
         cmocka_unit_test(test_optimizer__refuses_a_group_that_names_nothing),
         cmocka_unit_test(test_graph__is_built_in_its_order_only),
