@@ -613,6 +613,7 @@ static void test_optimizer__clips_and_takes_groups(void **state)
     assert_int_equal(cyx_graph_add_optimizer(graph, &spec->optimizer, &clip, NULL), CYX_OK);
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     describe(graph, 0, &text);
+    assert_non_null(text.data);
     assert_non_null(
         strstr(text.data,
                "square_sum(fc.weight.grad -) -> clip:sum1\n"
