@@ -181,6 +181,56 @@ def test_predict_on_vulkan_says_the_same(trained, data_dir):
             assert a["class"] == b["class"] and a["output"] == pytest.approx(b["output"], rel=1e-4, abs=1e-4)
 
 
+RESIDUAL = [
+    {"type": "Conv2d", "name": "conv1", "out_channels": 6, "kernel_size": 3, "stride": 3, "bias": False},
+    {"type": "BatchNorm2d", "name": "bn1"}, {"type": "ReLU", "name": "a"}, {"type": "Dropout", "p": 0.5, "name": "drop"},
+    {"type": "Conv2d", "name": "conv2", "out_channels": 6, "kernel_size": 3, "padding": 1},
+    {"type": "BatchNorm2d", "name": "bn2"}, {"type": "Add", "name": "sum", "inputs": ["bn2", "drop"]},
+    {"type": "GELU"}, {"type": "Flatten"}, {"type": "Linear", "name": "fc", "out_features": 10},
+]
+
+
+class Residual(torch.nn.Module):
+    """The same network as a PyTorch user writes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(1, 6, 3, stride=3, bias=False)
+        self.bn1, self.bn2 = torch.nn.BatchNorm2d(6), torch.nn.BatchNorm2d(6)
+        self.conv2 = torch.nn.Conv2d(6, 6, 3, padding=1)
+        self.fc = torch.nn.Linear(6 * 81, 10)
+
+    def forward(self, x):
+        a = torch.nn.functional.dropout(torch.relu(self.bn1(self.conv1(x))), 0.5, self.training)
+        return self.fc(torch.flatten(torch.nn.functional.gelu(a + self.bn2(self.conv2(a))), 1))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "vulkan"])
+def test_predict_evaluates_as_pytorch_does(tmp_path, data_dir, pixels, backend):
+    """BatchNorm by its running statistics, Dropout off, residuals; weights as state_dict() gives them."""
+    torch.manual_seed(3)
+    model, images = Residual(), torch_model.transform(SPEC, pixels[0][:256])
+    for _ in range(5):  # running statistics and affine parameters that are none of the first ones
+        loss = torch.nn.functional.cross_entropy(model(images), torch.from_numpy(pixels[1][:256].astype("int64")))
+        loss.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= parameter.grad
+                parameter.grad = None
+    model.eval()
+    with torch.no_grad():
+        expected = model(images[:20]).numpy()
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    assert arrays["bn1.num_batches_tracked"] == 5
+    torch_model.save_safetensors(tmp_path / "theirs.safetensors", arrays, {"format": "pt"})
+    (tmp_path / "spec.json").write_text(json.dumps(SPEC | {"model": {"layers": RESIDUAL}}))
+    answers = predict({"model_path": tmp_path / "theirs.safetensors"}, data_dir, "fashion-mnist:0-19", "--top", "10",
+                      "--spec", tmp_path / "spec.json", backend=backend)
+    for answer, row in zip(answers, expected):
+        for one in answer["classes"]:
+            assert one["output"] == pytest.approx(row[one["index"]], rel=1e-4, abs=1e-4)
+
+
 def test_predict_reads_arrays_idx_files_and_images_alike(tmp_path, trained, data_dir, pixels):
     images = pixels[0][:5, 0]
     numpy.save(tmp_path / "bytes.npy", images)

@@ -17,13 +17,15 @@ static int64_t largest(const float *x, int64_t count)
     return best;
 }
 
+/* The rows that the loss counts. */
 static void take_rows(struct cyx_evaluation *self, const struct cyx_batch *batch,
-                      const float *output)
+                      const struct cyx_loss_spec *loss, const float *output)
 {
     const int32_t *classes = batch->target;
     for (int64_t row = 0; row < batch->count && self->confusion; row++) {
         int64_t truth = classes[row];
-        if (truth < 0 || truth >= self->n_classes)
+        bool ignored = loss->type == CYX_LOSS_CROSS_ENTROPY && truth == loss->ignore_index;
+        if (ignored || truth < 0 || truth >= self->n_classes)
             continue;
         int64_t predicted = largest(output + row * self->n_classes, self->n_classes);
         self->confusion[truth * self->n_classes + predicted]++;
@@ -48,7 +50,7 @@ static enum cyx_status take_batches(struct cyx_evaluation *self, struct cyx_pred
         correct += (double)result.correct;
         count += (double)result.count;
         if (status == CYX_OK)
-            take_rows(self, &batch, output);
+            take_rows(self, &batch, &cyx_predictor_spec(predictor)->loss, output);
     }
     if (status == CYX_OK)
         status = cyx_loader_failure(loader, error);

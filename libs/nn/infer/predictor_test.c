@@ -270,6 +270,32 @@ static void test_evaluate__gives_what_training_reported(void **state)
     cyx_predictor_destroy(predictor);
 }
 
+/* Class 0 counts neither in the loss nor in the confusion. */
+static void test_evaluate__leaves_out_what_the_loss_ignores(void **state)
+{
+    (void)state;
+    char text[sizeof spec_text + 32];
+    const char *end = strstr(spec_text, "CrossEntropyLoss\"") + strlen("CrossEntropyLoss\"");
+    snprintf(text, sizeof text, "%.*s,\"ignore_index\":0%s", (int)(end - spec_text), spec_text,
+             end);
+    struct cyx_job_spec *spec = parse(text);
+    struct cyx_predictor *predictor = open_model(trained.model_path, spec);
+    struct cyx_evaluation evaluation = {0};
+    const struct cyx_data_options where = {.data_dir = path_of("data")};
+    assert_int_equal(cyx_evaluate_data(predictor, &spec->data, &where, NULL, &evaluation, NULL),
+                     CYX_OK);
+    assert_int_equal(evaluation.count, 9000);
+    assert_int_equal(cyx_evaluation_of_class(&evaluation, 0), 0);
+    assert_int_equal(cyx_evaluation_of_class(&evaluation, 1), 1000);
+    int64_t correct = 0;
+    for (int64_t c = 0; c < CLASSES; c++)
+        correct += evaluation.confusion[c * CLASSES + c];
+    assert_int_equal(correct, evaluation.correct);
+    cyx_evaluation_finish(&evaluation);
+    cyx_predictor_destroy(predictor);
+    cyx_job_spec_destroy(spec);
+}
+
 static void test_predictor__outputs_do_not_depend_on_the_batch(void **state)
 {
     (void)state;
@@ -410,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_model_file__says_what_it_is),
         cmocka_unit_test(test_model_file__what_is_damaged_is_refused),
         cmocka_unit_test(test_evaluate__gives_what_training_reported),
+        cmocka_unit_test(test_evaluate__leaves_out_what_the_loss_ignores),
         cmocka_unit_test(test_predictor__outputs_do_not_depend_on_the_batch),
         cmocka_unit_test(test_predictor__probabilities_are_the_softmax),
         cmocka_unit_test(test_predictor__weights_must_fit_exactly),
