@@ -120,7 +120,7 @@ static enum cyx_status print_matrix(const struct report *r, struct cyx_error *er
 {
     const struct cyx_evaluation *e = r->evaluation;
     struct cli_table_column columns[MATRIX_LIMIT + 1] = {{"", false}};
-    char titles[MATRIX_LIMIT][8];
+    char titles[MATRIX_LIMIT][24];
     CLI_CLEANUP_TABLE struct cli_table table;
     for (int64_t c = 0; c < e->n_classes; c++) {
         snprintf(titles[c], sizeof(titles[c]), "%" PRId64, c);
