@@ -205,6 +205,7 @@ enum cyx_status cli_model_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_model_pull(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_data_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_data_fetch(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_data_inspect(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_login(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_stack(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_completion(struct cli *cli, struct cyx_error *err);

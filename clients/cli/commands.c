@@ -72,6 +72,13 @@ static const struct cli_option pull_options[] = {
     {"job", 'j', "JOB", "the model of this job, instead of a model's id", NULL},
     END};
 static const struct cli_option fetch_options[] = {DATA_DIR, END};
+static const struct cli_option inspect_options[] = {
+    {"sheet", 0, "FILE", "write a contact sheet of the pictures, a PNG file", NULL},
+    {"transforms", 0, NULL, "the sheet shows what the spec's transforms make of a picture", NULL},
+    {"all", 'a', NULL, "decode every image (default: at most 2,000 of each part)", NULL},
+    {"target", 0, "NAME", "column of a CSV file, array or file with the targets", NULL},
+    DATA_DIR,
+    END};
 static const struct cli_option login_options[] = {
     {"email", 'e', "EMAIL", "sign in with e-mail and password (asked for, or from CYXWIZ_PASSWORD)",
      NULL},
@@ -110,6 +117,9 @@ const struct cli_command cli_commands[] = {
      fetch_options, cli_data_list},
     {"data fetch", "NAME", "put a data set on this machine, verified",
      "cyxwiz data fetch fashion-mnist", fetch_options, cli_data_fetch},
+    {"data inspect", "SPEC|PATH|NAME",
+     "shapes, classes, mean and deviation, broken files, pictures",
+     "cyxwiz data inspect photos/ --sheet photos.png", inspect_options, cli_data_inspect},
     {"login", "", "keep the address and a key for later calls",
      "cyxwiz login --url http://127.0.0.1:8080 --email you@example.org", login_options, cli_login},
     {"up", "", "start the local stack of this checkout", "cyxwiz up", NULL, cli_stack},

@@ -21,7 +21,7 @@ def run(*arguments, env=None, cwd=None):
 def test_help_lists_every_command_and_each_has_an_example():
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("train", "describe", "predict", "eval", "job submit", "job watch", "node list", "model pull", "data fetch", "up", "completion"):
+    for command in ("train", "describe", "predict", "eval", "job submit", "job watch", "node list", "model pull", "data fetch", "data inspect", "up", "completion"):
         assert f"  {command} " in overview.stdout
         words = command.split()
         assert "Example:" in run(*words, "--help").stdout
@@ -40,6 +40,7 @@ def test_help_lists_every_command_and_each_has_an_example():
     (["describe", "x", "--batch", "0"], 2, "--batch wants a whole number from 1"),
     (["train", "/no/such/spec.json"], 3, "/no/such/spec.json"),
     (["data", "fetch", "imagenet"], 3, "data list"),
+    (["data", "inspect", "/no/such/folder"], 3, "neither a data set"),
     (["job", "list", "--url", "http://127.0.0.1:1"], 5, "127.0.0.1:1"),
 ])
 def test_mistakes_get_a_sentence_and_a_code(arguments, code, words):

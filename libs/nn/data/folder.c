@@ -236,22 +236,18 @@ static enum cyx_status open_part(struct walk *walk, const struct cyx_data_option
     return status == CYX_OK ? keep_part(walk, root.data, part) : status;
 }
 
-/* The training part's folders, sorted. */
-static enum cyx_status find_classes(struct cyx_data *self, const char *root,
-                                    struct cyx_error *error)
+/* Those of the names that are folders. */
+static enum cyx_status keep_classes(struct cyx_data *self, const struct names *names,
+                                    const char *root, struct cyx_error *error)
 {
-    CLEANUP_NAMES struct names names = {0};
-    enum cyx_status status = list_folder(root, &names, error);
-    if (status != CYX_OK)
-        return status;
-    const char **classes = data_alloc(self, names.n ? names.n : 1, sizeof(*classes));
+    const char **classes = data_alloc(self, names->n ? names->n : 1, sizeof(*classes));
     if (!classes)
         return data_no_memory(root, error);
     self->class_names = classes;
-    for (size_t i = 0; i < names.n; i++) {
-        if (!is_folder(root, names.list[i]))
+    for (size_t i = 0; i < names->n; i++) {
+        if (!is_folder(root, names->list[i]))
             continue;
-        classes[self->n_classes] = cyx_arena_strdup(&self->memory->arena, names.list[i]);
+        classes[self->n_classes] = cyx_arena_strdup(&self->memory->arena, names->list[i]);
         if (!classes[self->n_classes++])
             return data_no_memory(root, error);
     }
@@ -260,6 +256,18 @@ static enum cyx_status find_classes(struct cyx_data *self, const char *root,
                              "%s has %lld folders, expected one for each of 1 to %d classes", root,
                              (long long)self->n_classes, CLASSES_LIMIT);
     return CYX_OK;
+}
+
+/* The training part's folders, sorted. */
+static enum cyx_status find_classes(struct cyx_data *self, const char *root,
+                                    struct cyx_error *error)
+{
+    struct names names = {0};
+    enum cyx_status status = list_folder(root, &names, error);
+    if (status == CYX_OK)
+        status = keep_classes(self, &names, root, error);
+    names_finish(&names);
+    return status;
 }
 
 /* Height and width when all files agree, 0 otherwise. */

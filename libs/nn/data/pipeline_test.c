@@ -160,8 +160,10 @@ static void test_pipeline__center_crops_where_torchvision_does(void **state)
         struct cyx_pipeline *pipeline = make(data, chain, 2, true);
         assert_int_equal(cyx_safetensors_read(golden, tensor, wanted, 3 * pixels, NULL), CYX_OK);
         run_row(pipeline, data, 0, 0, got);
-        for (size_t p = 0; p < 3 * pixels; p++)
-            assert_true(got[p] == (float)wanted[p % pixels * 3 + p / pixels] / 255.0f);
+        for (size_t p = 0; p < 3 * pixels; p++) {
+            size_t channel = p / pixels;
+            assert_true(got[p] == (float)wanted[p % pixels * 3 + channel] / 255.0f);
+        }
         cyx_pipeline_destroy(pipeline);
         free(wanted);
         free(got);
@@ -282,8 +284,10 @@ static void test_pipeline__evaluation_leaves_out_what_is_random(void **state)
     pipeline = make(data, smaller, 2, false);
     assert_int_equal(cyx_pipeline_sample(pipeline)->dim[1], 4);
     run_row(pipeline, data, 9, 7, got);
-    for (int i = 0; i < 24; i++)
-        assert_true(got[i] == (float)(1 + (4 + i / 6) * SIDE + 3 + i % 6) / 255.0f);
+    for (int i = 0; i < 24; i++) {
+        int line = i / 6;
+        assert_true(got[i] == (float)(1 + (4 + line) * SIDE + 3 + i % 6) / 255.0f);
+    }
     cyx_pipeline_destroy(pipeline);
     cyx_data_close(data);
 }

@@ -1,0 +1,155 @@
+"""Data of this machine from the command line: a folder of pictures, a CSV file and arrays are inspected and trained on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from stack import CYXWIZ  # noqa: E402
+
+CLASSES = ["circle", "square", "stripe"]
+
+
+def run(*arguments, code=0, cwd=None):
+    done = subprocess.run([CYXWIZ, *arguments], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
+                          env=os.environ, cwd=cwd)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def weights_of(path):
+    """A safetensors file's bytes behind its header."""
+    data = path.read_bytes()
+    return data[8 + int.from_bytes(data[:8], "little"):]
+
+
+def write(path, name, layers, data, **more):
+    spec = {"name": name, "model": {"layers": layers}, "data": data, "epochs": 6, "seed": 1,
+            "loss": {"type": "CrossEntropyLoss"}, "optimizer": {"type": "AdamW", "lr": 0.005}} | more
+    path.write_text(json.dumps(spec))
+    return path
+
+
+def picture(rng, kind):
+    height, width = rng.integers(30, 50, 2)
+    y, x = numpy.mgrid[0:height, 0:width]
+    image = rng.integers(0, 80, (height, width, 3)).astype(numpy.uint8)
+    cy, cx, r = height / 2 + rng.normal() * 3, width / 2 + rng.normal() * 3, rng.uniform(7, 12)
+    mask = [(y - cy) ** 2 + (x - cx) ** 2 < r * r, (abs(y - cy) < r) & (abs(x - cx) < r), (y // 4) % 2 == 0][kind]
+    image[mask] = rng.integers(150, 255, 3)
+    return Image.fromarray(image)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """180 + 60 pictures of three classes, of several sizes; one file is none, one is cut short."""
+    folder, rng = tmp_path_factory.mktemp("shapes"), numpy.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 20)):
+        for kind, name in enumerate(CLASSES):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                picture(rng, kind).save(folder / part / name / f"{i:03}.{'jpg' if i % 2 else 'png'}")
+    (folder / "train/square/zzz.jpg").write_bytes(b"hello")
+    cut = folder / "train/circle/000.png"
+    cut.write_bytes(cut.read_bytes()[:300])
+    return folder
+
+
+LAYERS = [{"type": "Conv2d", "out_channels": 16, "kernel_size": 3, "padding": "same"}, {"type": "ReLU"},
+          {"type": "MaxPool2d", "kernel_size": 2},
+          {"type": "Conv2d", "out_channels": 32, "kernel_size": 3, "padding": "same"}, {"type": "ReLU"},
+          {"type": "MaxPool2d", "kernel_size": 4}, {"type": "Flatten"}, {"type": "Linear", "out_features": 3}]
+TRANSFORMS = [{"type": "Resize", "size": [36, 36]}, {"type": "RandomCrop", "size": 32}, {"type": "RandomHorizontalFlip"},
+              {"type": "RandomRotation", "degrees": 10}, {"type": "ColorJitter", "brightness": 0.2, "hue": 0.1},
+              {"type": "ToTensor"}, {"type": "Normalize", "mean": [0.36, 0.36, 0.36], "std": 0.32}]
+
+
+def shapes_spec(folder, workers=0):
+    return write(folder / f"shapes-{workers}.json", "shapes", LAYERS,
+                 {"dataset": {"format": "image-folder", "train": "train", "test": "test"}, "batch_size": 16,
+                  "workers": workers, "transforms": TRANSFORMS})
+
+
+def test_a_folder_is_inspected(shapes, tmp_path):
+    seen = json.loads(run("data", "inspect", shapes, "--sheet", tmp_path / "sheet.png", "--json").stdout)
+    assert (seen["train"], seen["test"], seen["row"], seen["sample"]) == (180, 60, [3, 0, 0], None)
+    assert seen["classes"] == [{"name": name, "train": 60, "test": 20} for name in CLASSES]
+    assert seen["faults"] == 2 and any("zzz.jpg: not a PNG or JPEG" in text for text in seen["fault_texts"])
+    good = [path for path in sorted(shapes.glob("train/*/*")) if path.name not in ("zzz.jpg",) and
+            path != shapes / "train/circle/000.png"]
+    pixels = numpy.concatenate([numpy.array(Image.open(path).convert("RGB")).reshape(-1, 3) for path in good]) / 255
+    assert numpy.allclose(seen["mean"], pixels.mean(0), atol=1e-6)
+    assert numpy.allclose(seen["std"], pixels.std(0), atol=1e-6)
+    sheet = numpy.array(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (304, 1004, 3)
+    assert sheet[204:300, 4:100].std() > 40  # stripes, not paper
+
+
+def test_a_folder_is_trained_on_and_any_number_of_workers_gives_the_same_model(shapes, tmp_path):
+    results = []
+    for workers in (1, 3):
+        done = run("train", shapes_spec(shapes, workers), "--output", tmp_path / str(workers), "--backend", "cpu",
+                   "--threads", "1", "--json", cwd=tmp_path)
+        results.append(json.loads(done.stdout))
+    assert results[0]["test_accuracy"] > 0.8
+    # The headers differ: they hold the spec, which says how many workers.
+    weights = [weights_of(tmp_path / str(workers) / "model.safetensors") for workers in (1, 3)]
+    assert weights[0] == weights[1] and len(weights[0]) > 4 * 3 * 512
+    told = subprocess.run([CYXWIZ, "eval", tmp_path / "1/model.safetensors", "--data", shapes_spec(shapes), "--json"],
+                          capture_output=True, text=True, timeout=120, check=True)
+    report = json.loads(told.stdout)
+    assert report["accuracy"] == results[0]["test_accuracy"]
+    assert [c["name"] for c in report["classes"]] == CLASSES
+
+
+def test_a_run_names_what_it_could_not_read(shapes, tmp_path):
+    done = run("train", shapes_spec(shapes), "--output", tmp_path / "out", "--backend", "cpu", "--max-steps", "30")
+    assert "1 of 241 files could not be read; first: " in done.stderr or "2 of 241 files" in done.stderr
+    assert "zzz.jpg: not a PNG or JPEG file" in done.stderr
+
+
+def test_pictures_of_several_sizes_want_a_resize(shapes):
+    spec = write(shapes / "plain.json", "plain", LAYERS,
+                 {"dataset": {"format": "image-folder", "train": "train", "test": "test"}, "batch_size": 16})
+    done = run("describe", spec, code=6)
+    assert "/data/transforms" in done.stderr and "add Resize with [height, width]" in done.stderr
+    assert "[16, 16, 32, 32]" in run("describe", shapes_spec(shapes)).stdout
+
+
+def test_a_csv_file_is_inspected_and_trained_on(tmp_path):
+    rng = numpy.random.default_rng(1)
+    kinds = ["setosa", "versicolor", "virginica"]
+    lines = ["a,b,c,d,id,kind"]
+    for i in range(300):
+        numbers = rng.normal((i % 3) * 1.5, 0.7, 4)
+        lines.append(",".join(f"{x:.3f}" for x in numbers) + f",{i},{kinds[i % 3]}")
+    (tmp_path / "iris.csv").write_text("\n".join([*lines, "1,2,x,4,5,setosa", "1,2", ""]))
+    spec = write(tmp_path / "iris.json", "iris",
+                 [{"type": "Linear", "out_features": 16}, {"type": "ReLU"}, {"type": "Linear", "out_features": 3}],
+                 {"dataset": {"format": "csv", "train": "iris.csv", "target": "kind", "ignore": "id"},
+                  "batch_size": 32, "split": {"validation": 0.2}}, epochs=12, optimizer={"type": "AdamW", "lr": 0.02})
+    seen = json.loads(run("data", "inspect", spec, "--json").stdout)
+    assert (seen["train"], seen["sample"], seen["faults"]) == (300, [4], 2)
+    assert [c["name"] for c in seen["classes"]] == kinds
+    trained = json.loads(run("train", spec, "--output", tmp_path / "out", "--backend", "cpu", "--json").stdout)
+    assert trained["test_accuracy"] > 0.85
+    refused = run("job", "submit", spec, code=6)
+    assert "train with `cyxwiz train`; the platform has: fashion-mnist, mnist" in refused.stderr
+
+
+def test_arrays_are_trained_on(tmp_path):
+    rng = numpy.random.default_rng(2)
+    x = rng.normal(size=(400, 5)).astype(numpy.float32)
+    y = (x @ rng.normal(size=(5, 2))).astype(numpy.float64)
+    numpy.savez_compressed(tmp_path / "d.npz", x=x, y=y, x_test=x[:50], y_test=y[:50])
+    spec = write(tmp_path / "numbers.json", "numbers", [{"type": "Linear", "out_features": 2}],
+                 {"dataset": {"format": "npz", "train": "d.npz", "test_inputs": "x_test", "test_targets": "y_test"},
+                  "batch_size": 20}, loss={"type": "MSELoss"}, optimizer={"type": "AdamW", "lr": 0.1}, epochs=20)
+    trained = json.loads(run("train", spec, "--output", tmp_path / "out", "--backend", "cpu", "--json").stdout)
+    assert trained["test_loss"] < 0.05
