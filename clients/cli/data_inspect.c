@@ -128,7 +128,7 @@ static enum cyx_status look(const struct cli *cli, struct subject *subject, stru
     if (status != CYX_OK)
         return status;
     if (!subject->data)
-        return cyx_error_set(err, CYX_ERR_INTERNAL, NULL, "no data were opened");
+        return CYX_ERR_INTERNAL;
     const struct cyx_data *data = subject->data;
     bool some = data->train.kind == CYX_ROWS_FILES && !cli_value(cli, "all");
     int64_t limit = some ? LOOKED_AT : 0;
