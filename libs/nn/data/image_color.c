@@ -1,5 +1,3 @@
-#include <math.h>
-
 #include "nn/data/image_ops.h"
 
 #include "base/banned.h"
@@ -82,14 +80,15 @@ static void to_hsv(const uint8_t *rgb, uint8_t hsv[3])
         h = (float)(2.0 + rc - bc);
     else
         h = (float)(4.0 + gc - rc);
-    h = (float)fmod(h / 6.0 + 1.0, 1.0);
+    double turn = h / 6.0 + 1.0; /* from 5/6 to 11/6: its part behind the point */
+    h = (float)(turn >= 1.0 ? turn - 1.0 : turn);
     hsv[0] = (uint8_t)min_int((int)(h * 255.0), 255);
     hsv[1] = (uint8_t)min_int((int)(s * 255.0), 255);
 }
 
 static uint8_t rounded(double value)
 {
-    return (uint8_t)max_int(0, min_int((int)round(value), 255));
+    return (uint8_t)min_int((int)(value + 0.5), 255); /* never below 0 */
 }
 
 static void to_rgb(const uint8_t hsv[3], uint8_t *rgb)
@@ -100,7 +99,7 @@ static void to_rgb(const uint8_t hsv[3], uint8_t *rgb)
         return;
     }
     double h = hsv[0] * 6.0 / 255.0;
-    int sector = (int)floor(h);
+    int sector = (int)h; /* never below 0 */
     float f = (float)(h - (float)sector), fs = (float)(hsv[1] / 255.0);
     uint8_t p = rounded(v * (1.0 - fs)), q = rounded(v * (1.0 - fs * f));
     uint8_t t = rounded(v * (1.0 - fs * (1.0 - f)));

@@ -85,16 +85,17 @@ static uint8_t clip(int32_t sum)
     return value < 0 ? 0 : value > 255 ? 255 : (uint8_t)value;
 }
 
-/* One row, pixel by pixel. */
-static void along_row(const struct weights *w, const uint8_t *from, int64_t width, int channels,
-                      uint8_t *to)
+/* One row, pixel by pixel; `channels` is a constant where this is called. */
+static inline __attribute__((always_inline)) void
+along_row_of(const struct weights *w, const uint8_t *from, int64_t width, int channels, uint8_t *to)
 {
     for (int64_t x = 0; x < width; x++) {
         const uint8_t *pixel = from + w->first[x] * channels;
         const int32_t *weight = w->weight + x * w->most;
+        int64_t count = w->count[x];
         int32_t sum[4] = {1 << (WEIGHT_BITS - 1), 1 << (WEIGHT_BITS - 1), 1 << (WEIGHT_BITS - 1),
                           1 << (WEIGHT_BITS - 1)};
-        for (int64_t k = 0; k < w->count[x]; k++, pixel += channels)
+        for (int64_t k = 0; k < count; k++, pixel += channels)
             for (int c = 0; c < channels; c++)
                 sum[c] += pixel[c] * weight[k];
         for (int c = 0; c < channels; c++)
@@ -102,9 +103,28 @@ static void along_row(const struct weights *w, const uint8_t *from, int64_t widt
     }
 }
 
+static void along_row(const struct weights *w, const uint8_t *from, int64_t width, int channels,
+                      uint8_t *to)
+{
+    if (channels == 3)
+        along_row_of(w, from, width, 3, to);
+    else if (channels == 1)
+        along_row_of(w, from, width, 1, to);
+    else
+        along_row_of(w, from, width, channels, to);
+}
+
+/* Wider vectors where the CPU has them; sanitizers and resolvers of such clones do not go together. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&      \
+    !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx2", "default"), optimize("O3")))
+#else
+#define WIDE
+#endif
+
 /* One output row from several input rows; `sums` has a row's elements. */
-static void across_rows(const struct weights *w, const struct cyx_image *from, int64_t y,
-                        int32_t *sums, uint8_t *to)
+static WIDE void across_rows(const struct weights *w, const struct cyx_image *from, int64_t y,
+                             int32_t *sums, uint8_t *to)
 {
     int64_t row = from->width * from->channels;
     const int32_t *weight = w->weight + y * w->most;
