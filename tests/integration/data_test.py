@@ -108,6 +108,21 @@ def test_a_folder_is_trained_on_and_any_number_of_workers_gives_the_same_model(s
     assert [c["name"] for c in report["classes"]] == CLASSES
 
 
+def test_a_run_that_was_resumed_draws_the_same(shapes, tmp_path):
+    spec, common = shapes_spec(shapes, 2), ("--backend", "cpu", "--threads", "1", "--json")
+    run("train", spec, "--output", tmp_path / "whole", *common)
+    run("train", spec, "--output", tmp_path / "parts", "--max-steps", "17", *common)
+    run("train", spec, "--output", tmp_path / "parts", "--resume", *common)
+    whole, parts = (weights_of(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert whole == parts
+    (shapes / "train/square/more.png").write_bytes((shapes / "train/square/002.png").read_bytes())
+    try:
+        done = run("train", spec, "--output", tmp_path / "parts", "--resume", *common, code=6)
+        assert "data set" in done.stderr, done.stderr
+    finally:
+        (shapes / "train/square/more.png").unlink()
+
+
 def test_a_run_names_what_it_could_not_read(shapes, tmp_path):
     done = run("train", shapes_spec(shapes), "--output", tmp_path / "out", "--backend", "cpu", "--max-steps", "30")
     assert "1 of 241 files could not be read; first: " in done.stderr or "2 of 241 files" in done.stderr
