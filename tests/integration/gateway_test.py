@@ -241,6 +241,8 @@ BAD_INPUT = {
     "no such data set": (broken(data__dataset="imagenet"), JSON_TYPE, 422, "/data/dataset", None),
     "a data set that is not here": (broken(data__dataset="mnist"), JSON_TYPE, 422, "/data/dataset",
                                     "cyxwiz data fetch mnist"),
+    "data of one's own machine": (broken(data__dataset={"format": "image-folder", "train": "photos"}), JSON_TYPE, 422,
+                                  "/data/dataset", "train with `cyxwiz train`; the platform has: fashion-mnist, mnist"),
     "shapes that do not fit": (broken(model__layers__7={"type": "Linear", "in_features": 1600, "out_features": 128}),
                                JSON_TYPE, 422, "/model/layers/7", "3136"),
     "too many epochs": (broken(epochs=10**9), JSON_TYPE, 422, "/epochs", None),
