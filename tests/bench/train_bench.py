@@ -52,7 +52,7 @@ def run_torch(spec, threads, seconds):
     code = ("import json, sys, time, statistics, torch, torch_model as tm\n"
             "spec, threads, seconds = json.loads(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])\n"
             "torch.set_num_threads(threads)\n"
-            "model = tm.Model(spec); optimizer = tm.make_optimizer(spec, model.parameters()); loss = tm.make_loss(spec)\n"
+            "model = tm.Model(spec); optimizer = tm.make_optimizer(spec, model); loss = tm.make_loss(spec)\n"
             "x = torch.rand(spec['data']['batch_size'], 1, 28, 28) * 2 - 1; t = torch.arange(len(x)) % 10\n"
             "times, begin = [], time.perf_counter()\n"
             "while time.perf_counter() - begin < seconds or len(times) < 10:\n"

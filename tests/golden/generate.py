@@ -1,12 +1,16 @@
 #!/usr/bin/python3
-"""Records what PyTorch computes, for tests/golden/golden_test.c to compare with: run by hand when a case is added.
+"""Records what PyTorch computes, for the tests beside this file to compare with: run by hand when a case is added.
 
-  tests/golden/generate.py        # writes layers.safetensors and training.safetensors beside itself
+  tests/golden/generate.py        # writes the .safetensors files beside itself
 
-layers    one operation a case: operands, dy, and PyTorch's y, dx, dw, db. "<case>.attr" (I32) says which:
-          op, relu, kernel (2), stride (2), dilation (2), pad_begin (2), pad_end (2), groups, smoothing * 1000
-training  20 optimizer steps of a small network a case: "<case>.spec" in the metadata; first parameters, losses,
-          learning rates and last parameters. Images and labels of the five batches are shared by all.
+Cases stand in cases.py. Metadata "<case>.spec" is the job spec of a case, which the tests run as any job's.
+
+layers     a few layers a case: input, target (so that dLoss/dy is about 1 everywhere), parameters and buffers;
+           and PyTorch's output, loss, gradients of the input and of each parameter, buffers after the step,
+           and the output in evaluation mode then, where there are buffers
+losses     the same behind one Linear, and how many rows were right
+training   50 optimizer steps of a small network a case: first parameters, losses, norms before clipping, learning
+           rates of each group and last parameters. Images and labels of the five batches are shared by all
 """
 
 import json
@@ -15,148 +19,132 @@ from pathlib import Path
 
 import numpy
 import torch
-import torch.nn.functional as F
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
+import cases  # noqa: E402
 import torch_model  # noqa: E402
 
-LINEAR, CONV2D, MAX_POOL2D, CROSS_ENTROPY = range(4)
-STEPS, BATCHES, BATCH = 20, 5, 8
+STEPS, BATCHES, BATCH = 50, 5, 8
 
 
-def attr(op, relu=0, kernel=(1, 1), stride=(1, 1), dilation=(1, 1), begin=(0, 0), end=(0, 0), groups=1, smoothing=0):
-    return numpy.array([op, relu, *kernel, *stride, *dilation, *begin, *end, groups, smoothing], numpy.int32)
+def spec_of(name: str, layers: list, loss: dict, batch: int, **more) -> dict:
+    return {"name": name, "model": {"layers": layers}, "data": {"dataset": "mnist", "batch_size": batch},
+            "loss": loss, "optimizer": {"type": "SGD"}, "epochs": 1, **more}
 
 
-def draw(generator, *shape):
+def draw(generator, *shape) -> torch.Tensor:
     return torch.rand(*shape, generator=generator) * 2 - 1
 
 
-def finish(name, out, attributes, x, y, w=None, b=None, dy=None):
-    """Runs backward from dy and stores everything of the case."""
-    if dy is not None:
-        y.backward(dy)
-        out[f"{name}.dy"] = dy
-    else:
-        y.backward()
-    out[f"{name}.attr"] = torch.from_numpy(attributes)
-    out[f"{name}.x"], out[f"{name}.y"], out[f"{name}.dx"] = x, y, x.grad
-    if w is not None:
-        out[f"{name}.w"], out[f"{name}.dw"] = w, w.grad
-    if b is not None:
-        out[f"{name}.b"], out[f"{name}.db"] = b, b.grad
+class Record:
+    """The tensors of one file, by "<case>.<part>"."""
+
+    def __init__(self):
+        self.arrays, self.metadata = {}, {"torch": torch.__version__}
+
+    def add(self, case: str, part: str, value) -> None:
+        if isinstance(value, torch.Tensor):
+            value = value.detach().numpy()
+        self.arrays[f"{case}.{part}"] = numpy.array(value)
+
+    def add_all(self, case: str, part: str, values: dict) -> None:
+        for name, value in values.items():
+            self.add(case, f"{part}.{name}", value)
+
+    def save(self, name: str) -> None:
+        torch_model.save_safetensors(HERE / f"{name}.safetensors", self.arrays, self.metadata)
 
 
-def linear(name, out, g, n, ins, outs, bias=True, relu=False):
-    x, w = draw(g, n, ins).requires_grad_(), draw(g, outs, ins).requires_grad_()
-    b = draw(g, outs).requires_grad_() if bias else None
-    y = F.linear(x, w, b)
-    finish(name, out, attr(LINEAR, relu), x, F.relu(y) if relu else y, w, b, draw(g, *y.shape))
+def randomize(model: torch_model.Model, generator) -> None:
+    """BatchNorm and LayerNorm begin with ones and zeros, which would hide mistakes."""
+    with torch.no_grad():
+        for name, value in model.saved().items():
+            if value.dim() == 1:
+                value.copy_(draw(generator, *value.shape) * 0.5 + (1 if name.endswith(("weight", "var")) else 0))
 
 
-def conv(name, out, g, shape, outs, kernel, stride=(1, 1), pad=(0, 0), pad_end=None, dilation=(1, 1), groups=1,
-         bias=True, relu=False):
-    pad_end = pad_end or pad
-    x = draw(g, *shape).requires_grad_()
-    w = draw(g, outs, shape[1] // groups, *kernel).requires_grad_()
-    b = draw(g, outs).requires_grad_() if bias else None
-    padded = F.pad(x, (pad[1], pad_end[1], pad[0], pad_end[0]))
-    y = F.conv2d(padded, w, b, stride, 0, dilation, groups)
-    finish(name, out, attr(CONV2D, relu, kernel, stride, dilation, pad, pad_end, groups), x,
-           F.relu(y) if relu else y, w, b, draw(g, *y.shape))
-
-
-def pool(name, out, g, shape, kernel, stride, pad=(0, 0)):
-    x = draw(g, *shape).requires_grad_()
-    y = F.max_pool2d(x, kernel, stride, pad)
-    finish(name, out, attr(MAX_POOL2D, 0, kernel, stride, (1, 1), pad, pad), x, y, dy=draw(g, *y.shape))
-
-
-def cross_entropy(name, out, g, n, classes, smoothing=0, ignored=()):
-    x = (draw(g, n, classes) * 4).requires_grad_()
-    target = torch.randint(classes, (n,), generator=g)
-    target[list(ignored)] = -100
-    y = F.cross_entropy(x, target, label_smoothing=smoothing / 1000)
-    out[f"{name}.target"] = target.to(torch.int32)
-    finish(name, out, attr(CROSS_ENTROPY, smoothing=smoothing), x, y)
+def run_case(record: Record, spec: dict, model: torch_model.Model, x: torch.Tensor, make_target) -> None:
+    """One training step without update, and the evaluation that follows."""
+    name = spec["name"]
+    record.metadata[f"{name}.spec"] = json.dumps(spec)
+    record.add(name, "input", x)
+    record.add_all(name, "first", model.saved())
+    x.requires_grad_()
+    output = model(x)
+    target = make_target(output.detach())
+    loss = torch_model.make_loss(spec)(output, torch_model.make_target(spec, output, x, target))
+    loss.backward()
+    record.add(name, "target", target.to(torch.int32) if target.dtype == torch.int64 else target)
+    record.add(name, "output", output)
+    record.add(name, "loss", loss.reshape(1))
+    record.add(name, "grad.input", x.grad)
+    record.add_all(name, "grad", {key: value.grad for key, value in model.named_parameters()})
+    statistics = {key: value for key, value in model.saved().items() if "running_" in key}
+    record.add_all(name, "after", statistics)
+    if target.dtype == torch.int64:
+        ignored = spec["loss"].get("ignore_index", -100) if spec["loss"]["type"] == "CrossEntropyLoss" else None
+        record.add(name, "correct", ((output.argmax(1) == target) & (target != ignored)).sum().float().reshape(1))
+    model.eval()
+    if statistics:
+        record.add(name, "evaluated", model(x))
 
 
 def layers() -> None:
-    out, g = {}, torch.Generator().manual_seed(20)
-    linear("linear", out, g, 5, 7, 3)
-    linear("linear_relu", out, g, 16, 33, 20, relu=True)
-    linear("linear_without_bias", out, g, 3, 17, 31, bias=False)
-    conv("conv", out, g, (2, 3, 7, 5), 4, (3, 3))
-    conv("conv_padded_relu", out, g, (2, 16, 6, 6), 16, (3, 3), pad=(1, 1), relu=True)
-    conv("conv_strided", out, g, (2, 3, 9, 11), 5, (5, 3), stride=(2, 3), pad=(2, 1))
-    conv("conv_dilated", out, g, (1, 4, 11, 9), 6, (3, 2), pad=(2, 1), dilation=(2, 3))
-    conv("conv_groups", out, g, (2, 6, 5, 5), 9, (3, 3), pad=(1, 1), groups=3)
-    conv("conv_depthwise", out, g, (2, 8, 6, 5), 8, (3, 3), pad=(1, 1), groups=8)
-    conv("conv_same_even", out, g, (2, 2, 6, 7), 3, (4, 2), pad=(1, 0), pad_end=(2, 1), bias=False)
-    conv("conv_one_channel", out, g, (3, 1, 10, 10), 6, (5, 5), pad=(2, 2), relu=True)
-    pool("pool", out, g, (2, 3, 6, 8), (2, 2), (2, 2))
-    pool("pool_odd", out, g, (2, 17, 7, 9), (2, 2), (2, 2))
-    pool("pool_overlapping", out, g, (1, 5, 9, 7), (3, 3), (2, 2), (1, 1))
-    cross_entropy("cross_entropy", out, g, 9, 10)
-    cross_entropy("cross_entropy_smoothed", out, g, 7, 13, smoothing=100)
-    cross_entropy("cross_entropy_ignored", out, g, 8, 5, smoothing=200, ignored=(0, 3))
-    arrays = {name: tensor.detach().numpy() for name, tensor in out.items()}
-    torch_model.save_safetensors(HERE / "layers.safetensors", arrays, {"torch": torch.__version__})
+    record, generator = Record(), torch.Generator().manual_seed(20)
+    for name, (given, shape) in cases.LAYERS.items():
+        torch.manual_seed(1)
+        model = torch_model.Model({"model": {"layers": given}}, shape[1:])
+        x = draw(generator, *shape)
+        flat = model.eval()(x).dim() == 2
+        spec = spec_of(name, given if flat else [*given, cases.FLATTEN], {"type": "MSELoss"}, shape[0])
+        model = torch_model.Model(spec, shape[1:])
+        randomize(model, generator)
+        run_case(record, spec, model, x, lambda y: y - draw(generator, *y.shape) * y.numel() / 2)
+    record.save("layers")
 
 
-NETWORK = [
-    {"type": "Conv2d", "name": "conv", "out_channels": 4, "kernel_size": 3, "stride": 2, "padding": 1},
-    {"type": "ReLU"},
-    {"type": "MaxPool2d", "kernel_size": 2},
-    {"type": "Flatten"},
-    {"type": "Linear", "name": "fc", "out_features": 10},
-]
-
-TRAININGS = {
-    "sgd": ({"type": "SGD", "lr": 0.1}, None, 0.0),
-    "sgd_momentum_decay": ({"type": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}, None, 0.0),
-    "sgd_nesterov": ({"type": "SGD", "lr": 0.05, "momentum": 0.8, "nesterov": True},
-                     {"type": "StepLR", "step_size": 6, "gamma": 0.5, "interval": "step"}, 0.0),
-    "sgd_dampening": ({"type": "SGD", "lr": 0.1, "momentum": 0.9, "dampening": 0.5},
-                      {"type": "ExponentialLR", "gamma": 0.9, "interval": "step"}, 0.1),
-    "adamw": ({"type": "AdamW", "lr": 0.003}, None, 0.0),
-    "adamw_options": ({"type": "AdamW", "lr": 0.01, "betas": [0.8, 0.95], "eps": 1e-6, "weight_decay": 0.1},
-                      {"type": "CosineAnnealingLR", "T_max": 8, "eta_min": 0.001, "interval": "step"}, 0.1),
-}
+def losses() -> None:
+    record, generator = Record(), torch.Generator().manual_seed(21)
+    for name, (loss, rows, outputs, ignored) in cases.LOSSES.items():
+        spec = spec_of(name, [cases.layer("Linear", out_features=outputs)], loss, rows)
+        torch.manual_seed(2)
+        model = torch_model.Model(spec, [6])
+        if loss["type"] == "CrossEntropyLoss" or loss.get("target") == "one_hot":
+            target = torch.randint(outputs, (rows,), generator=generator)
+            target[list(ignored)] = loss.get("ignore_index", -100)
+        else:
+            target = (draw(generator, rows, outputs) + 1) / 2
+        run_case(record, spec, model, draw(generator, rows, 6) * 4, lambda _, target=target: target)
+    record.save("losses")
 
 
-def training_case(name, out, metadata, images, labels) -> None:
-    optimizer_spec, scheduler_spec, smoothing = TRAININGS[name]
-    spec = {"name": name, "model": {"layers": NETWORK}, "data": {"dataset": "mnist", "batch_size": BATCH},
-            "loss": {"type": "CrossEntropyLoss"}, "optimizer": optimizer_spec, "epochs": 1}
-    if smoothing:
-        spec["loss"]["label_smoothing"] = smoothing
-    if scheduler_spec:
-        spec["scheduler"] = scheduler_spec
+def train(record: Record, name: str, more: dict, images, labels) -> None:
+    spec = spec_of(name, cases.NETWORK, more.get("loss", cases.ENTROPY), BATCH,
+                   **{key: value for key, value in more.items() if key != "loss"})
+    record.metadata[f"{name}.spec"] = json.dumps(spec)
     torch.manual_seed(3)
     model = torch_model.Model(spec)
-    optimizer = torch_model.make_optimizer(spec, model.parameters())
+    optimizer = torch_model.make_optimizer(spec, model)
     scheduler = torch_model.make_scheduler(spec, optimizer, STEPS)
     criterion = torch_model.make_loss(spec)
-    for key, value in model.state_dict().items():
-        out[f"{name}.first.{key}"] = value.numpy().copy()
-    losses, rates = [], []
+    record.add_all(name, "first", {key: value.clone() for key, value in model.saved().items()})
+    all_losses, norms, rates = [], [], []
     for step in range(STEPS):
-        batch = step % BATCHES
         optimizer.zero_grad()
-        loss = criterion(model(torch_model.transform(spec, images[batch])), torch.from_numpy(labels[batch]).long())
+        x = torch_model.transform(spec, images[step % BATCHES])
+        loss = criterion(model(x), torch.from_numpy(labels[step % BATCHES]).long())
         loss.backward()
-        rates.append(optimizer.param_groups[0]["lr"])
+        norms.append(torch_model.clip_gradients(spec, model))
+        rates.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         if scheduler:
             scheduler.step()
-        losses.append(loss.item())
-    for key, value in model.state_dict().items():
-        out[f"{name}.last.{key}"] = value.numpy().copy()
-    out[f"{name}.losses"] = numpy.array(losses, numpy.float32)
-    out[f"{name}.rates"] = numpy.array(rates, numpy.float64)
-    metadata[f"{name}.spec"] = json.dumps(spec)
+        all_losses.append(loss.item())
+    record.add_all(name, "last", model.saved())
+    record.add(name, "losses", numpy.array(all_losses, numpy.float32))
+    record.add(name, "norms", numpy.array(norms, numpy.float32))
+    record.add(name, "rates", numpy.array(rates, numpy.float64))
 
 
 def training() -> None:
@@ -165,13 +153,15 @@ def training() -> None:
     labels = rng.integers(0, 10, (BATCHES, BATCH)).astype(numpy.int32)
     noise = rng.integers(0, 120, (BATCHES, BATCH, 1, 28, 28))
     images = (noise + 13 * labels[:, :, None, None, None]).astype(numpy.uint8)
-    out, metadata = {"images": images, "labels": labels}, {"torch": torch.__version__}
-    for name in TRAININGS:
-        training_case(name, out, metadata, images, labels)
-    torch_model.save_safetensors(HERE / "training.safetensors", out, metadata)
+    record = Record()
+    record.arrays.update({"images": images, "labels": labels})
+    for name, more in cases.TRAININGS.items():
+        train(record, name, more, images, labels)
+    record.save("training")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     layers()
+    losses()
     training()

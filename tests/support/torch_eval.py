@@ -30,13 +30,15 @@ def main() -> None:
     model.eval()
     pixels, labels = torch_model.load_part(data_dir, spec["data"]["dataset"], "test")
     loss = torch_model.make_loss(spec)
+    classes = spec["loss"]["type"] == "CrossEntropyLoss" or spec["loss"].get("target") == "one_hot"
     total, correct = 0.0, 0
     with torch.no_grad():
         for begin in range(0, len(labels), 1000):
-            logits = model(torch_model.transform(spec, pixels[begin:begin + 1000]))
+            x = torch_model.transform(spec, pixels[begin:begin + 1000])
             target = torch.from_numpy(labels[begin:begin + 1000].astype("int64"))
-            total += float(loss(logits, target)) * len(target)
-            correct += int((logits.argmax(1) == target).sum())
+            output = model(x)
+            total += float(loss(output, torch_model.make_target(spec, output, x, target))) * len(target)
+            correct += int((output.argmax(1) == target).sum()) if classes else 0
     print(json.dumps({"test_accuracy": correct / len(labels), "test_loss": total / len(labels)}))
 
 

@@ -4,6 +4,8 @@ Needs Debian's python3-torch and python3-numpy. Safetensors files are read and w
 alone (https://github.com/huggingface/safetensors), so that no code of ours judges our own files.
 """
 
+import fnmatch
+import functools
 import json
 import struct
 from pathlib import Path
@@ -49,28 +51,82 @@ def _pair(value):
     return tuple(value) if isinstance(value, list) else (value, value)
 
 
+class Reshape(torch.nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x):
+        return x.reshape(x.shape[0], *self.shape)
+
+
+class Add(torch.nn.Module):
+    def forward(self, *inputs):
+        return functools.reduce(torch.add, inputs)
+
+
+class Concat(torch.nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *inputs):
+        return torch.cat(inputs, self.dim)
+
+
+def _convolution(kind, options: dict, shape: list[int]) -> torch.nn.Module:
+    for key in ("kernel_size", "stride", "padding", "output_padding", "dilation"):
+        if key in options and not isinstance(options[key], str):
+            options[key] = _pair(options[key])
+    options.setdefault("in_channels", shape[0])
+    return kind(**options)
+
+
+def _pooling(kind, options: dict) -> torch.nn.Module:
+    return kind(**{key: _pair(value) if key in ("kernel_size", "stride", "padding", "dilation") else value
+                   for key, value in options.items()})
+
+
+def _layer_norm(options: dict, shape: list[int]) -> torch.nn.Module:
+    bias = options.pop("bias", True)
+    norm = torch.nn.LayerNorm(options.pop("normalized_shape", shape), **options)
+    if not bias:  # an argument of LayerNorm only since PyTorch 2.1
+        norm.bias = None
+    return norm
+
+
 def _layer(spec: dict, shape: list[int]) -> torch.nn.Module:
-    """The module of one layer whose input has `shape` (without the batch)."""
+    """The module of one layer whose first input has `shape` (without the batch)."""
     kind = spec["type"]
+    options = {key: value for key, value in spec.items() if key not in ("type", "name", "inputs")}
     if kind == "Linear":
-        return torch.nn.Linear(shape[0], spec["out_features"], bias=spec.get("bias", True))
-    if kind == "Conv2d":
-        padding = spec.get("padding", 0)
-        return torch.nn.Conv2d(shape[0], spec["out_channels"], _pair(spec["kernel_size"]),
-                               stride=_pair(spec.get("stride", 1)),
-                               padding=padding if isinstance(padding, str) else _pair(padding),
-                               dilation=_pair(spec.get("dilation", 1)), groups=spec.get("groups", 1),
-                               bias=spec.get("bias", True))
-    if kind == "MaxPool2d":
-        kernel = _pair(spec["kernel_size"])
-        return torch.nn.MaxPool2d(kernel, stride=_pair(spec.get("stride", list(kernel))),
-                                  padding=_pair(spec.get("padding", 0)))
+        options.setdefault("in_features", shape[-1])
+        return torch.nn.Linear(**options)
+    if kind in ("Conv2d", "ConvTranspose2d"):
+        return _convolution(getattr(torch.nn, kind), options, shape)
+    if kind in ("MaxPool2d", "AvgPool2d"):
+        return _pooling(getattr(torch.nn, kind), options)
+    if kind == "AdaptiveAvgPool2d":
+        return torch.nn.AdaptiveAvgPool2d(_pair(options["output_size"]))
+    if kind == "GlobalAvgPool2d":
+        return torch.nn.AdaptiveAvgPool2d(1)
+    if kind in ("BatchNorm1d", "BatchNorm2d"):
+        options.setdefault("num_features", shape[0])
+        return getattr(torch.nn, kind)(**options)
+    if kind == "LayerNorm":
+        return _layer_norm(options, shape)
     if kind == "Flatten":
-        return torch.nn.Flatten(spec.get("start_dim", 1))
-    if kind == "ReLU":
-        return torch.nn.ReLU()
-    if kind == "Dropout":
-        return torch.nn.Dropout(spec.get("p", 0.5))
+        return torch.nn.Flatten(options.get("start_dim", 1))
+    if kind in ("Softmax", "LogSoftmax"):
+        return getattr(torch.nn, kind)(dim=options.get("dim", -1))
+    if kind in ("ReLU", "LeakyReLU", "GELU", "SiLU", "Sigmoid", "Tanh", "Dropout"):
+        return getattr(torch.nn, kind)(**options)
+    if kind == "Reshape":
+        return Reshape(options["shape"])
+    if kind == "Add":
+        return Add()
+    if kind == "Concat":
+        return Concat(options.get("dim", 1))
     raise ValueError(f"no layer {kind}")
 
 
@@ -79,45 +135,96 @@ class Model(torch.nn.Module):
 
     def __init__(self, spec: dict, shape=(1, 28, 28)):
         super().__init__()
-        values = {"input": torch.zeros(1, *shape)}
+        shapes = {"input": list(shape)}
         self.steps = []
         last = "input"
         for index, layer in enumerate(spec["model"]["layers"]):
             name = layer.get("name", str(index))
-            source = layer.get("inputs", [last])[0]
-            module = _layer(layer, list(values[source].shape[1:]))
+            sources = layer.get("inputs", [last])
+            module = _layer(layer, shapes[sources[0]])
             self.add_module(name, module)
-            self.steps.append((name, source))
-            values[name] = module(values[source])
+            self.steps.append((name, sources))
+            with torch.no_grad():  # eval: the running statistics must not see these zeros
+                zeros = [torch.zeros(1, *shapes[source]) for source in sources]
+                shapes[name] = list(module.eval()(*zeros).shape[1:])
+            module.train()
             last = name
 
     def forward(self, x):
         values = {"input": x}
-        for name, source in self.steps:
-            values[name] = getattr(self, name)(values[source])
+        for name, sources in self.steps:
+            values[name] = getattr(self, name)(*(values[source] for source in sources))
         return values[self.steps[-1][0]]
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        return dict(self.named_parameters())
+
+    def saved(self) -> dict[str, torch.Tensor]:
+        """What a model file of ours holds: the state_dict but BatchNorm's counter of batches."""
+        return {key: value for key, value in self.state_dict().items() if not key.endswith("num_batches_tracked")}
 
 
 def make_loss(spec: dict) -> torch.nn.Module:
-    return torch.nn.CrossEntropyLoss(label_smoothing=spec["loss"].get("label_smoothing", 0.0))
+    options = {key: value for key, value in spec["loss"].items() if key not in ("type", "target")}
+    for key in ("weight", "pos_weight"):
+        if key in options:
+            options[key] = torch.tensor(options[key], dtype=torch.float32)
+    return getattr(torch.nn, spec["loss"]["type"])(**options)
 
 
-def make_optimizer(spec: dict, parameters) -> torch.optim.Optimizer:
-    options = {key: value for key, value in spec["optimizer"].items() if key != "type"}
-    if spec["optimizer"]["type"] == "SGD":
-        return torch.optim.SGD(parameters, lr=options.pop("lr", 1e-3), **options)
+def make_target(spec: dict, output: torch.Tensor, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """What the loss compares `output` with: classes, numbers, or the input, as the spec's loss says."""
+    if spec["loss"]["type"] == "CrossEntropyLoss":
+        return target.long()
+    kind = spec["loss"].get("target", "data")
+    if kind == "one_hot":
+        return torch.nn.functional.one_hot(target.long(), output.shape[-1]).float()
+    return x if kind == "input" else target
+
+
+def param_groups(spec: dict, model: Model) -> list[dict]:
+    """As ours: group 0 is what no pattern takes, and may be empty."""
+    patterns = spec["optimizer"].get("param_groups", [])
+    groups = [{"params": []}] + [
+        {"params": [], **{key: group[key] for key in ("lr", "weight_decay") if key in group}} for group in patterns]
+    for name, parameter in model.named_parameters():
+        taken = [index for index, group in enumerate(patterns)
+                 if any(fnmatch.fnmatchcase(name, pattern) for pattern in group["params"])]
+        groups[taken[0] + 1 if taken else 0]["params"].append(parameter)
+    return groups
+
+
+def make_optimizer(spec: dict, model: Model) -> torch.optim.Optimizer:
+    kind = spec["optimizer"]["type"]
+    options = {key: value for key, value in spec["optimizer"].items() if key not in ("type", "param_groups")}
+    if kind == "SGD":
+        options.setdefault("lr", 1e-3)
     if "betas" in options:
         options["betas"] = tuple(options["betas"])
-    return torch.optim.AdamW(parameters, **options)
+    return getattr(torch.optim, kind)(param_groups(spec, model), **options)
+
+
+def clip_gradients(spec: dict, model: Model) -> float:
+    """The norm before clipping, where it is clipped by norm; else 0."""
+    clip = spec.get("clip", {})
+    if clip.get("value", 0) > 0:
+        torch.nn.utils.clip_grad_value_(model.parameters(), clip["value"])
+    if clip.get("norm", 0) > 0:
+        return float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip["norm"]))
+    return 0.0
 
 
 def make_scheduler(spec: dict, optimizer, total_calls: int):
-    options = {key: value for key, value in spec.get("scheduler", {}).items() if key not in ("type", "interval")}
+    """The scheduler alone; None when the spec has none."""
+    options = {key: value for key, value in spec.get("scheduler", {}).items()
+               if key not in ("type", "interval", "monitor")}
     kind = spec.get("scheduler", {}).get("type")
     if kind is None:
         return None
     if kind == "CosineAnnealingLR":
         options.setdefault("T_max", total_calls)
+    if kind == "ReduceLROnPlateau":
+        options["mode"] = "max" if spec["scheduler"].get("monitor") == "accuracy" else "min"
     return getattr(torch.optim.lr_scheduler, kind)(optimizer, **options)
 
 
