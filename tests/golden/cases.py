@@ -176,3 +176,37 @@ TRAININGS = {
                                   "eps": 1e-2, "weight_decay": 0.01, "param_groups": GROUPS[1:]},
                     "clip": {"norm": 0.5}},
 }
+
+COSINE_STEPS = by_step("CosineAnnealingLR", T_max=7, eta_min=0.01)
+STEP_EPOCHS = {"type": "StepLR", "step_size": 2, "gamma": 0.3}
+
+# name: what the spec has of optimizer groups, scheduler and warm-up. 8 epochs of 5 steps each
+SCHEDULES = {
+    "none": {},
+    "step_lr": {"scheduler": STEP_EPOCHS},
+    "step_lr_steps": {"scheduler": by_step("StepLR", step_size=3)},
+    "exponential": {"scheduler": {"type": "ExponentialLR", "gamma": 0.7}},
+    "exponential_steps": {"scheduler": by_step("ExponentialLR", gamma=0.95)},
+    "cosine": {"scheduler": {"type": "CosineAnnealingLR"}},
+    "cosine_short": {"scheduler": {"type": "CosineAnnealingLR", "T_max": 3, "eta_min": 0.02}},
+    "cosine_steps": {"scheduler": COSINE_STEPS},
+    "cosine_steps_all": {"scheduler": by_step("CosineAnnealingLR")},
+    "groups": {"scheduler": COSINE_STEPS, "groups": True},
+    "plateau": {"scheduler": {"type": "ReduceLROnPlateau", "patience": 1}},
+    "plateau_options": {"scheduler": {"type": "ReduceLROnPlateau", "patience": 0, "factor": 0.5, "cooldown": 1,
+                                      "threshold": 0.05, "threshold_mode": "abs", "min_lr": 0.03}},
+    "plateau_accuracy": {"scheduler": {"type": "ReduceLROnPlateau", "patience": 0, "monitor": "accuracy"}},
+    "plateau_eps": {"scheduler": {"type": "ReduceLROnPlateau", "patience": 0, "factor": 0.9, "eps": 0.009},
+                    "groups": True},
+    "warmup": {"warmup": {"total_iters": 7}},
+    "warmup_epochs": {"warmup": {"total_iters": 3, "start_factor": 0.1, "interval": "epoch"}},
+    "warmup_step_lr": {"warmup": {"total_iters": 2, "interval": "epoch"}, "scheduler": STEP_EPOCHS},
+    "warmup_cosine": {"warmup": {"total_iters": 6, "start_factor": 0.2}, "scheduler": COSINE_STEPS, "groups": True},
+    "warmup_exponential": {"warmup": {"total_iters": 4, "start_factor": 1.0},
+                           "scheduler": by_step("ExponentialLR", gamma=0.9)},
+    "warmup_then_epochs": {"warmup": {"total_iters": 8}, "scheduler": STEP_EPOCHS},
+    "warmup_then_plateau": {"warmup": {"total_iters": 11}, "scheduler": {"type": "ReduceLROnPlateau", "patience": 0}},
+}
+SCHEDULE_EPOCHS, SCHEDULE_STEPS = 8, 5
+# of each epoch: loss and accuracy of the evaluation
+EVALUATIONS = [(2.0, 0.30), (1.5, 0.45), (1.49, 0.46), (1.6, 0.44), (1.49, 0.46), (1.2, 0.50), (1.3, 0.50), (1.4, 0.40)]

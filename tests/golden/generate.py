@@ -11,6 +11,7 @@ layers     a few layers a case: input, target (so that dLoss/dy is about 1 every
 losses     the same behind one Linear, and how many rows were right
 training   50 optimizer steps of a small network a case: first parameters, losses, norms before clipping, learning
            rates of each group and last parameters. Images and labels of the five batches are shared by all
+schedules  the learning rate of each group in each step, and the evaluations that ReduceLROnPlateau looks at
 """
 
 import json
@@ -160,8 +161,54 @@ def training() -> None:
     record.save("training")
 
 
+def follow(spec: dict, optimizer) -> list:
+    """The rates of each step. SequentialLR takes neither ReduceLROnPlateau nor two intervals: there the schedule
+    is told of nothing until the warm-up has made its calls."""
+    options = dict(spec.get("warmup", {"total_iters": 0}))
+    warmup_by_step = options.pop("interval", "step") == "step"
+    by_step = spec.get("scheduler", {}).get("interval") == "step"
+    plateau = spec.get("scheduler", {}).get("type") == "ReduceLROnPlateau"
+    total = cases.SCHEDULE_EPOCHS * (cases.SCHEDULE_STEPS if by_step else 1)
+    if warmup_by_step == by_step:
+        total -= options["total_iters"]
+    scheduler = torch_model.make_scheduler(spec, optimizer, total)
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, **options) if options["total_iters"] else None
+    if warmup and scheduler and warmup_by_step == by_step and not plateau:
+        scheduler = torch.optim.lr_scheduler.SequentialLR(
+            optimizer, [warmup, scheduler], milestones=[options["total_iters"]])
+        warmup = None
+    rates, calls = [], 0
+    for epoch in range(cases.SCHEDULE_EPOCHS):
+        for step in range(cases.SCHEDULE_STEPS):
+            rates.append([group["lr"] for group in optimizer.param_groups])
+            optimizer.step()
+            for due in (True, False) if step == cases.SCHEDULE_STEPS - 1 else (True,):
+                if warmup and calls < options["total_iters"]:
+                    if warmup_by_step == due:
+                        warmup.step()
+                        calls += 1
+                elif scheduler and by_step == due:
+                    scheduler.step(*[cases.EVALUATIONS[epoch][scheduler.mode == "max"]] if plateau else [])
+    return rates
+
+
+def schedules() -> None:
+    record = Record()
+    record.arrays["evaluations"] = numpy.array(cases.EVALUATIONS)
+    for name, more in cases.SCHEDULES.items():
+        optimizer = {"type": "SGD", "lr": 0.1, **({"param_groups": cases.GROUPS} if more.get("groups") else {})}
+        spec = spec_of(name, cases.NETWORK, cases.ENTROPY, BATCH,
+                       **{key: value for key, value in more.items() if key != "groups"})
+        spec.update({"optimizer": optimizer, "epochs": cases.SCHEDULE_EPOCHS})
+        record.metadata[f"{name}.spec"] = json.dumps(spec)
+        model = torch_model.Model(spec)
+        record.add(name, "rates", numpy.array(follow(spec, torch_model.make_optimizer(spec, model))))
+    record.save("schedules")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     layers()
     losses()
     training()
+    schedules()

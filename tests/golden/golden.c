@@ -29,8 +29,10 @@ struct cyx_job_spec *golden_spec(const struct cyx_safetensors *file, const char 
     struct cyx_job_spec *spec = NULL;
     snprintf(key, sizeof key, "%s.spec", name);
     const char *text = cyx_safetensors_metadata(file, key);
-    if (!text)
+    if (!text) {
         fail_msg("%s: no such case", name);
+        return NULL;
+    }
     if (cyx_job_spec_parse(text, strlen(text), &spec, &error) != CYX_OK)
         fail_msg("%s: %s %s", name, error.pointer, error.message);
     return spec;

@@ -42,8 +42,7 @@ static void open_training(struct training *t, const struct cyx_safetensors *file
     t->spec = golden_spec(file, name);
     must_do(name, cyx_graph_create(t->spec, &options, &t->graph, &error), &error);
     must_do(name, cyx_graph_differentiate(t->graph, &error), &error);
-    must_do(name,
-            cyx_graph_add_optimizer(t->graph, &t->spec->optimizer, &t->spec->clip, &error),
+    must_do(name, cyx_graph_add_optimizer(t->graph, &t->spec->optimizer, &t->spec->clip, &error),
             &error);
     uint8_t *images = golden_bytes(file, cyx_safetensors_find(file, "images"));
     for (size_t i = 0; i < (size_t)BATCHES * BATCH * PIXELS; i++)
@@ -97,8 +96,8 @@ static void compare_step(const struct training *t, const char *runner, int step,
 }
 
 /* What the file holds of a parameter, `which` "first" or "last". */
-static const struct cyx_safetensors_tensor *
-recorded(const struct training *t, const char *which, const struct cyx_value *value)
+static const struct cyx_safetensors_tensor *recorded(const struct training *t, const char *which,
+                                                     const struct cyx_value *value)
 {
     char part[GOLDEN_NAME];
     snprintf(part, sizeof part, "%s.%s", which, value->name);
@@ -115,10 +114,10 @@ static void write_first(const struct training *t, const struct runner *runner,
         if (!tensor)
             continue;
         float *data = golden_bytes(t->file, tensor);
-        must_do(runner->name,
-                runner->backend->value_write(session, value->name, data, golden_count(tensor),
-                                             &error),
-                &error);
+        must_do(
+            runner->name,
+            runner->backend->value_write(session, value->name, data, golden_count(tensor), &error),
+            &error);
         free(data);
     }
 }
@@ -145,8 +144,8 @@ static void check_last(const struct training *t, const struct runner *runner,
         size_t count = (size_t)cyx_shape_count(&value->shape);
         float *got = calloc(count, sizeof *got);
         assert_non_null(got);
-        must_do(runner->name,
-                runner->backend->value_read(session, value->name, got, count, &error), &error);
+        must_do(runner->name, runner->backend->value_read(session, value->name, got, count, &error),
+                &error);
         compare_last(t, runner->name, value, got);
         free(got);
     }
@@ -180,8 +179,7 @@ static void train(const struct training *t, const struct runner *runner)
 static void fill_reference(const struct training *t, struct reference *reference)
 {
     for (size_t v = 0; v < t->graph->n_values; v++) {
-        const struct cyx_safetensors_tensor *tensor =
-            recorded(t, "first", &t->graph->values[v]);
+        const struct cyx_safetensors_tensor *tensor = recorded(t, "first", &t->graph->values[v]);
         if (!tensor)
             continue;
         float *data = golden_bytes(t->file, tensor);
