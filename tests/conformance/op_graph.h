@@ -13,7 +13,7 @@
 
 #include "model/graph.h"
 
-enum { OP_GRAPH_VALUES = 40, OP_GRAPH_NODES = 16, OP_GRAPH_NAME = 8 };
+enum { OP_GRAPH_VALUES = 48, OP_GRAPH_NODES = 16, OP_GRAPH_NAME = 8 };
 
 struct op_graph {
     struct cyx_graph graph;
