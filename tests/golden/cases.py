@@ -210,3 +210,45 @@ SCHEDULES = {
 SCHEDULE_EPOCHS, SCHEDULE_STEPS = 8, 5
 # of each epoch: loss and accuracy of the evaluation
 EVALUATIONS = [(2.0, 0.30), (1.5, 0.45), (1.49, 0.46), (1.6, 0.44), (1.49, 0.46), (1.2, 0.50), (1.3, 0.50), (1.4, 0.40)]
+
+
+def block(name, channels, before, stride=1):
+    """A residual block behind the layer `before`, whose channels it changes where stride is not 1."""
+    layers = [
+        conv(channels, 3, name=f"{name}_a", inputs=[before], stride=stride, padding=1, bias=False),
+        layer("BatchNorm2d", name=f"{name}_an"), RELU,
+        conv(channels, 3, name=f"{name}_b", padding=1, bias=False), layer("BatchNorm2d", name=f"{name}_bn"),
+    ]
+    if stride != 1:
+        layers += [conv(channels, 1, name=f"{name}_s", inputs=[before], stride=stride, bias=False),
+                   layer("BatchNorm2d", name=f"{name}_sn")]
+        before = f"{name}_sn"
+    return layers + [layer("Add", inputs=[f"{name}_bn", before]), layer("ReLU", name=name)]
+
+
+# name: whole models, as TRAININGS
+MODELS = {
+    "lenet": {
+        "layers": [conv(6, 5, name="conv1", padding=2), RELU, layer("MaxPool2d", kernel_size=2),
+                   conv(16, 5, name="conv2"), RELU, layer("MaxPool2d", kernel_size=2), FLATTEN,
+                   layer("Linear", name="fc1", out_features=120), RELU,
+                   layer("Linear", name="fc2", out_features=84), RELU, layer("Linear", name="fc3", out_features=10)],
+        "optimizer": {"type": "Adam", "lr": 0.001},
+    },
+    "resnet": {
+        "layers": [conv(8, 3, name="stem_a", padding=1, bias=False), layer("BatchNorm2d", name="stem_n"),
+                   layer("ReLU", name="stem"), *block("one", 8, "stem"), *block("two", 16, "one", 2),
+                   *block("three", 32, "two", 2), layer("GlobalAvgPool2d"), FLATTEN,
+                   layer("Linear", name="fc", out_features=10)],
+        "optimizer": {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 5e-4},
+        "scheduler": by_step("CosineAnnealingLR", T_max=100), "clip": {"norm": 1},
+    },
+    "autoencoder": {
+        "layers": [conv(8, 3, name="down1", stride=2, padding=1), RELU,
+                   conv(16, 3, name="down2", stride=2, padding=1, bias=False),
+                   layer("BatchNorm2d", name="norm"), RELU,
+                   transposed(8, 3, name="up1", stride=2, padding=1, output_padding=1), RELU,
+                   transposed(1, 4, name="up2", stride=2, padding=1), layer("Sigmoid")],
+        "optimizer": {"type": "Adam", "lr": 0.003}, "loss": {"type": "MSELoss", "target": "input"},
+    },
+}

@@ -11,6 +11,8 @@ layers     a few layers a case: input, target (so that dLoss/dy is about 1 every
 losses     the same behind one Linear, and how many rows were right
 training   50 optimizer steps of a small network a case: first parameters, losses, norms before clipping, learning
            rates of each group and last parameters. Images and labels of the five batches are shared by all
+models     100 steps of whole models, as training, and the output in evaluation mode then; both in double precision
+           too, whose distance from float32 says how far apart two right implementations may be
 schedules  the learning rate of each group in each step, and the evaluations that ReduceLROnPlateau looks at
 """
 
@@ -26,7 +28,6 @@ sys.path.insert(0, str(HERE.parent / "support"))
 import cases  # noqa: E402
 import torch_model  # noqa: E402
 
-STEPS, BATCHES, BATCH = 50, 5, 8
 
 
 def spec_of(name: str, layers: list, loss: dict, batch: int, **more) -> dict:
@@ -120,45 +121,77 @@ def losses() -> None:
     record.save("losses")
 
 
-def train(record: Record, name: str, more: dict, images, labels) -> None:
-    spec = spec_of(name, cases.NETWORK, more.get("loss", cases.ENTROPY), BATCH,
-                   **{key: value for key, value in more.items() if key != "loss"})
-    record.metadata[f"{name}.spec"] = json.dumps(spec)
-    torch.manual_seed(3)
-    model = torch_model.Model(spec)
+def draw_batches(seed: int, batches: int, batch: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Images are drawn, not a data set's: noise over a pattern of its own for each class."""
+    rng = numpy.random.default_rng(seed)
+    labels = rng.integers(0, 10, (batches, batch)).astype(numpy.int32)
+    patterns = numpy.kron(rng.integers(0, 136, (10, 1, 7, 7)), numpy.ones((4, 4), numpy.int64))
+    noise = rng.integers(0, 120, (batches, batch, 1, 28, 28))
+    return (noise + patterns[labels]).astype(numpy.uint8), labels
+
+
+def run_steps(spec: dict, model: torch_model.Model, steps: int, images, labels, dtype) -> dict[str, list]:
+    """What each step gave: loss, norm before clipping, learning rate of each group."""
     optimizer = torch_model.make_optimizer(spec, model)
-    scheduler = torch_model.make_scheduler(spec, optimizer, STEPS)
+    scheduler = torch_model.make_scheduler(spec, optimizer, steps)
     criterion = torch_model.make_loss(spec)
-    record.add_all(name, "first", {key: value.clone() for key, value in model.saved().items()})
-    all_losses, norms, rates = [], [], []
-    for step in range(STEPS):
+    log = {"losses": [], "norms": [], "rates": []}
+    for step in range(steps):
         optimizer.zero_grad()
-        x = torch_model.transform(spec, images[step % BATCHES])
-        loss = criterion(model(x), torch.from_numpy(labels[step % BATCHES]).long())
+        x = torch_model.transform(spec, images[step % len(images)]).to(dtype)
+        target = torch.from_numpy(labels[step % len(images)])
+        output = model(x)
+        loss = criterion(output, torch_model.make_target(spec, output, x, target))
         loss.backward()
-        norms.append(torch_model.clip_gradients(spec, model))
-        rates.append([group["lr"] for group in optimizer.param_groups])
+        log["losses"].append(loss.item())
+        log["norms"].append(torch_model.clip_gradients(spec, model))
+        log["rates"].append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         if scheduler:
             scheduler.step()
-        all_losses.append(loss.item())
-    record.add_all(name, "last", model.saved())
-    record.add(name, "losses", numpy.array(all_losses, numpy.float32))
-    record.add(name, "norms", numpy.array(norms, numpy.float32))
-    record.add(name, "rates", numpy.array(rates, numpy.float64))
+    return log
+
+
+def train(record: Record, name: str, more: dict, layers: list, steps: int, images, labels) -> None:
+    rest = {key: value for key, value in more.items() if key not in ("loss", "layers")}
+    spec = spec_of(name, layers, more.get("loss", cases.ENTROPY), images.shape[1], **rest)
+    record.metadata[f"{name}.spec"] = json.dumps(spec)
+    torch.manual_seed(3)
+    model = torch_model.Model(spec)
+    twin = torch_model.Model(spec)
+    twin.load_state_dict(model.state_dict())
+    record.add_all(name, "first", {key: value.clone() for key, value in model.saved().items()})
+    log = run_steps(spec, model, steps, images, labels, torch.float32)
+    record.add(name, "losses", numpy.array(log["losses"], numpy.float32))
+    record.add(name, "norms", numpy.array(log["norms"], numpy.float32))
+    record.add(name, "rates", numpy.array(log["rates"], numpy.float64))
+    if "layers" in more:
+        twin.double()
+        log = run_steps(spec, twin, steps, images, labels, torch.float64)
+        x = torch_model.transform(spec, images[0])
+        record.add(name, "double_losses", numpy.array(log["losses"]))
+        record.add(name, "evaluated", model.eval()(x))
+        record.add(name, "double_evaluated", twin.eval()(x.double()))
+    else:
+        record.add_all(name, "last", model.saved())
 
 
 def training() -> None:
-    """Images are drawn, not a data set's: blurred noise whose brightness tells the class."""
-    rng = numpy.random.default_rng(11)
-    labels = rng.integers(0, 10, (BATCHES, BATCH)).astype(numpy.int32)
-    noise = rng.integers(0, 120, (BATCHES, BATCH, 1, 28, 28))
-    images = (noise + 13 * labels[:, :, None, None, None]).astype(numpy.uint8)
+    images, labels = draw_batches(11, 5, 8)
     record = Record()
     record.arrays.update({"images": images, "labels": labels})
     for name, more in cases.TRAININGS.items():
-        train(record, name, more, images, labels)
+        train(record, name, more, cases.NETWORK, 50, images, labels)
     record.save("training")
+
+
+def models() -> None:
+    images, labels = draw_batches(12, 8, 16)
+    record = Record()
+    record.arrays.update({"images": images, "labels": labels})
+    for name, more in cases.MODELS.items():
+        train(record, name, more, more["layers"], 100, images, labels)
+    record.save("models")
 
 
 def follow(spec: dict, optimizer) -> list:
@@ -197,7 +230,7 @@ def schedules() -> None:
     record.arrays["evaluations"] = numpy.array(cases.EVALUATIONS)
     for name, more in cases.SCHEDULES.items():
         optimizer = {"type": "SGD", "lr": 0.1, **({"param_groups": cases.GROUPS} if more.get("groups") else {})}
-        spec = spec_of(name, cases.NETWORK, cases.ENTROPY, BATCH,
+        spec = spec_of(name, cases.NETWORK, cases.ENTROPY, 8,
                        **{key: value for key, value in more.items() if key != "groups"})
         spec.update({"optimizer": optimizer, "epochs": cases.SCHEDULE_EPOCHS})
         record.metadata[f"{name}.spec"] = json.dumps(spec)
@@ -211,4 +244,5 @@ if __name__ == "__main__":
     layers()
     losses()
     training()
+    models()
     schedules()

@@ -196,19 +196,13 @@ static void run_case(const struct golden_case *c, const struct runner *runner)
     struct cyx_error error = {0};
     struct cyx_session *session = NULL;
     struct cyx_program *train = NULL, *evaluate = NULL;
-    enum cyx_status status = backend->session_create(runner->device, c->train, &session, &error);
-    if (status == CYX_OK)
-        status = backend->program_create(session, c->train, &train, &error);
-    if (status == CYX_OK)
-        status = backend->program_create(session, c->evaluate, &evaluate, &error);
-    if (status == CYX_ERR_UNSUPPORTED) {
-        printf("SKIP %s: %s: %s\n", runner->name, c->name, error.message);
-    } else {
-        must_do(runner->name, status, &error);
-        write_values(c, runner, session);
-        check_step(c, runner, session, train);
-        check_evaluation(c, runner, session, evaluate);
-    }
+    must_do(runner->name, backend->session_create(runner->device, c->train, &session, &error),
+            &error);
+    must_do(runner->name, backend->program_create(session, c->train, &train, &error), &error);
+    must_do(runner->name, backend->program_create(session, c->evaluate, &evaluate, &error), &error);
+    write_values(c, runner, session);
+    check_step(c, runner, session, train);
+    check_evaluation(c, runner, session, evaluate);
     backend->program_destroy(evaluate);
     backend->program_destroy(train);
     backend->session_destroy(session);
