@@ -62,9 +62,9 @@ struct cyx_sched_node {
     int64_t gpu_memory_bytes;  /* of its largest hardware Vulkan device, 0: has none */
     int64_t soft_memory_bytes; /* of its largest software Vulkan device, 0: has none */
     int64_t price_per_hour_base_units;
-    const char *labels, *region, *datasets; /* NULL and "": none */
-    double cpu_percent;                     /* as its last heartbeats said */
-    double good, bad;                       /* assignments that ended well, and that it lost */
+    const char *labels, *region, *datasets;   /* NULL and "": none */
+    double cpu_percent;                       /* as its last heartbeats said */
+    double good, bad;                         /* assignments that ended well, and that it lost */
     double flops_per_second[CYX_SCHED_SIZES]; /* measured; 0: not yet */
 };
 
@@ -125,10 +125,10 @@ const char *cyx_sched_pending_name(enum cyx_sched_pending_code code);
 /* What holds a job back besides nodes. */
 struct cyx_sched_hold {
     bool funded;
-    int waits_for;        /* jobs that must complete first */
+    int waits_for; /* jobs that must complete first */
     int failures, requeues;
-    int64_t wait_ms;      /* left of its pause */
-    int64_t wait_until_ms; /* Unix time of its end */
+    int64_t wait_ms;                   /* left of its pause */
+    int64_t wait_until_ms;             /* Unix time of its end */
     enum cyx_sched_pending_code quota; /* QUOTA_RUNNING or QUOTA_DEVICE_HOURS, else NONE */
     double quota_limit;
 };

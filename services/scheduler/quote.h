@@ -11,12 +11,13 @@
 #include "store.h"
 
 struct cyx_sched_quote {
-    size_t online, fit, free, measured; /* nodes: all, that fit, and of those free, and of known speed */
-    double run_low_s, run_high_s;       /* -1: no node that fits has been measured */
+    size_t online, fit, free,
+        measured;                 /* nodes: all, that fit, and of those free, and of known speed */
+    double run_low_s, run_high_s; /* -1: no node that fits has been measured */
     int64_t price_low_base_units, price_high_base_units; /* of the whole job; -1 likewise */
-    double start_s;                     /* -1: not known */
-    int64_t ahead;                      /* jobs before it */
-    struct cyx_sched_pending pending;   /* why it would wait */
+    double start_s;                                      /* -1: not known */
+    int64_t ahead;                                       /* jobs before it */
+    struct cyx_sched_pending pending;                    /* why it would wait */
 };
 
 void cyx_sched_quote(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,

@@ -33,8 +33,8 @@ struct cyx_sched_lane {
     struct cyx_sched_share *share;
     struct cyx_sched_candidate *jobs; /* of CYX_SCHED_LANE_BATCH */
     size_t next, count;
-    bool whole;  /* what was read is all there is */
-    bool closed; /* no node fits, or the quota is full */
+    bool whole;   /* what was read is all there is */
+    bool closed;  /* no node fits, or the quota is full */
     bool starved; /* closed since every node that fits is busy */
 };
 
