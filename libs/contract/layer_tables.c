@@ -21,6 +21,24 @@
         .key = "bias", .kind = SPEC_BOOLEAN, .offset = AT(member), .fallback = 1,                  \
         .help = "Whether a learned bias is added."                                                 \
     }
+/* Two rows: in_channels and out_channels. */
+#define CHANNELS(layer)                                                                            \
+    {.key = "in_channels",                                                                         \
+     .kind = SPEC_INTEGER,                                                                         \
+     .offset = AT(layer.in_channels),                                                              \
+     .min = 1,                                                                                     \
+     .max = CHANNELS_MAX,                                                                          \
+     .help = "Channels of the input; taken from its shape when left out."},                        \
+    {                                                                                              \
+        .key = "out_channels", .kind = SPEC_INTEGER, .offset = AT(layer.out_channels),             \
+        .required = true, .min = 1, .max = CHANNELS_MAX, .help = "Channels of the output."         \
+    }
+#define GROUPS(member)                                                                             \
+    {                                                                                              \
+        .key = "groups", .kind = SPEC_INTEGER, .offset = AT(member), .min = 1,                     \
+        .max = CHANNELS_MAX, .fallback = 1,                                                        \
+        .help = "Groups of channels that see only one another; divides both channel counts."       \
+    }
 #define CEIL_MODE(member)                                                                          \
     {                                                                                              \
         .key = "ceil_mode", .kind = SPEC_BOOLEAN, .offset = AT(member),                            \
@@ -50,19 +68,7 @@ static const struct spec_field linear_fields[] = {
 };
 
 static const struct spec_field conv2d_fields[] = {
-    {.key = "in_channels",
-     .kind = SPEC_INTEGER,
-     .offset = AT(conv2d.in_channels),
-     .min = 1,
-     .max = CHANNELS_MAX,
-     .help = "Channels of the input; taken from its shape when left out."},
-    {.key = "out_channels",
-     .kind = SPEC_INTEGER,
-     .offset = AT(conv2d.out_channels),
-     .required = true,
-     .min = 1,
-     .max = CHANNELS_MAX,
-     .help = "Channels of the output."},
+    CHANNELS(conv2d),
     {WINDOW("kernel_size", conv2d.kernel_size, 1, 0, "Size of the kernel."), .required = true},
     {WINDOW("stride", conv2d.stride, 1, 1, "Step of the kernel.")},
     {.key = "padding",
@@ -77,13 +83,7 @@ static const struct spec_field conv2d_fields[] = {
                "{\"type\":\"array\",\"minItems\":2,\"maxItems\":2,"
                "\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":1024}}],\"default\":0}"},
     {WINDOW("dilation", conv2d.dilation, 1, 1, "Distance between the kernel's elements.")},
-    {.key = "groups",
-     .kind = SPEC_INTEGER,
-     .offset = AT(conv2d.groups),
-     .min = 1,
-     .max = CHANNELS_MAX,
-     .fallback = 1,
-     .help = "Groups of channels that see only one another; divides both channel counts."},
+    GROUPS(conv2d.groups),
     BIAS(conv2d.bias),
 };
 
@@ -115,19 +115,7 @@ static const struct spec_field adaptive_avg_pool2d_fields[] = {
 };
 
 static const struct spec_field conv_transpose2d_fields[] = {
-    {.key = "in_channels",
-     .kind = SPEC_INTEGER,
-     .offset = AT(conv_transpose2d.in_channels),
-     .min = 1,
-     .max = CHANNELS_MAX,
-     .help = "Channels of the input; taken from its shape when left out."},
-    {.key = "out_channels",
-     .kind = SPEC_INTEGER,
-     .offset = AT(conv_transpose2d.out_channels),
-     .required = true,
-     .min = 1,
-     .max = CHANNELS_MAX,
-     .help = "Channels of the output."},
+    CHANNELS(conv_transpose2d),
     {WINDOW("kernel_size", conv_transpose2d.kernel_size, 1, 0, "Size of the kernel."),
      .required = true},
     {WINDOW("stride", conv_transpose2d.stride, 1, 1, "Step of the kernel in the output.")},
@@ -136,13 +124,7 @@ static const struct spec_field conv_transpose2d_fields[] = {
             "Rows and columns added at the bottom and the right; below stride or dilation.")},
     {WINDOW("dilation", conv_transpose2d.dilation, 1, 1,
             "Distance between the kernel's elements.")},
-    {.key = "groups",
-     .kind = SPEC_INTEGER,
-     .offset = AT(conv_transpose2d.groups),
-     .min = 1,
-     .max = CHANNELS_MAX,
-     .fallback = 1,
-     .help = "Groups of channels that see only one another; divides both channel counts."},
+    GROUPS(conv_transpose2d.groups),
     BIAS(conv_transpose2d.bias),
 };
 
