@@ -7,12 +7,6 @@
 
 #include "base/banned.h"
 
-static const char *const loss_names[] = {[CYX_LOSS_CROSS_ENTROPY] = "CrossEntropyLoss",
-                                         [CYX_LOSS_MSE] = "MSELoss",
-                                         [CYX_LOSS_L1] = "L1Loss",
-                                         [CYX_LOSS_SMOOTH_L1] = "SmoothL1Loss",
-                                         [CYX_LOSS_BCE_WITH_LOGITS] = "BCEWithLogitsLoss"};
-
 static const char *input_name(const struct cyx_job_spec *spec, size_t layer, size_t input)
 {
     int32_t from = spec->layers[layer].input_index[input];
@@ -70,7 +64,7 @@ static void print_json(const struct cyx_job_spec *spec, const struct cyx_model_s
     json_t *body = json_pack(
         "{s:s, s:s, s:I, s:o, s:{s:s, s:I}, s:I, s:I, s:I, s:I, s:I, s:{s:o, s:o}}", "name",
         spec->name, "dataset", cyx_data_spec_name(&spec->data), "batch", (json_int_t)summary->batch,
-        "layers", layers, "loss", "type", loss_names[spec->loss.type], "flops_per_sample",
+        "layers", layers, "loss", "type", cyx_loss_type_name(spec->loss.type), "flops_per_sample",
         (json_int_t)summary->loss_flops, "parameters", (json_int_t)summary->parameters, "buffers",
         (json_int_t)summary->buffers, "activations", (json_int_t)summary->activations,
         "forward_flops_per_sample", (json_int_t)summary->forward_flops, "training_flops_per_sample",
@@ -144,7 +138,7 @@ static enum cyx_status print_layers(const struct cyx_job_spec *spec,
         add_short(&table, row->forward_flops);
     }
     cli_table_add(&table, "loss");
-    cli_table_add(&table, "%s", loss_names[spec->loss.type]);
+    cli_table_add(&table, "%s", cyx_loss_type_name(spec->loss.type));
     if (inputs)
         cli_table_add(&table, "%s", spec->layers[spec->n_layers - 1].name);
     cli_table_add(&table, "[]");

@@ -470,6 +470,7 @@ bool cyx_label_valid(const char *text);
 
 /* "Conv2d" and so on, as the spec spells it. */
 const char *cyx_layer_type_name(enum cyx_layer_type type);
+const char *cyx_loss_type_name(enum cyx_loss_type type);
 const char *cyx_transform_name(enum cyx_transform_type type);
 const char *cyx_source_format_name(enum cyx_source_format format);
 const char *cyx_priority_name(enum cyx_priority priority);

@@ -304,6 +304,11 @@ const char *cyx_layer_type_name(enum cyx_layer_type type)
     return (unsigned)type < CYX_LAYER_TYPE_COUNT ? spec_layers.variants[type].what : "unknown";
 }
 
+const char *cyx_loss_type_name(enum cyx_loss_type type)
+{
+    return (unsigned)type < spec_losses.n_variants ? spec_losses.variants[type].what : "unknown";
+}
+
 const char *cyx_priority_name(enum cyx_priority priority)
 {
     return (unsigned)priority <= CYX_PRIORITY_CRITICAL ? priority_names[priority] : "unknown";

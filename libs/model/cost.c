@@ -4,6 +4,7 @@
  */
 #include "model/plan.h"
 #include "model/private.h"
+#include "model/summary.h"
 
 #include "base/banned.h"
 
@@ -11,12 +12,6 @@ static int64_t times(int64_t a, int64_t b)
 {
     int64_t product;
     return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
-}
-
-static int64_t plus(int64_t a, int64_t b)
-{
-    int64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
 static int64_t count(const struct cyx_graph *graph, int32_t value)
@@ -87,11 +82,11 @@ int64_t cyx_node_flops(const struct cyx_graph *self, const struct cyx_node *node
     switch (node->op) {
     case CYX_OP_LINEAR:
     case CYX_OP_CONV2D:
-        return plus(affine(self, node->out[0], node->in[1]),
-                    plus(node->in[2] != CYX_NO_VALUE ? out : 0, relu));
+        return graph_plus(affine(self, node->out[0], node->in[1]),
+                          graph_plus(node->in[2] != CYX_NO_VALUE ? out : 0, relu));
     case CYX_OP_CONV_TRANSPOSE2D: /* W is (C,O/g,KH,KW): each x meets its C's part of W once */
-        return plus(affine(self, node->in[0], node->in[1]),
-                    plus(node->in[2] != CYX_NO_VALUE ? out : 0, relu));
+        return graph_plus(affine(self, node->in[0], node->in[1]),
+                          graph_plus(node->in[2] != CYX_NO_VALUE ? out : 0, relu));
     case CYX_OP_LINEAR_GRAD_INPUT:
     case CYX_OP_CONV2D_GRAD_INPUT:
         return affine(self, node->in[0], node->in[1]);
@@ -99,49 +94,77 @@ int64_t cyx_node_flops(const struct cyx_graph *self, const struct cyx_node *node
         return affine(self, node->out[0], node->in[1]);
     case CYX_OP_LINEAR_GRAD_WEIGHT:
     case CYX_OP_CONV2D_GRAD_WEIGHT:
-        return plus(affine(self, node->in[1], node->out[0]),
-                    node->out[1] != CYX_NO_VALUE ? count(self, node->in[1]) : 0);
+        return graph_plus(affine(self, node->in[1], node->out[0]),
+                          node->out[1] != CYX_NO_VALUE ? count(self, node->in[1]) : 0);
     case CYX_OP_CONV_TRANSPOSE2D_GRAD_WEIGHT:
-        return plus(affine(self, node->in[0], node->out[0]),
-                    node->out[1] != CYX_NO_VALUE ? count(self, node->in[1]) : 0);
+        return graph_plus(affine(self, node->in[0], node->out[0]),
+                          node->out[1] != CYX_NO_VALUE ? count(self, node->in[1]) : 0);
     case CYX_OP_MAX_POOL2D:
     case CYX_OP_AVG_POOL2D:
         return times(out, window);
     case CYX_OP_AVG_POOL2D_GRAD:
         return times(in, window);
     case CYX_OP_ADD:
-        return plus(out, relu);
+        return graph_plus(out, relu);
     default:
-        return plus(times(in, per_element(node)), relu);
+        return graph_plus(times(in, per_element(node)), relu);
     }
 }
 
-/* A sample's share of the first `n_nodes` nodes. */
-static int64_t sample_flops(const struct cyx_graph *graph, size_t n_nodes)
+int64_t graph_per_sample(const struct cyx_graph *graph, int64_t flops)
+{
+    return flops == INT64_MAX ? flops : flops / graph->batch;
+}
+
+int64_t graph_sample_flops(const struct cyx_graph *graph, size_t n_nodes)
 {
     int64_t sum = 0;
     for (size_t n = 0; n < n_nodes; n++)
-        sum = plus(sum, cyx_node_flops(graph, &graph->nodes[n]));
-    return sum == INT64_MAX ? sum : sum / graph->batch;
+        sum = graph_plus(sum, cyx_node_flops(graph, &graph->nodes[n]));
+    return graph_per_sample(graph, sum);
 }
+
+/* ---- memory ---- */
 
 enum { COST_ALIGN_BYTES = 256 };
 
-/* Parameters and optimizer state, the batch, the result, and the arena by the logical sizes. */
-static enum cyx_status training_bytes(const struct cyx_graph *graph, int64_t *ret_bytes,
-                                      struct cyx_error *error)
+static int64_t *place_of(struct cyx_step_memory *memory, enum cyx_value_kind kind)
 {
+    switch (kind) {
+    case CYX_VALUE_PARAM:
+        return &memory->parameters;
+    case CYX_VALUE_BUFFER:
+        return &memory->buffers;
+    case CYX_VALUE_STATE:
+        return &memory->optimizer;
+    case CYX_VALUE_TRANSIENT:
+        return NULL; /* the plan's */
+    default:
+        return &memory->batch;
+    }
+}
+
+enum cyx_status graph_weigh(const struct cyx_graph *graph, struct cyx_step_memory *ret_memory,
+                            struct cyx_error *error)
+{
+    struct cyx_step_memory memory = {0};
     struct cyx_plan *plan = NULL;
     enum cyx_status status =
         cyx_plan_create(graph, NULL, NULL, COST_ALIGN_BYTES, NULL, &plan, error);
     if (status != CYX_OK)
         return status;
-    int64_t bytes = plan->arena_bytes;
-    for (size_t v = 0; v < graph->n_values; v++)
-        if (graph->values[v].kind != CYX_VALUE_TRANSIENT)
-            bytes = plus(bytes, graph_value_bytes(&graph->values[v]));
+    memory.arena = plan->arena_bytes;
+    memory.arena_unshared = plan->unshared_bytes;
     cyx_plan_destroy(plan);
-    *ret_bytes = bytes;
+    for (size_t v = 0; v < graph->n_values; v++) {
+        int64_t *place = place_of(&memory, graph->values[v].kind);
+        if (place)
+            *place = graph_plus(*place, graph_value_bytes(&graph->values[v]));
+    }
+    memory.total =
+        graph_plus(graph_plus(graph_plus(memory.parameters, memory.buffers), memory.optimizer),
+                   graph_plus(memory.batch, memory.arena));
+    *ret_memory = memory;
     return CYX_OK;
 }
 
@@ -151,19 +174,17 @@ enum cyx_status cyx_model_cost(const struct cyx_job_spec *spec, struct cyx_model
     struct cyx_graph *graph = NULL;
     struct cyx_graph_options options = {.batch = spec->data.batch_size, .training = true};
     struct cyx_model_cost cost = {0};
-    enum cyx_status status = cyx_graph_create(spec, &options, &graph, ret_error);
+    struct cyx_step_memory memory;
+    enum cyx_status status = cyx_graph_create_step(spec, &options, &graph, ret_error);
     if (status == CYX_OK)
-        status = cyx_graph_differentiate(graph, ret_error);
-    if (status == CYX_OK)
-        status = cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, ret_error);
-    if (status == CYX_OK)
-        status = training_bytes(graph, &cost.training_bytes, ret_error);
+        status = graph_weigh(graph, &memory, ret_error);
     if (status == CYX_OK) {
+        cost.training_bytes = memory.total;
         for (size_t v = 0; v < graph->n_values; v++)
             if (graph->values[v].kind == CYX_VALUE_PARAM)
                 cost.parameters += cyx_shape_count(&graph->values[v].shape);
-        cost.forward_flops_per_sample = sample_flops(graph, graph->n_forward_nodes);
-        cost.training_flops_per_sample = sample_flops(graph, graph->n_nodes);
+        cost.forward_flops_per_sample = graph_sample_flops(graph, graph->n_forward_nodes);
+        cost.training_flops_per_sample = graph_sample_flops(graph, graph->n_nodes);
         *ret_cost = cost;
     }
     cyx_graph_destroy(graph);

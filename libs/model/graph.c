@@ -17,6 +17,14 @@ int64_t cyx_shape_count(const struct cyx_shape *self)
     return count;
 }
 
+bool cyx_shape_equal(const struct cyx_shape *a, const struct cyx_shape *b)
+{
+    bool same = a->rank == b->rank;
+    for (int i = 0; same && i < a->rank; i++)
+        same = a->dim[i] == b->dim[i];
+    return same;
+}
+
 int64_t graph_value_bytes(const struct cyx_value *value)
 {
     return cyx_shape_count(&value->shape) * 4; /* CYX_F32 and CYX_I32 alike */

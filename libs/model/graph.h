@@ -40,6 +40,7 @@ struct cyx_shape {
 };
 
 int64_t cyx_shape_count(const struct cyx_shape *self); /* number of elements */
+bool cyx_shape_equal(const struct cyx_shape *a, const struct cyx_shape *b);
 
 enum cyx_dtype { CYX_F32, CYX_I32 };
 
@@ -265,6 +266,10 @@ enum cyx_status cyx_graph_add_optimizer(struct cyx_graph *self,
                                         const struct cyx_optimizer_spec *optimizer,
                                         const struct cyx_clip_spec *clip,
                                         struct cyx_error *ret_error);
+/* All of a step in one call: the forward pass, and for training its gradients and the spec's optimizer. */
+enum cyx_status cyx_graph_create_step(const struct cyx_job_spec *spec,
+                                      const struct cyx_graph_options *options,
+                                      struct cyx_graph **ret_graph, struct cyx_error *ret_error);
 void cyx_graph_destroy(struct cyx_graph *self);
 
 /* Index of the value of that name, CYX_NO_VALUE when there is none. */

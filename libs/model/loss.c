@@ -5,13 +5,6 @@
 
 #include "base/banned.h"
 
-static const char *loss_name(enum cyx_loss_type type)
-{
-    static const char *const names[] = {"CrossEntropyLoss", "MSELoss", "L1Loss", "SmoothL1Loss",
-                                        "BCEWithLogitsLoss"};
-    return names[type];
-}
-
 static enum cyx_status refuse_output(const struct cyx_job_spec *spec, const struct cyx_shape *got,
                                      const struct cyx_shape *wanted, const char *what,
                                      struct cyx_error *error)
@@ -21,17 +14,9 @@ static enum cyx_status refuse_output(const struct cyx_job_spec *spec, const stru
                        : got->rank == 2  ? "the last Linear's out_features must be as many"
                                          : "end the model with Flatten and Linear";
     return graph_fail(error, spec->n_layers - 1, "%s on %s expects %s, %s, got %s: %s",
-                      loss_name(spec->loss.type), cyx_data_spec_name(&spec->data),
+                      cyx_loss_type_name(spec->loss.type), cyx_data_spec_name(&spec->data),
                       graph_shape_text(wanted, wanted_text), what, graph_shape_text(got, text),
                       hint);
-}
-
-static bool equal(const struct cyx_shape *a, const struct cyx_shape *b)
-{
-    bool same = a->rank == b->rank;
-    for (int i = 0; same && i < a->rank; i++)
-        same = a->dim[i] == b->dim[i];
-    return same;
 }
 
 /* A value of `weight`, one an output; the loss's spec holds as many or none. */
@@ -90,7 +75,7 @@ static enum cyx_status cross_entropy(struct cyx_graph *graph, const struct cyx_j
     int64_t classes = classes_of(&spec->data.sample, got);
     struct cyx_shape wanted = {2, {graph->batch, classes}};
     enum cyx_status status = wants_classes(spec, "/loss/type", error);
-    if (status == CYX_OK && !equal(got, &wanted))
+    if (status == CYX_OK && !cyx_shape_equal(got, &wanted))
         status = refuse_output(spec, got, &wanted, "a logit for each class", error);
     if (status != CYX_OK)
         return status;
@@ -145,7 +130,7 @@ static enum cyx_status element_target(struct cyx_graph *graph, const struct cyx_
         if (status != CYX_OK)
             return status;
     }
-    if (!equal(&got, &wanted))
+    if (!cyx_shape_equal(&got, &wanted))
         return refuse_output(spec, &got, &wanted, what, error);
     if (spec->loss.target == CYX_LOSS_TARGET_INPUT) {
         *ret_target = graph->input;

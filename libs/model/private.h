@@ -68,6 +68,22 @@ enum cyx_status graph_add_loss(struct cyx_graph *graph, const struct cyx_job_spe
 enum cyx_status graph_fail(struct cyx_error *error, size_t index, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* a + b, INT64_MAX where that does not fit. */
+static inline int64_t graph_plus(int64_t a, int64_t b)
+{
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+/* A sample's share of a batch's FLOPs, and of the first `n_nodes` nodes. */
+int64_t graph_per_sample(const struct cyx_graph *graph, int64_t flops);
+int64_t graph_sample_flops(const struct cyx_graph *graph, size_t n_nodes);
+
+/* Device memory of a step, by the logical sizes and the buffer plan. */
+struct cyx_step_memory;
+enum cyx_status graph_weigh(const struct cyx_graph *graph, struct cyx_step_memory *ret_memory,
+                            struct cyx_error *error);
+
 /* Bytes of a value in row-major float32 or int32. */
 int64_t graph_value_bytes(const struct cyx_value *value);
 

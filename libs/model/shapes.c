@@ -326,14 +326,6 @@ static enum cyx_status infer_layer_norm(const struct inference *at)
                              graph_shape_text(at->in, text));
 }
 
-static bool same_shape(const struct cyx_shape *a, const struct cyx_shape *b, int but)
-{
-    bool same = a->rank == b->rank;
-    for (int i = 0; same && i < a->rank; i++)
-        same = i == but || a->dim[i] == b->dim[i];
-    return same;
-}
-
 static enum cyx_status refuse_shapes(const struct inference *at, size_t other, const char *rule)
 {
     char first[SHAPE_TEXT], text[SHAPE_TEXT];
@@ -349,7 +341,7 @@ static enum cyx_status infer_add(const struct inference *at)
 {
     at->ret->out = at->in[0];
     for (size_t i = 1; i < at->n_in; i++)
-        if (!same_shape(&at->in[0], &at->in[i], -1))
+        if (!cyx_shape_equal(&at->in[0], &at->in[i]))
             return refuse_shapes(at, i, "one shape");
     return CYX_OK;
 }
@@ -362,7 +354,9 @@ static enum cyx_status infer_concat(const struct inference *at)
     int dim = at->ret->dim;
     at->ret->out = at->in[0];
     for (size_t i = 1; i < at->n_in; i++) {
-        if (!same_shape(&at->in[0], &at->in[i], dim))
+        struct cyx_shape other = at->in[i];
+        other.dim[dim] = at->in[0].dim[dim];
+        if (!cyx_shape_equal(&at->in[0], &other))
             return refuse_shapes(at, i, "shapes that differ in nothing but dim");
         at->ret->out.dim[dim] += at->in[i].dim[dim];
     }

@@ -3,31 +3,9 @@
 
 #include <stdlib.h>
 
-#include "model/plan.h"
 #include "model/private.h"
 
 #include "base/banned.h"
-
-enum { SUMMARY_ALIGN_BYTES = 256 };
-
-static int64_t plus(int64_t a, int64_t b)
-{
-    int64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
-}
-
-static int64_t per_sample(const struct cyx_graph *graph, int64_t flops)
-{
-    return flops == INT64_MAX ? flops : flops / graph->batch;
-}
-
-static int64_t sum_flops(const struct cyx_graph *graph, size_t n_nodes)
-{
-    int64_t sum = 0;
-    for (size_t n = 0; n < n_nodes; n++)
-        sum = plus(sum, cyx_node_flops(graph, &graph->nodes[n]));
-    return per_sample(graph, sum);
-}
 
 /* ---- rows ---- */
 
@@ -61,20 +39,20 @@ static void fill_rows(struct cyx_model_summary *self, const struct cyx_job_spec 
         const struct cyx_node *node = &graph->nodes[n];
         int64_t flops = cyx_node_flops(graph, node);
         if (node->layer < 0) {
-            self->loss_flops = plus(self->loss_flops, flops);
+            self->loss_flops = graph_plus(self->loss_flops, flops);
             continue;
         }
         struct cyx_layer_summary *row = &self->layers[node->layer];
         row->output = graph->values[node->out[0]].shape;
-        row->forward_flops = plus(row->forward_flops, flops);
+        row->forward_flops = graph_plus(row->forward_flops, flops);
         add_persistent(graph, node, row);
     }
-    self->loss_flops = per_sample(graph, self->loss_flops);
+    self->loss_flops = graph_per_sample(graph, self->loss_flops);
     for (size_t i = 0; i < spec->n_layers; i++) {
         struct cyx_layer_summary *row = &self->layers[i];
         if (row->output.rank == 0)
             row->output = *input_shape(graph, self, &spec->layers[i]);
-        row->forward_flops = per_sample(graph, row->forward_flops);
+        row->forward_flops = graph_per_sample(graph, row->forward_flops);
         self->parameters += row->parameters;
         self->buffers += row->buffers;
         self->activations += cyx_shape_count(&row->output);
@@ -83,45 +61,6 @@ static void fill_rows(struct cyx_model_summary *self, const struct cyx_job_spec 
 
 /* ---- memory ---- */
 
-static int64_t *place_of(struct cyx_step_memory *memory, enum cyx_value_kind kind)
-{
-    switch (kind) {
-    case CYX_VALUE_PARAM:
-        return &memory->parameters;
-    case CYX_VALUE_BUFFER:
-        return &memory->buffers;
-    case CYX_VALUE_STATE:
-        return &memory->optimizer;
-    case CYX_VALUE_TRANSIENT:
-        return NULL; /* the plan's */
-    default:
-        return &memory->batch;
-    }
-}
-
-static enum cyx_status weigh(const struct cyx_graph *graph, struct cyx_step_memory *ret_memory,
-                             struct cyx_error *error)
-{
-    struct cyx_step_memory memory = {0};
-    struct cyx_plan *plan = NULL;
-    enum cyx_status status =
-        cyx_plan_create(graph, NULL, NULL, SUMMARY_ALIGN_BYTES, NULL, &plan, error);
-    if (status != CYX_OK)
-        return status;
-    memory.arena = plan->arena_bytes;
-    memory.arena_unshared = plan->unshared_bytes;
-    cyx_plan_destroy(plan);
-    for (size_t v = 0; v < graph->n_values; v++) {
-        int64_t *place = place_of(&memory, graph->values[v].kind);
-        if (place)
-            *place = plus(*place, graph_value_bytes(&graph->values[v]));
-    }
-    memory.total = plus(plus(plus(memory.parameters, memory.buffers), memory.optimizer),
-                        plus(memory.batch, memory.arena));
-    *ret_memory = memory;
-    return CYX_OK;
-}
-
 static enum cyx_status weigh_inference(struct cyx_model_summary *self,
                                        const struct cyx_job_spec *spec, struct cyx_error *error)
 {
@@ -129,7 +68,7 @@ static enum cyx_status weigh_inference(struct cyx_model_summary *self,
     const struct cyx_graph_options options = {.batch = self->batch};
     enum cyx_status status = cyx_graph_create(spec, &options, &graph, error);
     if (status == CYX_OK)
-        status = weigh(graph, &self->inference, error);
+        status = graph_weigh(graph, &self->inference, error);
     cyx_graph_destroy(graph);
     return status;
 }
@@ -139,16 +78,12 @@ static enum cyx_status weigh_training(struct cyx_model_summary *self,
 {
     struct cyx_graph *graph = NULL;
     const struct cyx_graph_options options = {.batch = self->batch, .training = true};
-    enum cyx_status status = cyx_graph_create(spec, &options, &graph, error);
+    enum cyx_status status = cyx_graph_create_step(spec, &options, &graph, error);
     if (status == CYX_OK)
-        status = cyx_graph_differentiate(graph, error);
-    if (status == CYX_OK)
-        status = cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, error);
-    if (status == CYX_OK)
-        status = weigh(graph, &self->training, error);
+        status = graph_weigh(graph, &self->training, error);
     if (status == CYX_OK) {
-        self->forward_flops = sum_flops(graph, graph->n_forward_nodes);
-        self->training_flops = sum_flops(graph, graph->n_nodes);
+        self->forward_flops = graph_sample_flops(graph, graph->n_forward_nodes);
+        self->training_flops = graph_sample_flops(graph, graph->n_nodes);
     }
     cyx_graph_destroy(graph);
     return status;

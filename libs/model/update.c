@@ -49,8 +49,8 @@ static enum cyx_status check_groups(const struct cyx_graph *graph,
             char pointer[96];
             snprintf(pointer, sizeof(pointer), "/optimizer/param_groups/%zu/params/%zu", g, i);
             return cyx_error_set(error, CYX_ERR_INVALID, pointer,
-                                 "no parameter is called \"%s\": names are such as \"%s\"", pattern,
-                                 "fc.weight");
+                                 "no parameter is called \"%s\": names are such as \"fc.weight\"",
+                                 pattern);
         }
     return CYX_OK;
 }
@@ -188,4 +188,22 @@ enum cyx_status cyx_graph_add_optimizer(struct cyx_graph *self,
             add_update(&u, optimizer, (int32_t)v);
     self->memory->optimized = true;
     return graph_ok(self, ret_error);
+}
+
+enum cyx_status cyx_graph_create_step(const struct cyx_job_spec *spec,
+                                      const struct cyx_graph_options *options,
+                                      struct cyx_graph **ret_graph, struct cyx_error *ret_error)
+{
+    struct cyx_graph *graph = NULL;
+    enum cyx_status status = cyx_graph_create(spec, options, &graph, ret_error);
+    if (status == CYX_OK && options->training)
+        status = cyx_graph_differentiate(graph, ret_error);
+    if (status == CYX_OK && options->training)
+        status = cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, ret_error);
+    if (status != CYX_OK) {
+        cyx_graph_destroy(graph);
+        return status;
+    }
+    *ret_graph = graph;
+    return CYX_OK;
 }

@@ -79,9 +79,7 @@ static void open_bench(struct bench *b, const char *path, int threads)
     must(cyx_buf_read_file(&text, path, CYX_JOB_SPEC_LIMIT_BYTES, &error), &error);
     must(cyx_job_spec_parse(text.data, text.length, &b->spec, &error), &error);
     struct cyx_graph_options options = {.batch = b->spec->data.batch_size, .training = true};
-    must(cyx_graph_create(b->spec, &options, &b->graph, &error), &error);
-    must(cyx_graph_differentiate(b->graph, &error), &error);
-    must(cyx_graph_add_optimizer(b->graph, &b->spec->optimizer, &b->spec->clip, &error), &error);
+    must(cyx_graph_create_step(b->spec, &options, &b->graph, &error), &error);
     struct cyx_device_options device = {.threads = threads};
     must(cyx_backend_open("cpu", &device, &b->backend, &b->device, &error), &error);
     must(b->backend->session_create(b->device, b->graph, &b->session, &error), &error);

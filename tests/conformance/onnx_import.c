@@ -170,11 +170,6 @@ int32_t onnx_filled(struct onnx_import *self, enum cyx_value_kind kind, struct c
     return value;
 }
 
-static bool same_shape(const struct cyx_shape *a, const struct cyx_shape *b)
-{
-    return a->rank == b->rank && memcmp(a->dim, b->dim, (size_t)a->rank * sizeof a->dim[0]) == 0;
-}
-
 int32_t onnx_operand(struct onnx_import *self, const struct onnx_value *value,
                      struct cyx_shape shape)
 {
@@ -187,7 +182,7 @@ int32_t onnx_operand(struct onnx_import *self, const struct onnx_value *value,
         return onnx_filled(self, CYX_VALUE_PARAM, shape, data);
     }
     assert(value->value >= 0);
-    if (same_shape(&self->g.values[value->value].shape, &shape))
+    if (cyx_shape_equal(&self->g.values[value->value].shape, &shape))
         return value->value;
     int32_t in = value->value, view = op_graph_result(&self->g, shape);
     op_graph_node(&self->g, CYX_OP_RESHAPE, 1, &in, 1, &view);

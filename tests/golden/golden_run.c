@@ -28,11 +28,7 @@ static void build_graph(struct golden_run *self)
 {
     struct cyx_error error = {0};
     struct cyx_graph_options options = {.batch = self->batch, .training = true};
-    must_do(self->name, cyx_graph_create(self->spec, &options, &self->graph, &error), &error);
-    must_do(self->name, cyx_graph_differentiate(self->graph, &error), &error);
-    must_do(self->name,
-            cyx_graph_add_optimizer(self->graph, &self->spec->optimizer, &self->spec->clip, &error),
-            &error);
+    must_do(self->name, cyx_graph_create_step(self->spec, &options, &self->graph, &error), &error);
 }
 
 void golden_run_open(struct golden_run *self, const struct cyx_safetensors *file, const char *name)

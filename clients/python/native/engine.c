@@ -56,25 +56,6 @@ static const struct cyx_graph *graph_of(const struct py_engine *self)
 
 /* ---- programs ---- */
 
-static enum cyx_status build_graph(const struct py_engine *self, bool training, int64_t rows,
-                                   struct cyx_graph **ret_graph, struct cyx_error *error)
-{
-    const struct cyx_job_spec *spec = spec_of(self);
-    const struct cyx_graph_options options = {.batch = rows, .training = training};
-    struct cyx_graph *graph = NULL;
-    enum cyx_status status = cyx_graph_create(spec, &options, &graph, error);
-    if (status == CYX_OK && training)
-        status = cyx_graph_differentiate(graph, error);
-    if (status == CYX_OK && training)
-        status = cyx_graph_add_optimizer(graph, &spec->optimizer, &spec->clip, error);
-    if (status != CYX_OK) {
-        cyx_graph_destroy(graph);
-        return status;
-    }
-    *ret_graph = graph;
-    return CYX_OK;
-}
-
 static enum cyx_status finish_open(struct py_engine *self, struct cyx_error *error);
 
 /* Room for one more program: the one that was used longest ago goes; the first and what is shown never. */
@@ -99,10 +80,11 @@ static enum cyx_status make_room(struct py_engine *self, struct cyx_error *error
 static enum cyx_status compile(struct py_engine *self, bool training, int64_t rows,
                                struct cyx_error *error)
 {
+    const struct cyx_graph_options options = {.batch = rows, .training = training};
     struct program made = {.training = training};
     enum cyx_status status = make_room(self, error);
     if (status == CYX_OK)
-        status = build_graph(self, training, rows, &made.graph, error);
+        status = cyx_graph_create_step(spec_of(self), &options, &made.graph, error);
     if (status == CYX_OK && !self->session)
         status = self->backend->session_create(self->device, made.graph, &self->session, error);
     if (status == CYX_OK)

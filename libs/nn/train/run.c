@@ -9,24 +9,6 @@
 
 /* ---- programs ---- */
 
-static enum cyx_status build_graph(const struct run *self, bool training, int64_t rows,
-                                   struct cyx_graph **ret_graph, struct cyx_error *error)
-{
-    struct cyx_graph *graph = NULL;
-    struct cyx_graph_options options = {.batch = rows, .training = training};
-    enum cyx_status status = cyx_graph_create(self->spec, &options, &graph, error);
-    if (status == CYX_OK && training)
-        status = cyx_graph_differentiate(graph, error);
-    if (status == CYX_OK && training)
-        status = cyx_graph_add_optimizer(graph, &self->spec->optimizer, &self->spec->clip, error);
-    if (status != CYX_OK) {
-        cyx_graph_destroy(graph);
-        return status;
-    }
-    *ret_graph = graph;
-    return CYX_OK;
-}
-
 enum cyx_status run_program(struct run *self, bool training, int64_t rows,
                             struct cyx_program **ret_program, struct cyx_error *error)
 {
@@ -39,7 +21,8 @@ enum cyx_status run_program(struct run *self, bool training, int64_t rows,
     if (self->n_programs == RUN_PROGRAMS)
         return cyx_error_set(error, CYX_ERR_INTERNAL, NULL, "more batch sizes than expected");
     struct run_program *made = &self->programs[self->n_programs];
-    enum cyx_status status = build_graph(self, training, rows, &made->graph, error);
+    const struct cyx_graph_options options = {.batch = rows, .training = training};
+    enum cyx_status status = cyx_graph_create_step(self->spec, &options, &made->graph, error);
     if (status == CYX_OK && !self->session)
         status = self->backend->session_create(self->device, made->graph, &self->session, error);
     if (status == CYX_OK)
@@ -84,7 +67,8 @@ static enum cyx_status check_last_batch(const struct run *self, struct cyx_error
     struct cyx_graph *graph = NULL;
     if (rows == 0 || self->spec->data.drop_last)
         return CYX_OK;
-    enum cyx_status status = build_graph(self, true, rows, &graph, error);
+    const struct cyx_graph_options options = {.batch = rows, .training = true};
+    enum cyx_status status = cyx_graph_create_step(self->spec, &options, &graph, error);
     cyx_graph_destroy(graph);
     return status;
 }
