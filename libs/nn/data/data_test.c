@@ -15,23 +15,7 @@
 #include "blob/sha256.h"
 #include "nn/data/idx.h"
 #include "nn/data/pipeline.h"
-
-static char folder[64];
-
-static const char *path_of(const char *name)
-{
-    static char path[160];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *path, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
+#include "nn/test_folder.h"
 
 /* ---- IDX ---- */
 
@@ -240,16 +224,6 @@ static void test_arrays__that_do_not_fit_are_refused(void **state)
     assert_non_null(strstr(error.message, "the test part: expected rows as the training part's"));
 }
 
-static void remove_files(void)
-{
-    static const char *const names[] = {"tiny/ti", "tiny/tl", "tiny/ei", "tiny/el",
-                                        "tiny/.verified"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        unlink(path_of(names[i]));
-    rmdir(path_of("tiny"));
-    rmdir(folder);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,10 +234,9 @@ int main(void)
         cmocka_unit_test(test_dataset_files__are_verified_and_checked),
         cmocka_unit_test(test_dataset_files__the_stamp_vouches_only_for_its_bytes),
     };
-    snprintf(folder, sizeof folder, "/tmp/cyx-data-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!folder_make("data"))
         return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    remove_files();
+    folder_remove();
     return failed;
 }

@@ -12,25 +12,7 @@
 
 #include "nn/data/input.h"
 #include "nn/data/pipeline.h"
-
-static char folder[64];
-
-static const char *path_of(const char *name)
-{
-    static char paths[4][160];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *path, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
+#include "nn/test_folder.h"
 
 /* An NPY file of `count` elements that hold 0, 1, 2 and so on. */
 static const char *write_npy(const char *descr, const char *shape, size_t count)
@@ -229,16 +211,13 @@ static void test_input__what_it_cannot_be_is_refused(void **state)
 static int make_folder(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/cyx-input-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    return folder_make("input") ? 0 : -1;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return folder_remove() ? 0 : -1;
 }
 
 int main(void)

@@ -19,29 +19,11 @@
 #include "nn/data/loader.h"
 #include "nn/data/private.h"
 #include "nn/format/safetensors.h"
-
-static char folder[64];
-
-static const char *path_of(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *name, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path_of(name), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
+#include "nn/test_folder.h"
 
 static void write_text(const char *name, const char *text)
 {
-    write_file(name, text, strlen(text));
+    write_file(path_of(name), text, strlen(text));
 }
 
 /* ---- specs ---- */
@@ -110,7 +92,7 @@ static size_t npy_bytes(uint8_t *to, const char *dict, const void *elements, siz
 static void write_npy(const char *name, const char *dict, const void *elements, size_t length)
 {
     uint8_t *bytes = malloc(1024 + length);
-    write_file(name, bytes, npy_bytes(bytes, dict, elements, length));
+    write_file(path_of(name), bytes, npy_bytes(bytes, dict, elements, length));
     free(bytes);
 }
 
@@ -331,13 +313,13 @@ static void test_npz__refuses_broken_and_hostile_archives(void **state)
     write_zip("bad.npz", &one, 1);
     read_back("bad.npz", &whole);
     for (size_t cut = 0; cut < whole.length; cut += 997) {
-        write_file("bad.npz", whole.data, cut);
+        write_file(path_of("bad.npz"), whole.data, cut);
         assert_refused("{\"format\":\"npz\",\"train\":\"bad.npz\"}", CYX_ERR_CORRUPT, "bad.npz");
     }
     for (size_t at = 40; at + 200 < whole.length; at += 499) { /* in the compressed bytes */
         struct cyx_data *data = NULL;
         whole.data[at] ^= 0x55;
-        write_file("bad.npz", whole.data, whole.length);
+        write_file(path_of("bad.npz"), whole.data, whole.length);
         assert_int_equal(try_open("{\"format\":\"npz\",\"train\":\"bad.npz\"}", &data, NULL),
                          CYX_ERR_CORRUPT);
         whole.data[at] ^= 0x55;
@@ -380,7 +362,7 @@ static void test_safetensors__gives_tensors_by_name(void **state)
     };
     CYX_CLEANUP_BUF struct cyx_buf bytes = {0};
     assert_int_equal(cyx_safetensors_encode(entries, 2, NULL, 0, &bytes, NULL), CYX_OK);
-    write_file("d.safetensors", bytes.data, bytes.length);
+    write_file(path_of("d.safetensors"), bytes.data, bytes.length);
     struct cyx_data *data =
         open_data("{\"format\":\"safetensors\",\"train\":\"d.safetensors\",\"inputs\":\"inputs\"}");
     const float *f = data->train.floats;
@@ -389,7 +371,7 @@ static void test_safetensors__gives_tensors_by_name(void **state)
     cyx_data_close(data);
     assert_refused("{\"format\":\"safetensors\",\"train\":\"d.safetensors\"}", CYX_ERR_NOT_FOUND,
                    "no tensor \"x\"");
-    write_file("d.safetensors", bytes.data, bytes.length - 1);
+    write_file(path_of("d.safetensors"), bytes.data, bytes.length - 1);
     assert_refused("{\"format\":\"safetensors\",\"train\":\"d.safetensors\"}", CYX_ERR_CORRUPT, "");
 }
 
@@ -398,8 +380,8 @@ static void test_safetensors__gives_tensors_by_name(void **state)
 static void test_idx_source__finds_shape_and_classes(void **state)
 {
     (void)state;
-    write_file("images", "\0\0\x08\x03\0\0\0\2\0\0\0\1\0\0\0\2abcd", 20);
-    write_file("labels", "\0\0\x08\x01\0\0\0\2\6\1", 10);
+    write_file(path_of("images"), "\0\0\x08\x03\0\0\0\2\0\0\0\1\0\0\0\2abcd", 20);
+    write_file(path_of("labels"), "\0\0\x08\x01\0\0\0\2\6\1", 10);
     struct cyx_data *data =
         open_data("{\"format\":\"idx\",\"train\":\"images\",\"targets\":\"labels\"}");
     assert_true(data->row.dim[0] == 1 && data->row.dim[1] == 1 && data->row.dim[2] == 2);
@@ -520,12 +502,12 @@ static void test_csv__refuses_what_makes_no_data(void **state)
     memset(text, '1', length);
     static const uint8_t open_quote[] = {'x', ',', 'y', '\n', '1', ',', '"'};
     memcpy(text, open_quote, sizeof(open_quote));
-    write_file("a.csv", text, length);
+    write_file(path_of("a.csv"), text, length);
     assert_refused(spec, CYX_ERR_TOO_LARGE, "is a quote missing?");
     for (size_t i = 7; i < length; i++)
         text[i] = i % 2 ? ',' : '1';
     text[6] = '1';
-    write_file("a.csv", text, length);
+    write_file(path_of("a.csv"), text, length);
     assert_refused(spec, CYX_ERR_TOO_LARGE, "more than 65536 columns");
     free(text);
     assert_refused("{\"format\":\"csv\",\"train\":\"absent.csv\",\"target\":0}", CYX_ERR_NOT_FOUND,
@@ -540,7 +522,7 @@ static void copy_image(const char *from, const char *to)
     CYX_CLEANUP_BUF struct cyx_buf bytes = {0};
     snprintf(path, sizeof(path), CYX_SOURCE_DIR "/tests/golden/images/%s", from);
     assert_int_equal(cyx_buf_read_file(&bytes, path, 1 << 20, NULL), CYX_OK);
-    write_file(to, bytes.data, bytes.length);
+    write_file(path_of(to), bytes.data, bytes.length);
 }
 
 static void make_folders(void)
@@ -624,7 +606,7 @@ static void test_folder__broken_files_are_named_and_never_stop_a_run(void **stat
     /* What the header did not tell: found when the pixels are wanted. */
     CYX_CLEANUP_BUF struct cyx_buf bytes = {0};
     read_back("p/train/b/2.PNG", &bytes);
-    write_file("p/train/b/2.PNG", bytes.data, bytes.length / 2);
+    write_file(path_of("p/train/b/2.PNG"), bytes.data, bytes.length / 2);
     assert_int_equal(count_rows(data, &status, &err), 4);
     assert_int_equal(status, CYX_OK);
     char fault[CYX_FAULT_BYTES], text[2 * CYX_FAULT_BYTES];
@@ -668,7 +650,7 @@ static void test_folder__sizes_must_become_one(void **state)
     memset(small.data, 7, 8 * 9 * 3);
     assert_int_equal(cyx_image_encode_png(&small, &png, NULL), CYX_OK);
     cyx_image_finish(&small);
-    write_file("p/train/b/small.png", png.data, png.length);
+    write_file(path_of("p/train/b/small.png"), png.data, png.length);
     assert_int_equal(cyx_data_open(&spec->data, &options, &data, &err), CYX_OK);
     assert_true(data->row.dim[1] == 0 && data->row.dim[2] == 0);
     assert_int_equal(cyx_data_sample(data, &spec->data, &sample, &err), CYX_ERR_INVALID);
@@ -692,14 +674,6 @@ static void test_folder__sizes_must_become_one(void **state)
     unlink(path_of("p/train/b/small.png"));
 }
 
-static void remove_all(void)
-{
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    if (system(command) != 0)
-        fprintf(stderr, "%s is left\n", folder);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -721,10 +695,10 @@ int main(void)
         cmocka_unit_test(test_folder__broken_files_are_named_and_never_stop_a_run),
         cmocka_unit_test(test_folder__sizes_must_become_one),
     };
-    snprintf(folder, sizeof(folder), "/tmp/cyx-source-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!folder_make("source"))
         return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    remove_all();
+    if (!folder_remove())
+        fprintf(stderr, "%s is left\n", folder);
     return failed;
 }

@@ -12,23 +12,7 @@
 #include <cmocka.h>
 
 #include "nn/format/safetensors.h"
-
-static char folder[64];
-
-static const char *path_of(const char *name)
-{
-    static char path[160];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *path, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
+#include "nn/test_folder.h"
 
 static void test_safetensors__reads_back_what_it_wrote(void **state)
 {
@@ -284,13 +268,9 @@ int main(void)
         cmocka_unit_test(test_safetensors__files_that_lie_about_their_length_are_refused),
         cmocka_unit_test(test_safetensors__a_file_cut_after_opening_is_told),
     };
-    snprintf(folder, sizeof folder, "/tmp/cyx-safetensors-XXXXXX");
-    if (!mkdtemp(folder))
+    if (!folder_make("safetensors"))
         return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    static const char *const files[] = {"good", "bad", "cut"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        unlink(path_of(files[i]));
-    rmdir(folder);
+    folder_remove();
     return failed;
 }

@@ -18,9 +18,8 @@
 #include "base/buf.h"
 #include "nn/format/crc32c.h"
 #include "nn/format/tfevents.h"
+#include "nn/test_folder.h"
 #include "nn/train/tensorboard.h"
-
-static char folder[64];
 
 static void test_crc32c__gives_the_published_values(void **state)
 {
@@ -215,16 +214,13 @@ static void test_tensorboard__writes_what_there_is(void **state)
 static int make_folder(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof(folder), "/tmp/cyx-tfevents-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    return folder_make("tfevents") ? 0 : -1;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    return system(command); // NOLINT: a test's own folder
+    return folder_remove() ? 0 : -1;
 }
 
 int main(void)

@@ -19,11 +19,10 @@
 #include "nn/format/model_file.h"
 #include "nn/infer/evaluate.h"
 #include "nn/test_fashion.h"
+#include "nn/test_folder.h"
 #include "nn/train/trainer.h"
 
 enum { PIXELS = 784, CLASSES = 10 };
-
-static char folder[64];
 
 /* Dropout, a last batch that is smaller (10,000 / 384), names and indices as layer names. */
 static const char spec_text[] =
@@ -37,15 +36,6 @@ static const char spec_text[] =
     "\"optimizer\":{\"type\":\"AdamW\",\"lr\":0.01},\"epochs\":1,\"seed\":9}";
 
 static struct cyx_train_result trained;
-
-static const char *path_of(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 static struct cyx_job_spec *parse(const char *text)
 {
@@ -447,11 +437,8 @@ int main(void)
                FASHION_PACKAGE);
         return 77;
     }
-    snprintf(folder, sizeof folder, "/tmp/cyx-predictor-XXXXXX");
-    if (!mkdtemp(folder) || !fashion_unpack(path_of("data")))
+    if (!folder_make("predictor") || !fashion_unpack(path_of("data")))
         return 1;
     int failed = cmocka_run_group_tests(tests, set_up, NULL);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command) != 0 ? 1 : failed;
+    return folder_remove() ? failed : 1;
 }

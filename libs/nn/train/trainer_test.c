@@ -24,13 +24,14 @@
 #include "base/buf.h"
 #include "nn/format/safetensors.h"
 #include "nn/test_fashion.h"
+#include "nn/test_folder.h"
 #include "nn/train/checkpoint.h"
 #include "nn/train/init.h"
 #include "nn/train/trainer.h"
 
 enum { BATCH = 512, EPOCH_STEPS = 118, NO_CANCEL = -1 }; /* 60,000 / 512, the last of 96 */
 
-static char folder[64], self_path[512];
+static char self_path[512];
 
 /* Dropout, momentum, a schedule a step, a last batch that is smaller: all that a checkpoint must keep. */
 static const char spec_text[] =
@@ -43,15 +44,6 @@ static const char spec_text[] =
     "\"optimizer\":{\"type\":\"AdamW\",\"lr\":0.01},"
     "\"scheduler\":{\"type\":\"CosineAnnealingLR\",\"interval\":\"step\"},"
     "\"epochs\":2,\"seed\":9,\"checkpoint\":{\"every_steps\":50}}";
-
-static const char *path_of(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 static struct cyx_job_spec *parse(const char *text)
 {
@@ -392,16 +384,6 @@ static void test_init__is_uniform_within_its_bound(void **state)
     assert_memory_not_equal(data, other, sizeof data);
 }
 
-/* ---- the folder ---- */
-
-static void remove_folder(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    if (system(command) != 0)
-        fprintf(stderr, "could not remove %s\n", folder);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -434,10 +416,10 @@ int main(int argc, char **argv)
         return 77;
     }
     ssize_t length = readlink("/proc/self/exe", self_path, sizeof self_path - 1);
-    snprintf(folder, sizeof folder, "/tmp/cyx-trainer-XXXXXX");
-    if (length <= 0 || !mkdtemp(folder) || !fashion_unpack(path_of("data")))
+    if (length <= 0 || !folder_make("trainer") || !fashion_unpack(path_of("data")))
         return 1;
     int failed = cmocka_run_group_tests(tests, set_up, NULL);
-    remove_folder();
+    if (!folder_remove())
+        fprintf(stderr, "could not remove %s\n", folder);
     return failed;
 }
