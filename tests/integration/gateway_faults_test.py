@@ -1,7 +1,6 @@
 """The gateway when others are away, in this order: each test leaves its mark on the world."""
 
 import hashlib
-import socket
 import sys
 import time
 from pathlib import Path

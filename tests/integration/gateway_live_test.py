@@ -11,7 +11,7 @@ import jsonschema
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from gateway import (  # noqa: E402, F401
-    Listener, WebSocket, api, contract, example, flushed, nats, stranger, submit, tell, user, world,
+    Listener, WebSocket, api, contract, flushed, nats, stranger, submit, tell, user, world,
 )
 from nats_client import Nats  # noqa: E402
 
