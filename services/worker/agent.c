@@ -1,6 +1,8 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -104,16 +106,37 @@ static void *beater_main(void *ctx)
     return NULL;
 }
 
-static enum cyx_status make_folders(const struct agent_settings *settings, struct cyx_error *err)
+/* The trainer is shown folders by whole paths. */
+static enum cyx_status make_folder(const char *path, char ret_whole[WORKER_PATH_BYTES / 4],
+                                   struct cyx_error *err)
 {
-    CYX_CLEANUP_BUF struct cyx_buf jobs = {0};
-    cyx_buf_printf(&jobs, "%s/jobs", settings->work_dir);
-    run_remove_folder(jobs.data);
-    const char *const folders[] = {settings->data_dir, settings->work_dir, jobs.data};
-    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
-        if (mkdir(folders[i], 0700) != 0 && errno != EEXIST)
-            return cyx_error_errno(err, "cannot make the folder %s", folders[i]);
+    char whole[PATH_MAX];
+    if ((mkdir(path, 0700) != 0 && errno != EEXIST) || !realpath(path, whole))
+        return cyx_error_errno(err, "cannot make the folder %s", path);
+    if (strlen(whole) >= WORKER_PATH_BYTES / 4)
+        return cyx_error_set(err, CYX_ERR_INVALID, NULL, "the path %s is too long", whole);
+    snprintf(ret_whole, WORKER_PATH_BYTES / 4, "%s", whole);
     return CYX_OK;
+}
+
+static enum cyx_status make_folders(struct agent *self, struct cyx_error *err)
+{
+    char path[WORKER_PATH_BYTES], jobs[WORKER_PATH_BYTES / 4];
+    enum cyx_status status = make_folder(self->settings.data_dir, self->data_dir, err);
+    if (status == CYX_OK)
+        status = make_folder(self->settings.work_dir, self->work_dir, err);
+    if (status != CYX_OK)
+        return status;
+    snprintf(path, sizeof(path), "%s/jobs", self->work_dir);
+    run_remove_folder(path);
+    status = make_folder(path, jobs, err);
+    snprintf(path, sizeof(path), "%s/cache", self->work_dir);
+    if (status == CYX_OK)
+        status = make_folder(path, self->cache_dir, err);
+    self->settings.data_dir = self->data_dir;
+    self->settings.work_dir = self->work_dir;
+    self->settings.cache_dir = self->cache_dir;
+    return status;
 }
 
 /* The registry may start later than we do: asks again, with growing pauses, unless it refuses. */
@@ -136,13 +159,15 @@ static enum cyx_status enrol(const struct agent_settings *settings, struct cyx_e
 enum cyx_status agent_create(const struct agent_settings *settings, struct agent **ret_agent,
                              struct cyx_error *err)
 {
-    enum cyx_status status = make_folders(settings, err);
-    if (status != CYX_OK)
-        return status;
     struct agent *self = calloc(1, sizeof(*self));
     if (!self)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the agent");
     self->settings = *settings;
+    enum cyx_status status = make_folders(self, err);
+    if (status != CYX_OK) {
+        free(self);
+        return status;
+    }
     self->jobs = cyx_metrics_counter(settings->metrics, "cyx_worker_jobs_total",
                                      "Jobs that ended here.", "outcome");
     self->steps = cyx_metrics_gauge(settings->metrics, "cyx_worker_images_per_second",

@@ -8,6 +8,7 @@
 #define CYX_WORKER_AGENT_H
 
 #include "api.h"
+#include "sandbox.h"
 #include "svc/metrics.h"
 
 struct agent;
@@ -15,7 +16,11 @@ struct agent;
 struct agent_settings {
     struct cyx_bus *bus;
     struct api_node node;
-    const char *gateway_url, *data_dir, *work_dir, *backend;
+    const char *gateway_url, *backend;
+    const char *data_dir, *work_dir, *cache_dir; /* absolute */
+    const char *sandbox_wanted;                  /* CYXWIZ_SANDBOX */
+    struct sandbox *sandbox;
+    struct worker_limits limits;
     int64_t heartbeat_ms;
     struct cyx_metrics *metrics;
 };

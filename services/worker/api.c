@@ -29,13 +29,11 @@ static enum cyx_status ask(struct cyx_bus *bus, const char *subject, json_t *bod
 enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err)
 {
     CYX_CLEANUP_JSON json_t *reply = NULL;
-    struct system_sampler sampler = {0};
-    struct system_sample sample = system_take_sample(&sampler);
     return ask(bus, CYX_SVC_REGISTRY_ENROL,
                json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s}", "node_id", node->id,
                          "name", node->name, "enrol_token", node->enrol_token, "boot_id",
                          node->boot_id, "version", cyx_version(), "devices", node->devices,
-                         "host_memory_bytes", (json_int_t)sample.memory_total_bytes, "cpus",
+                         "host_memory_bytes", (json_int_t)node->host_memory_bytes, "cpus",
                          (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "price_per_hour",
                          node->price_per_hour),
                &reply, err);

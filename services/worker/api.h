@@ -13,6 +13,7 @@
 struct api_node {
     const char *id, *name, *enrol_token, *price_per_hour;
     char boot_id[37];
+    int64_t host_memory_bytes; /* that a job may use */
     json_t *devices;
 };
 

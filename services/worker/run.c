@@ -1,16 +1,15 @@
 /* One job from accept to finish. */
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <ftw.h>
 #include <math.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +29,8 @@ enum {
     LEASE_RENEWAL_MS = 1500, /* the contract asks for 2 s at least */
     STOP_GRACE_MS = 20000,   /* a trainer that was asked to stop and does not */
     FINISH_ATTEMPTS = 40,
+    DISK_LOOK_MS = 500,
+    KILL_GRACE_MS = 10000, /* then it hangs inside the kernel, and we go on without it */
 };
 
 struct run {
@@ -37,16 +38,22 @@ struct run {
     const struct api_job *job;
     struct api_accepted accepted;
     struct cyx_http_client *http;
-    struct trainer_process process;
-    char folder[WORKER_PATH_BYTES / 2];
-    struct cyx_buf pending; /* bytes of a line that is not whole yet */
+    struct sandbox_process process;
+    char folder[WORKER_PATH_BYTES / 2];      /* ours: the specification, what travels */
+    char output[WORKER_PATH_BYTES / 2 + 16]; /* the trainer's */
+    struct cyx_buf pending;                  /* bytes of a line that is not whole yet */
     struct api_progress progress;
     int64_t renewed_ms, stop_asked_ms, log_number;
+    int64_t started_ms, heard_ms, disk_looked_ms, killed_ms;
+    struct worker_usage usage;
+    bool training;
     bool lost, cancel; /* the lease is gone; the scheduler wants it stopped */
     struct worker_end end;
     json_t *result;
     char model_path[WORKER_PATH_BYTES];
 };
+
+static void look_after(struct run *run);
 
 static int64_t now_ms(void)
 {
@@ -105,6 +112,8 @@ static enum cyx_status pulse(void *ctx)
     struct cyx_error err = {0};
     if (now_ms() - run->renewed_ms >= LEASE_RENEWAL_MS)
         renew(run, &err);
+    if (run->training)
+        look_after(run);
     return run->lost || run->cancel ? CYX_ERR_CANCELLED : CYX_OK;
 }
 
@@ -122,8 +131,9 @@ static enum cyx_status prepare(struct run *run, char *ret_resume, size_t size,
     char path[WORKER_PATH_BYTES];
     CYX_CLEANUP_BUF struct cyx_buf spec = {0};
     enum cyx_status status = CYX_OK;
-    if (mkdir(run->folder, 0700) != 0 && errno != EEXIST)
-        return cyx_error_errno(err, "cannot make the folder %s", run->folder);
+    if ((mkdir(run->folder, 0700) != 0 && errno != EEXIST) ||
+        (mkdir(run->output, 0700) != 0 && errno != EEXIST))
+        return cyx_error_errno(err, "cannot make the folder %s", run->output);
     status = cyx_message_write(json_incref((json_t *)run->accepted.spec), &spec, err);
     snprintf(path, sizeof(path), "%s/spec.json", run->folder);
     if (status == CYX_OK)
@@ -140,21 +150,39 @@ static enum cyx_status prepare(struct run *run, char *ret_resume, size_t size,
     return status;
 }
 
-/* A checkpoint is linked aside first, since the trainer replaces its file while this one travels. */
+/*
+ * Links a file of the trainer's aside, since it replaces its files while one travels, and may not be trusted with what
+ * it names: only a plain file of its own output folder, by its last name.
+ */
+static enum cyx_status set_aside(const struct run *run, const char *named,
+                                 char ret_aside[WORKER_PATH_BYTES], struct cyx_error *err)
+{
+    struct stat info;
+    char path[WORKER_PATH_BYTES];
+    const char *slash = strrchr(named, '/');
+    snprintf(path, sizeof(path), "%s/%.255s", run->output, slash ? slash + 1 : named);
+    snprintf(ret_aside, WORKER_PATH_BYTES, "%s/upload.safetensors", run->folder);
+    unlink(ret_aside);
+    if (link(path, ret_aside) != 0)
+        return cyx_error_errno(err, "cannot keep %s", path);
+    if (lstat(ret_aside, &info) != 0 || !S_ISREG(info.st_mode)) {
+        unlink(ret_aside);
+        return cyx_error_set(err, CYX_ERR_DENIED, NULL, "%s is not a plain file", path);
+    }
+    return CYX_OK;
+}
+
 static void upload_checkpoint(struct run *run, const struct worker_event *event)
 {
     const struct artifacts_pulse beat = {pulse, run};
     struct cyx_error err = {0};
     char aside[WORKER_PATH_BYTES], sha256[CYX_SHA256_HEX];
     uint64_t bytes = 0;
-    snprintf(aside, sizeof(aside), "%s/upload.safetensors", run->folder);
-    unlink(aside);
-    enum cyx_status status = CYX_OK;
-    if (link(event->path, aside) != 0)
-        status = cyx_error_errno(&err, "cannot keep %s", event->path);
-    if (status == CYX_OK)
+    enum cyx_status status = set_aside(run, event->path, aside, &err);
+    if (status == CYX_OK) {
         status = artifacts_push(run->http, run->accepted.grant, aside, &beat, sha256, &bytes, &err);
-    unlink(aside);
+        unlink(aside);
+    }
     if (status == CYX_OK) {
         run->progress.checkpoint_sha256 = sha256;
         run->progress.checkpoint_bytes = bytes;
@@ -244,6 +272,13 @@ static void take_lines(struct run *run)
         cyx_buf_clear(&run->pending);
 }
 
+static void end_now(struct run *run)
+{
+    if (run->killed_ms == 0)
+        run->killed_ms = now_ms();
+    sandbox_kill(&run->process);
+}
+
 /* Asks the trainer to stop when there is a reason to; kills it when it does not, or when the job is not ours. */
 static void stop_if_asked(struct run *run)
 {
@@ -251,60 +286,123 @@ static void stop_if_asked(struct run *run)
         run->cancel = true;
     bool draining = atomic_load(&run->agent->draining);
     if (run->lost) {
-        kill(run->process.pid, SIGKILL);
+        end_now(run);
     } else if ((run->cancel || draining) && run->stop_asked_ms == 0) {
         run->stop_asked_ms = now_ms();
         run->end.cancelled = run->cancel;
         run->end.draining = !run->cancel;
-        kill(run->process.pid, SIGTERM);
+        sandbox_ask_to_stop(&run->process);
     } else if (run->stop_asked_ms && now_ms() - run->stop_asked_ms > STOP_GRACE_MS) {
-        kill(run->process.pid, SIGKILL);
+        end_now(run);
     }
 }
 
-/* Until the trainer closes its output, that is, ends. */
+/* What lies in the trainer's folders; counts no further than a little over `limit_bytes`. */
+static int64_t folder_bytes(const char *const *folders, int64_t limit_bytes)
+{
+    enum { ENTRY_BYTES = 512 }; /* of an empty file, that a million of them are not for nothing */
+    int64_t sum = 0;
+    FTS *walk = fts_open((char *const *)folders, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    for (FTSENT *entry; walk && sum <= limit_bytes && (entry = fts_read(walk));)
+        if (entry->fts_info == FTS_F)
+            sum += ENTRY_BYTES + (int64_t)entry->fts_statp->st_blocks * 512;
+        else if (entry->fts_info != FTS_DP)
+            sum += ENTRY_BYTES;
+    if (walk)
+        fts_close(walk);
+    return sum;
+}
+
+/* Looks whether the trainer keeps within the limits of this node, and kills it when it does not. */
+static void look_after(struct run *run)
+{
+    const struct worker_limits *limits = &run->agent->settings.limits;
+    int64_t now = now_ms();
+    run->usage.memory_bytes =
+        *run->process.group ? 0 : sandbox_memory_bytes(&run->process); /* the kernel looks */
+    run->usage.run_ms = now - run->started_ms;
+    run->usage.silent_ms = now - run->heard_ms;
+    if (limits->disk_bytes && now - run->disk_looked_ms >= DISK_LOOK_MS) {
+        run->usage.disk_bytes =
+            folder_bytes((const char *const[]){run->output, NULL}, limits->disk_bytes);
+        run->disk_looked_ms = now;
+    }
+    enum worker_breach breach = worker_breach_of(limits, &run->usage);
+    if (breach == WORKER_NO_BREACH || run->killed_ms)
+        return;
+    run->end.breach = breach;
+    run->end.usage = run->usage;
+    end_now(run);
+}
+
+/* Something was heard: how long it had been silent is the job's pace. */
+static void note_sound(struct run *run)
+{
+    int64_t silent_ms = now_ms() - run->heard_ms;
+    if (silent_ms > run->usage.longest_silence_ms)
+        run->usage.longest_silence_ms = silent_ms;
+}
+
+/* Until the trainer closes its output, that is, ends; or does not though it was killed. */
 static void follow(struct run *run)
 {
     char chunk[16384];
-    for (;;) {
+    while (!run->killed_ms || now_ms() - run->killed_ms < KILL_GRACE_MS) {
         struct pollfd ready = {.fd = run->process.output, .events = POLLIN};
         int n = poll(&ready, 1, POLL_MS);
         if (n > 0) {
             ssize_t got = read(run->process.output, chunk, sizeof(chunk));
             if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
                 break;
-            if (got > 0)
+            if (got > 0) {
+                note_sound(run);
                 cyx_buf_append(&run->pending, chunk, (size_t)got);
+            }
             if (run->pending.data)
                 take_lines(run);
+            run->heard_ms = now_ms(); /* what we did with it is not the trainer's silence */
         }
         struct cyx_error err = {0};
         if (now_ms() - run->renewed_ms >= LEASE_RENEWAL_MS)
             renew(run, &err);
         stop_if_asked(run);
+        look_after(run);
     }
-    while (waitpid(run->process.pid, &run->end.wait_status, 0) < 0 && errno == EINTR)
-        ;
-    close(run->process.output);
+    run->training = false;
+    if (run->end.breach == WORKER_NO_BREACH && sandbox_ran_out_of_memory(&run->process))
+        run->end.breach = WORKER_BREACH_MEMORY;
+    run->end.limits = run->agent->settings.limits;
+    run->end.stuck = sandbox_wait(&run->process, KILL_GRACE_MS, &run->end.wait_status) != CYX_OK;
 }
 
 static enum cyx_status train(struct run *run, const char *resume, struct cyx_error *err)
 {
     const struct agent_settings *settings = &run->agent->settings;
-    char spec[WORKER_PATH_BYTES], output[WORKER_PATH_BYTES];
+    char spec[WORKER_PATH_BYTES];
     snprintf(spec, sizeof(spec), "%s/spec.json", run->folder);
-    snprintf(output, sizeof(output), "%s/output", run->folder);
     const char *of_spec = json_string_value(
         json_object_get(json_object_get(run->accepted.spec, "resources"), "backend"));
-    const char *const arguments[] = {"--train",
+    const char *backend = worker_backend(of_spec, settings->backend);
+    const char *const arguments[] = {sandbox_program(settings->sandbox),
+                                     "--train",
                                      spec,
                                      settings->data_dir,
-                                     output,
-                                     worker_backend(of_spec, settings->backend),
+                                     run->output,
+                                     backend,
                                      resume,
-                                     settings->work_dir,
+                                     settings->cache_dir,
                                      NULL};
-    enum cyx_status status = trainer_spawn(arguments, &run->process, err);
+    const char *const read_only[] = {settings->data_dir, run->folder, NULL};
+    const char *const writable[] = {run->output, settings->cache_dir, NULL};
+    const struct sandbox_plan plan = {.read_only = read_only,
+                                      .writable = writable,
+                                      .home = settings->cache_dir,
+                                      .gpu = strcmp(backend, "cpu") != 0,
+                                      .limits = {.memory_bytes = settings->limits.memory_bytes,
+                                                 .disk_bytes = settings->limits.disk_bytes}};
+    enum cyx_status status = sandbox_spawn(settings->sandbox, &plan, arguments, &run->process, err);
+    run->training = status == CYX_OK;
+    run->started_ms = run->heard_ms = now_ms();
     if (status == CYX_OK)
         follow(run);
     return status;
@@ -349,8 +447,11 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
         atomic_store(&run->agent->cancelled, false);
         end.result = run->result;
         end.model_sha256 = sha256;
-        status = artifacts_push(run->http, run->accepted.grant, run->model_path, &beat, sha256,
-                                &end.model_bytes, err);
+        char aside[WORKER_PATH_BYTES];
+        status = set_aside(run, run->model_path, aside, err);
+        if (status == CYX_OK)
+            status = artifacts_push(run->http, run->accepted.grant, aside, &beat, sha256,
+                                    &end.model_bytes, err);
         if (status != CYX_OK)
             end.outcome = WORKER_FAILED;
     }
@@ -382,6 +483,7 @@ void run_job(struct agent *agent, const struct api_job *job)
     cyx_log(CYX_LOG_INFO, "job accepted", CYX_STR("job_id", job->id), CYX_INT("token", job->token),
             CYX_STR("checkpoint", run.accepted.checkpoint_sha256));
     snprintf(run.folder, sizeof(run.folder), "%s/jobs/%s", agent->settings.work_dir, job->id);
+    snprintf(run.output, sizeof(run.output), "%s/output", run.folder);
     const struct cyx_http_client_options options = {.base_url = agent->settings.gateway_url,
                                                     .user_agent = "cyxwiz-worker"};
     status = cyx_http_client_create(&options, &run.http, &err);

@@ -41,6 +41,13 @@ static void read_memory(struct system_sample *sample)
     sample->memory_used_bytes = sample->memory_total_bytes - available;
 }
 
+int64_t system_memory_bytes(void)
+{
+    struct system_sample sample = {0};
+    read_memory(&sample);
+    return sample.memory_total_bytes;
+}
+
 struct system_sample system_take_sample(struct system_sampler *self)
 {
     struct system_sample sample = {0};

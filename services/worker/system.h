@@ -14,6 +14,9 @@ struct system_sample {
     int64_t memory_total_bytes, memory_used_bytes;
 };
 
+/* Of the machine, 0 when it cannot be read. */
+int64_t system_memory_bytes(void);
+
 /* Fields that cannot be read stay 0. */
 struct system_sample system_take_sample(struct system_sampler *self);
 

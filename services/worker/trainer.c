@@ -1,15 +1,14 @@
 #include "trainer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -19,6 +18,8 @@
 #include "worker.h"
 
 #include "base/banned.h"
+
+enum { PROBE_END_MS = 10000 };
 
 static atomic_bool stop_asked;
 
@@ -165,10 +166,30 @@ static int probe(const char *backend)
     return 0;
 }
 
+/* The agent asks us to stop by closing our standard input: a signal would have to find us in our namespace. */
+static void *await_end_of_input(void *unused)
+{
+    char dropped[64];
+    ssize_t n;
+    while ((n = read(STDIN_FILENO, dropped, sizeof(dropped))) > 0 || (n < 0 && errno == EINTR))
+        ;
+    atomic_store(&stop_asked, true);
+    return unused;
+}
+
+static bool watch_input(void)
+{
+    pthread_t thread;
+    return pthread_create(&thread, NULL, await_end_of_input, NULL) == 0 &&
+           pthread_detach(thread) == 0;
+}
+
 int trainer_main(int argc, char **argv)
 {
     bool training = argc == 8 && strcmp(argv[1], "--train") == 0;
     bool probing = argc == 3 && strcmp(argv[1], "--probe") == 0;
+    if (argc == 2 && strcmp(argv[1], "--sandbox-check") == 0)
+        return 0;
     if (!training && !probing)
         return -1;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -179,42 +200,18 @@ int trainer_main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_terminate};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    if (training && !watch_input())
+        return 1;
     return training ? train(argv + 2) : probe(argv[2]);
 }
 
-static void exec_self(const char *const *arguments, int output)
+enum cyx_status trainer_probe(const struct sandbox *sandbox, const char *backend,
+                              struct cyx_buf *ret_json, struct cyx_error *err)
 {
-    const char *argv[10] = {"cyxwiz-worker"};
-    for (size_t i = 0; arguments[i] && i + 2 < sizeof(argv) / sizeof(argv[0]); i++)
-        argv[i + 1] = arguments[i];
-    dup2(output, STDOUT_FILENO);
-    execv("/proc/self/exe", (char *const *)argv);
-    _exit(127);
-}
-
-enum cyx_status trainer_spawn(const char *const *arguments, struct trainer_process *ret_process,
-                              struct cyx_error *err)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return cyx_error_errno(err, "cannot make a pipe to the trainer");
-    pid_t pid = fork();
-    if (pid == 0)
-        exec_self(arguments, ends[1]);
-    close(ends[1]);
-    if (pid < 0) {
-        close(ends[0]);
-        return cyx_error_errno(err, "cannot start the trainer");
-    }
-    *ret_process = (struct trainer_process){.pid = pid, .output = ends[0]};
-    return CYX_OK;
-}
-
-enum cyx_status trainer_probe(const char *backend, struct cyx_buf *ret_json, struct cyx_error *err)
-{
-    struct trainer_process process = {.output = -1};
-    enum cyx_status status =
-        trainer_spawn((const char *const[]){"--probe", backend, NULL}, &process, err);
+    struct sandbox_process process;
+    const struct sandbox_plan plan = {.gpu = strcmp(backend, "cpu") != 0};
+    const char *const argv[] = {sandbox_program(sandbox), "--probe", backend, NULL};
+    enum cyx_status status = sandbox_spawn(sandbox, &plan, argv, &process, err);
     if (status != CYX_OK)
         return status;
     char chunk[4096];
@@ -222,11 +219,8 @@ enum cyx_status trainer_probe(const char *backend, struct cyx_buf *ret_json, str
     while ((n = read(process.output, chunk, sizeof(chunk))) > 0 || (n < 0 && errno == EINTR))
         if (n > 0 && ret_json->length < 65536)
             cyx_buf_append(ret_json, chunk, (size_t)n);
-    close(process.output);
     int wait_status = 0;
-    while (waitpid(process.pid, &wait_status, 0) < 0 && errno == EINTR)
-        ;
-    if (wait_status != 0)
+    if (sandbox_wait(&process, PROBE_END_MS, &wait_status) != CYX_OK || wait_status != 0)
         return cyx_error_set(err, CYX_ERR_UNAVAILABLE, NULL,
                              "looking for devices ended with status %d", wait_status);
     return CYX_OK;

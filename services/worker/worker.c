@@ -98,28 +98,111 @@ const char *worker_outcome_name(enum worker_outcome outcome)
     return names[outcome];
 }
 
+enum worker_breach worker_breach_of(const struct worker_limits *limits,
+                                    const struct worker_usage *usage)
+{
+    enum { PATIENCE = 10 };
+    int64_t silence_ms = usage->longest_silence_ms * PATIENCE;
+    if (silence_ms < limits->silence_ms)
+        silence_ms = limits->silence_ms;
+    if (limits->memory_bytes && usage->memory_bytes > limits->memory_bytes)
+        return WORKER_BREACH_MEMORY;
+    if (limits->disk_bytes && usage->disk_bytes > limits->disk_bytes)
+        return WORKER_BREACH_DISK;
+    if (limits->run_ms && usage->run_ms > limits->run_ms)
+        return WORKER_BREACH_TIME;
+    if (limits->silence_ms && usage->silent_ms > silence_ms)
+        return WORKER_BREACH_SILENCE;
+    return WORKER_NO_BREACH;
+}
+
+enum { BYTES_TEXT = 32 };
+
+static const char *bytes_text(int64_t bytes, char ret_text[BYTES_TEXT])
+{
+    if (bytes >= INT64_C(1) << 30)
+        snprintf(ret_text, BYTES_TEXT, "%.4g GiB", (double)bytes / (double)(INT64_C(1) << 30));
+    else
+        snprintf(ret_text, BYTES_TEXT, "%.4g MiB", (double)bytes / (double)(INT64_C(1) << 20));
+    return ret_text;
+}
+
+static void judge_breach(const struct worker_end *end, struct cyx_error *ret_error)
+{
+    char limit[BYTES_TEXT];
+    switch (end->breach) {
+    case WORKER_BREACH_MEMORY:
+        cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL,
+                      "out of memory: limit %s of host memory a job on this node; lower "
+                      "data.batch_size or ask for more in resources.host_memory_bytes",
+                      bytes_text(end->limits.memory_bytes, limit));
+        break;
+    case WORKER_BREACH_DISK:
+        cyx_error_set(ret_error, CYX_ERR_IO, NULL,
+                      "out of disk: limit %s of files a job on this node; checkpoint less often or "
+                      "train a smaller model",
+                      bytes_text(end->limits.disk_bytes, limit));
+        break;
+    case WORKER_BREACH_TIME:
+        cyx_error_set(ret_error, CYX_ERR_TIMEOUT, NULL,
+                      "out of time: limit %.4g s a job on this node; lower epochs or use a faster "
+                      "node",
+                      (double)end->limits.run_ms / 1000.0);
+        break;
+    default:
+        cyx_error_set(ret_error, CYX_ERR_TIMEOUT, NULL,
+                      "the trainer hung: no progress for %.4g s, so it was killed",
+                      (double)end->usage.silent_ms / 1000.0);
+    }
+}
+
+static void judge_signal(int number, struct cyx_error *ret_error)
+{
+    if (number == SIGKILL)
+        cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL,
+                      "the trainer was killed (signal 9, SIGKILL), most likely because host memory "
+                      "ran out: lower data.batch_size or use a node with more memory");
+    else
+        cyx_error_set(ret_error, CYX_ERR_INTERNAL, NULL,
+                      "the trainer was ended by signal %d (SIG%s, %s)", number,
+                      sigabbrev_np(number) ? sigabbrev_np(number) : "?", strsignal(number));
+}
+
+/* The engine names what it asked for; what it could have had stands behind. */
+static void judge_error(const struct worker_end *end, struct cyx_error *ret_error)
+{
+    char limit[BYTES_TEXT];
+    *ret_error = end->error;
+    if (end->error.status == CYX_ERR_NO_MEMORY && end->limits.memory_bytes)
+        cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, end->error.pointer,
+                      "out of memory: %.380s (limit %s of host memory a job on this node)",
+                      end->error.message, bytes_text(end->limits.memory_bytes, limit));
+}
+
 enum worker_outcome worker_end_judge(const struct worker_end *end, struct cyx_error *ret_error)
 {
-    if (end->has_result && WIFEXITED(end->wait_status) && WEXITSTATUS(end->wait_status) == 0)
+    int status = end->wait_status;
+    if (end->has_result && WIFEXITED(status) && WEXITSTATUS(status) == 0 && !end->stuck)
         return WORKER_COMPLETED;
-    if (end->cancelled)
+    if (end->breach != WORKER_NO_BREACH)
+        judge_breach(end, ret_error);
+    else if (end->cancelled)
         return WORKER_CANCELLED;
-    if (end->draining)
+    else if (end->draining)
         return WORKER_HANDED_BACK;
-    if (end->has_error) {
-        *ret_error = end->error;
-    } else if (WIFSIGNALED(end->wait_status) && WTERMSIG(end->wait_status) == SIGKILL) {
-        cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL,
-                      "the trainer was killed (SIGKILL), most likely because host memory ran out: "
-                      "lower data.batch_size or use a node with more memory");
-    } else if (WIFSIGNALED(end->wait_status)) {
-        cyx_error_set(ret_error, CYX_ERR_INTERNAL, NULL, "the trainer was ended by signal %d (%s)",
-                      WTERMSIG(end->wait_status), strsignal(WTERMSIG(end->wait_status)));
-    } else {
+    else if (end->has_error)
+        judge_error(end, ret_error);
+    else if (end->stuck)
+        cyx_error_set(ret_error, CYX_ERR_TIMEOUT, NULL,
+                      "the trainer cannot be ended: a driver of this node hangs");
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
+        judge_breach(&(struct worker_end){.breach = WORKER_BREACH_DISK, .limits = end->limits},
+                     ret_error);
+    else if (WIFSIGNALED(status))
+        judge_signal(WTERMSIG(status), ret_error);
+    else
         cyx_error_set(ret_error, CYX_ERR_INTERNAL, NULL,
-                      "the trainer ended with code %d and gave no result",
-                      WEXITSTATUS(end->wait_status));
-    }
+                      "the trainer ended with code %d and gave no result", WEXITSTATUS(status));
     return WORKER_FAILED;
 }
 

@@ -46,18 +46,50 @@ bool worker_step_is_told(int64_t now_ms, int64_t last_told_ms, const struct work
 enum worker_outcome { WORKER_COMPLETED, WORKER_FAILED, WORKER_CANCELLED, WORKER_HANDED_BACK };
 const char *worker_outcome_name(enum worker_outcome outcome);
 
-struct worker_end {
-    int wait_status;        /* as waitpid() gave it */
-    bool has_result;        /* a RESULT line came */
-    bool has_error;         /* an ERROR line came */
-    struct cyx_error error; /* of that line */
-    bool cancelled;         /* the scheduler asked to stop */
-    bool draining;          /* this worker is being stopped */
+/* What a job may use of this node; 0: no limit. */
+struct worker_limits {
+    int64_t memory_bytes, disk_bytes, run_ms;
+    int64_t silence_ms; /* without a word of the trainer: it hangs */
+};
+
+/* What it uses. */
+struct worker_usage {
+    int64_t memory_bytes, disk_bytes, run_ms;
+    int64_t silent_ms, longest_silence_ms; /* since its last word; the longest before that */
+};
+
+enum worker_breach {
+    WORKER_NO_BREACH,
+    WORKER_BREACH_MEMORY,
+    WORKER_BREACH_DISK,
+    WORKER_BREACH_TIME,
+    WORKER_BREACH_SILENCE
 };
 
 /*
- * Result and exit code 0: completed. A cancel or a drain: cancelled or handed back. An error line: failed with it. A
- * signal: failed, named; SIGKILL that we did not send is taken for the kernel's out-of-memory killer and says so.
+ * The first limit that is passed. Silence is judged by the job's own pace: the setting, or ten times the longest silence
+ * that it has broken so far, whichever is more, so that slow steps are no hang.
+ */
+enum worker_breach worker_breach_of(const struct worker_limits *limits,
+                                    const struct worker_usage *usage);
+
+struct worker_end {
+    int wait_status;           /* as waitpid() gave it */
+    bool stuck;                /* it did not even end by SIGKILL; wait_status says nothing */
+    enum worker_breach breach; /* why it was killed by us, or by its control group */
+    struct worker_limits limits;
+    struct worker_usage usage; /* when it was last looked at */
+    bool has_result;           /* a RESULT line came */
+    bool has_error;            /* an ERROR line came */
+    struct cyx_error error;    /* of that line */
+    bool cancelled;            /* the scheduler asked to stop */
+    bool draining;             /* this worker is being stopped */
+};
+
+/*
+ * Result and exit code 0: completed. A limit passed: failed, which one and how much. A cancel or a drain: cancelled or
+ * handed back. An error line: failed with it. A signal: failed, named; SIGKILL that we did not send is taken for the
+ * kernel's out-of-memory killer and says so.
  */
 enum worker_outcome worker_end_judge(const struct worker_end *end, struct cyx_error *ret_error);
 
