@@ -37,8 +37,6 @@ static const char *const system_paths[] = {
 
 static const char *const gpu_devices[] = {"/dev/dri", "/dev/nvidia*", "/dev/dxg", NULL};
 
-extern char **environ;
-
 void sandbox_say(struct sandbox_words *words, const char *word)
 {
     if (!word || words->count + 1 >= SANDBOX_ARGUMENTS)

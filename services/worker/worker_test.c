@@ -83,6 +83,64 @@ static void test_worker__judges_every_way_to_end(void **state)
     assert_int_equal(worker_end_judge(&end, &err), WORKER_FAILED);
 }
 
+static void expect_breach(enum worker_breach breach, enum cyx_status status, const char *words)
+{
+    const struct worker_end end = {
+        .wait_status = SIGKILL,
+        .breach = breach,
+        .limits = {.memory_bytes = INT64_C(2) << 30, .disk_bytes = 512 << 20, .run_ms = 90000},
+        .usage = {.silent_ms = 45000}};
+    struct cyx_error err = {0};
+    assert_int_equal(worker_end_judge(&end, &err), WORKER_FAILED);
+    assert_int_equal(err.status, status);
+    if (!strstr(err.message, words))
+        fail_msg("\"%s\" is not in \"%s\"", words, err.message);
+}
+
+static void test_worker__a_limit_that_was_passed_is_named(void **state)
+{
+    (void)state;
+    expect_breach(WORKER_BREACH_MEMORY, CYX_ERR_NO_MEMORY, "out of memory: limit 2 GiB");
+    expect_breach(WORKER_BREACH_DISK, CYX_ERR_IO, "out of disk: limit 512 MiB");
+    expect_breach(WORKER_BREACH_TIME, CYX_ERR_TIMEOUT, "out of time: limit 90 s");
+    expect_breach(WORKER_BREACH_SILENCE, CYX_ERR_TIMEOUT, "no progress for 45 s");
+
+    /* A file over the limit, written: the kernel's own signal. */
+    struct cyx_error err = {0};
+    struct worker_end end = {.wait_status = SIGXFSZ, .limits = {.disk_bytes = 1 << 20}};
+    assert_int_equal(worker_end_judge(&end, &err), WORKER_FAILED);
+    assert_non_null(strstr(err.message, "out of disk: limit 1 MiB"));
+
+    /* The engine's own words, and what it could have had. */
+    end = (struct worker_end){
+        .wait_status = 1 << 8, .has_error = true, .limits = {.memory_bytes = INT64_C(3) << 29}};
+    cyx_error_set(&end.error, CYX_ERR_NO_MEMORY, "/data/batch_size", "no memory for 9 values");
+    assert_int_equal(worker_end_judge(&end, &err), WORKER_FAILED);
+    assert_string_equal(err.pointer, "/data/batch_size");
+    assert_non_null(strstr(err.message, "no memory for 9 values (limit 1.5 GiB"));
+
+    end = (struct worker_end){.stuck = true, .has_result = true};
+    assert_int_equal(worker_end_judge(&end, &err), WORKER_FAILED);
+    assert_non_null(strstr(err.message, "driver"));
+}
+
+static void test_worker__silence_is_judged_by_the_jobs_own_pace(void **state)
+{
+    (void)state;
+    const struct worker_limits limits = {.memory_bytes = 100, .silence_ms = 1000};
+    struct worker_usage usage = {.memory_bytes = 100, .silent_ms = 1000};
+    assert_int_equal(worker_breach_of(&limits, &usage), WORKER_NO_BREACH);
+    usage.silent_ms = 1001;
+    assert_int_equal(worker_breach_of(&limits, &usage), WORKER_BREACH_SILENCE);
+    usage.longest_silence_ms = 500; /* it has been slow before */
+    assert_int_equal(worker_breach_of(&limits, &usage), WORKER_NO_BREACH);
+    usage.silent_ms = 5001;
+    assert_int_equal(worker_breach_of(&limits, &usage), WORKER_BREACH_SILENCE);
+    usage.memory_bytes = 101;
+    assert_int_equal(worker_breach_of(&limits, &usage), WORKER_BREACH_MEMORY);
+    assert_int_equal(worker_breach_of(&(struct worker_limits){0}, &usage), WORKER_NO_BREACH);
+}
+
 static void test_worker__the_spec_chooses_the_backend_unless_it_says_auto(void **state)
 {
     (void)state;
@@ -107,6 +165,8 @@ int main(void)
         cmocka_unit_test(test_worker__reads_the_trainers_lines),
         cmocka_unit_test(test_worker__tells_ten_steps_a_second_and_every_epochs_last),
         cmocka_unit_test(test_worker__judges_every_way_to_end),
+        cmocka_unit_test(test_worker__a_limit_that_was_passed_is_named),
+        cmocka_unit_test(test_worker__silence_is_judged_by_the_jobs_own_pace),
         cmocka_unit_test(test_worker__the_spec_chooses_the_backend_unless_it_says_auto),
         cmocka_unit_test(test_system__samples_processors_and_memory),
     };

@@ -1,0 +1,134 @@
+"""The worker's sandbox and its limits: what goes wrong in a trainer ends the job, says why, and leaves the agent alone."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from worker import jobs, read, world  # noqa: E402, F401
+
+ENDLESS = {"epochs": 1000}
+
+
+def failed(jobs, job_id, status, *words):
+    job = jobs.end(job_id)
+    assert job["state"] == "failed", job
+    assert job["error"]["status"] == status, job["error"]
+    for word in words:
+        assert word in job["error"]["message"], job["error"]
+    return job
+
+
+def the_agent_goes_on(world, jobs, process):
+    """The same process takes the next job and trains it to its end."""
+    assert process.poll() is None
+    assert jobs.end(jobs.submit())["state"] == "completed"
+
+
+def test_worker__a_job_trains_behind_the_walls(world, jobs):
+    process = world.start_worker()
+    line = next(json.loads(line) for line in world.log("worker").splitlines() if '"walls"' in line)
+    print("sandbox:", line["walls"], line["system_calls"], line["limits"], line["reason"])
+    job_id = jobs.submit(**ENDLESS)
+    trainer = world.trainer()
+    jobs.stepping(job_id)
+    if line["walls"] == "bubblewrap":
+        assert os.readlink(f"/proc/{trainer}/ns/net") != os.readlink(f"/proc/{process.pid}/ns/net")
+        assert os.readlink(f"/proc/{trainer}/ns/pid") != os.readlink(f"/proc/{process.pid}/ns/pid")
+    assert "Seccomp:\t2" in read(f"/proc/{trainer}/status")
+    environment = Path(f"/proc/{trainer}/environ").read_bytes()
+    assert b"ENROL_TOKEN" not in environment and b"CYXWIZ" not in environment
+    targets = [os.readlink(f"/proc/{trainer}/fd/{fd}") for fd in os.listdir(f"/proc/{trainer}/fd")]
+    assert not [target for target in targets if target.startswith("socket:")], targets
+    assert jobs.client.call("POST", f"/api/v1/jobs/{job_id}/cancel").status == 200
+    assert jobs.end(job_id)["state"] == "cancelled"
+    the_agent_goes_on(world, jobs, process)
+
+
+def test_worker__landlock_holds_where_namespaces_do_not(world, jobs):
+    process = world.start_worker(SANDBOX="landlock")
+    assert '"walls":"landlock"' in world.log("worker")
+    job = jobs.end(jobs.submit())
+    assert job["state"] == "completed", job["error"]
+    assert process.poll() is None
+
+
+def test_worker__memory_over_the_limit_is_said(world, jobs):
+    process = world.start_worker(JOB_MEMORY_BYTES=256 << 20)
+    failed(jobs, jobs.submit(hidden=150_000, **ENDLESS), "no-memory", "out of memory", "limit 256 MiB")
+    the_agent_goes_on(world, jobs, process)
+
+
+def test_worker__a_crash_of_the_trainer_names_its_signal(world, jobs):
+    process = world.start_worker()
+    job_id = jobs.submit(**ENDLESS)
+    jobs.stepping(job_id)
+    os.kill(world.trainer(), signal.SIGSEGV)
+    failed(jobs, job_id, "internal", "signal 11", "SIGSEGV")
+    the_agent_goes_on(world, jobs, process)
+
+
+def test_worker__a_hang_is_ended_by_the_watch(world, jobs):
+    process = world.start_worker(JOB_SILENCE_MS=2000)
+    job_id = jobs.submit(**ENDLESS)
+    jobs.stepping(job_id)
+    started = time.monotonic()
+    os.kill(world.trainer(), signal.SIGSTOP)
+    failed(jobs, job_id, "timeout", "hung", "no progress")
+    assert time.monotonic() - started < 30
+    the_agent_goes_on(world, jobs, process)
+
+
+def test_worker__a_time_limit_ends_a_job(world, jobs):
+    process = world.start_worker(JOB_SECONDS=3)
+    failed(jobs, jobs.submit(**ENDLESS), "timeout", "out of time", "limit 3 s")
+    the_agent_goes_on(world, jobs, process)
+
+
+def test_worker__a_disk_limit_ends_a_job(world, jobs):
+    process = world.start_worker(JOB_DISK_BYTES=2 << 20)
+    checkpoint = {"every_steps": 10}
+    # One checkpoint of 3.2 MB is over the limit in itself: the kernel ends the trainer that writes it.
+    failed(jobs, jobs.submit(hidden=1000, checkpoint=checkpoint, **ENDLESS), "io", "out of disk", "limit 2 MiB")
+    the_agent_goes_on(world, jobs, process)
+
+
+def test_worker__many_small_files_are_over_the_disk_limit_too(world, jobs):
+    world.start_worker(JOB_DISK_BYTES=4 << 20)
+    job_id = jobs.submit(**ENDLESS)
+    jobs.stepping(job_id)
+    folder = world.folder / "work" / "jobs" / job_id / "output"
+    for number in range(6):
+        (folder / f"part{number}").write_bytes(b"x" * (1 << 20))
+    failed(jobs, job_id, "io", "out of disk", "limit 4 MiB")
+
+
+def test_worker__a_file_that_the_trainer_points_elsewhere_is_not_sent(world, jobs):
+    """A trainer that was taken over leaves a link to the worker's secrets where its checkpoint should lie."""
+    process = world.start_worker()
+    secret = world.folder / "secret"
+    secret.write_text("the worker's own")
+    job_id = jobs.submit(checkpoint={"every_steps": 1_000_000}, **ENDLESS)
+    jobs.stepping(job_id)
+    folder = world.folder / "work" / "jobs" / job_id / "output"
+    os.kill(world.trainer(), signal.SIGSTOP)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    (folder / "checkpoint.safetensors").symlink_to(secret)
+    trainer_says = Path(f"/proc/{world.trainer()}/fd/1")
+    with open(trainer_says, "w") as out:
+        out.write('{"event":"checkpoint","step":1,"path":"checkpoint.safetensors"}\n'
+                  f'{{"event":"checkpoint","step":1,"path":"{secret}"}}\n')
+    logs = f"/api/v1/jobs/{job_id}/logs"
+    end = time.monotonic() + 20
+    while len(refused := [line["message"] for line in jobs.client.call("GET", logs).json["lines"]
+                          if "was not uploaded" in line["message"]]) < 2:
+        assert time.monotonic() < end, refused
+        time.sleep(0.05)
+    assert "not a plain file" in refused[0] and "cannot keep" in refused[1], refused
+    os.kill(world.trainer(), signal.SIGCONT)
+    assert jobs.client.call("POST", f"/api/v1/jobs/{job_id}/cancel").status == 200
+    assert jobs.end(job_id)["state"] == "cancelled"
+    assert process.poll() is None
