@@ -11,7 +11,7 @@
 
 #include "base/banned.h"
 
-enum { LANES = CPU_POOL_LANES, GRAIN = 65536 }; /* GRAIN: elements that are worth a thread */
+enum { GRAIN = 65536 }; /* elements that are worth a thread */
 
 static void clip(const struct pool *p, int axis, int64_t o, struct span *span)
 {
@@ -44,7 +44,8 @@ static struct bounds bounds_of(const struct pool *p, const struct span *s)
                            w->kernel[1]};
 }
 
-/* The inner loops, for each instruction set; the best that this machine has is taken when a step runs. */
+/* The inner loops, for each instruction set and width; the best for this machine and layout is taken when a step runs. */
+#define POOL_LANES 8
 #define POOL_NAME(name) name##_default
 #include "nn/cpu/kernels_pool_lanes.h"
 #undef POOL_NAME
@@ -55,6 +56,8 @@ static struct bounds bounds_of(const struct pool *p, const struct span *s)
 #include "nn/cpu/kernels_pool_lanes.h"
 #undef POOL_NAME
 #pragma GCC pop_options
+#undef POOL_LANES
+#define POOL_LANES 16
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4")
 #define POOL_NAME(name) name##_v4
@@ -62,18 +65,22 @@ static struct bounds bounds_of(const struct pool *p, const struct span *s)
 #undef POOL_NAME
 #pragma GCC pop_options
 #endif
+#undef POOL_LANES
 
 static void pick_loops(struct pool *p)
 {
+    p->at_once = 8;
     p->max = max_lanes_default;
     p->scatter = scatter_lanes_default;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
               __builtin_cpu_supports("bmi2");
-    if (v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
+    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl");
+    if (v4 && p->in.lanes % 16 == 0) {
+        p->at_once = 16;
         p->max = max_lanes_v4;
         p->scatter = scatter_lanes_v4;
     } else if (v3) {
@@ -83,8 +90,15 @@ static void pick_loops(struct pool *p)
 #endif
 }
 
-static void max_1(const struct pool *p, const struct span *s, const float *plane, int64_t offset,
-                  float *y, uint16_t *index)
+static int64_t lanes_left(const struct pool *p, int64_t lane)
+{
+    int64_t left = p->in.lanes - lane;
+    return left < p->at_once ? left : p->at_once;
+}
+
+/* One window of a row-major plane. */
+static void max_1(const struct pool *p, const struct span *s, const float *plane, float *y,
+                  uint16_t *index)
 {
     const struct cyx_window *w = p->window;
     float best = -INFINITY;
@@ -92,16 +106,16 @@ static void max_1(const struct pool *p, const struct span *s, const float *plane
     for (int64_t kh = s->first[0]; kh < s->last[0]; kh++) {
         int64_t row = (s->at[0] + kh * w->dilation[0]) * p->in.width + s->at[1];
         for (int64_t kw = s->first[1]; kw < s->last[1]; kw++) {
-            float v = plane[(row + kw * w->dilation[1]) * p->in.lanes + offset];
+            float v = plane[row + kw * w->dilation[1]];
             if (!(v > best) && v == v)
                 continue;
             best = v;
             place = kh * w->kernel[1] + kw;
         }
     }
-    y[offset] = best;
+    *y = best;
     if (index)
-        index[offset] = p->relu_mask && best <= 0.0f ? CPU_POOL_NONE : (uint16_t)place;
+        *index = p->relu_mask && best <= 0.0f ? CPU_POOL_NONE : (uint16_t)place;
 }
 
 /* Output columns [*ret_first, *ret_last) whose windows lie wholly within the row. */
@@ -141,15 +155,15 @@ static void for_row(const struct pool *p, int64_t row, pixels run)
 static void max_run(const struct pool *p, const struct span *s, int64_t n, int64_t plane,
                     int64_t pixel)
 {
-    int64_t lanes = p->in.lanes, lane = 0;
+    int64_t lanes = p->in.lanes;
     const float *x = p->x + plane;
     uint16_t *index = p->index ? p->index + pixel : NULL;
-    for (; lane + LANES <= lanes; lane += LANES)
-        p->max(p, s, n, x + lane, p->y + pixel + lane, index ? index + lane : NULL);
+    for (int64_t lane = 0; lane < lanes && lanes > 1; lane += p->at_once)
+        p->max(p, s, n, x + lane, p->y + pixel + lane, index ? index + lane : NULL,
+               lanes_left(p, lane));
     struct span one = *s;
-    for (int64_t i = 0; i < n && lane < lanes; i++, one.at[1] += p->window->stride[1])
-        for (int64_t l = lane; l < lanes; l++)
-            max_1(p, &one, x, l, p->y + pixel + i * lanes, index ? index + i * lanes : NULL);
+    for (int64_t i = 0; i < n && lanes == 1; i++, one.at[1] += p->window->stride[1])
+        max_1(p, &one, x, p->y + pixel + i, index ? index + i : NULL);
 }
 
 static void forward_range(void *context, int64_t begin, int64_t end)
@@ -187,30 +201,30 @@ static bool tiles(const struct pool *p)
     return true;
 }
 
-static void scatter_1(const struct pool *p, const struct span *s, float *plane, int64_t offset,
-                      const float *dy, const uint16_t *kept)
+static void scatter_1(const struct pool *p, const struct span *s, float *plane, float dy,
+                      uint16_t kept)
 {
     const struct cyx_window *w = p->window;
-    int64_t kh = kept[offset] / w->kernel[1], kw = kept[offset] % w->kernel[1];
-    if (kept[offset] == CPU_POOL_NONE)
+    int64_t kh = kept / w->kernel[1], kw = kept % w->kernel[1];
+    /* A window without a pixel, between the places of a dilated one, has nowhere to put it. */
+    if (kept == CPU_POOL_NONE || kh >= s->last[0] || kw >= s->last[1])
         return;
     int64_t pixel = (s->at[0] + kh * w->dilation[0]) * p->in.width + s->at[1] + kw * w->dilation[1];
-    plane[pixel * p->in.lanes + offset] += dy[offset];
+    plane[pixel] += dy;
 }
 
 static void scatter_run(const struct pool *p, const struct span *s, int64_t n, int64_t plane,
                         int64_t pixel)
 {
-    int64_t lanes = p->in.lanes, lane = 0;
+    int64_t lanes = p->in.lanes;
     float *dx = p->dx + plane;
     const float *dy = p->dy + pixel;
     const uint16_t *kept = p->kept + pixel;
-    for (; lane + LANES <= lanes; lane += LANES)
-        p->scatter(p, s, n, dx + lane, dy + lane, kept + lane);
+    for (int64_t lane = 0; lane < lanes && lanes > 1; lane += p->at_once)
+        p->scatter(p, s, n, dx + lane, dy + lane, kept + lane, lanes_left(p, lane));
     struct span one = *s;
-    for (int64_t i = 0; i < n && lane < lanes; i++, one.at[1] += p->window->stride[1])
-        for (int64_t l = lane; l < lanes; l++)
-            scatter_1(p, &one, dx, l, dy + i * lanes, kept + i * lanes);
+    for (int64_t i = 0; i < n && lanes == 1; i++, one.at[1] += p->window->stride[1])
+        scatter_1(p, &one, dx, dy[i], kept[i]);
 }
 
 /* Whole planes, since windows of neighbouring rows may overlap. */
@@ -219,7 +233,7 @@ static void backward_range(void *context, int64_t begin, int64_t end)
     const struct pool *p = context;
     int64_t plane_size = p->in.height * p->in.width * p->in.lanes;
     for (int64_t outer = begin; outer < end; outer++) {
-        if (!p->tiled || p->in.lanes % LANES != 0)
+        if (!p->tiled || p->in.lanes == 1)
             memset(p->dx + outer * plane_size, 0, (size_t)plane_size * sizeof(float));
         for (int64_t oh = 0; oh < p->out.height; oh++)
             for_row(p, outer * p->out.height + oh, scatter_run);

@@ -4,8 +4,6 @@
 
 #include "nn/cpu/kernels.h"
 
-enum { CPU_POOL_LANES = 16 };
-
 struct span;
 
 struct pool {
@@ -16,11 +14,12 @@ struct pool {
     uint16_t *index; /* NULL: no gradient will be taken */
     const uint16_t *kept;
     bool relu_mask, tiled;
-    /* CPU_POOL_LANES channels of n output pixels: see kernels_pool_lanes.h. */
+    /* `at_once` channels of n output pixels: see kernels_pool_lanes.h. */
+    int64_t at_once;
     void (*max)(const struct pool *p, const struct span *s, int64_t n, const float *x, float *y,
-                uint16_t *index);
+                uint16_t *index, int64_t there);
     void (*scatter)(const struct pool *p, const struct span *s, int64_t n, float *dx,
-                    const float *dy, const uint16_t *kept);
+                    const float *dy, const uint16_t *kept, int64_t there);
 };
 
 /* The part of a window that lies within the plane. */
@@ -34,12 +33,7 @@ struct bounds {
     int64_t first[2], last[2], dilation[2], kernel_width;
 };
 
-typedef float lanes_f __attribute__((vector_size(CPU_POOL_LANES * sizeof(float))));
-typedef int32_t lanes_i __attribute__((vector_size(CPU_POOL_LANES * sizeof(int32_t))));
-typedef uint16_t lanes_u __attribute__((vector_size(CPU_POOL_LANES * sizeof(uint16_t))));
-
-/* Unaligned loads and stores of CPU_POOL_LANES elements: memcpy of a constant size is one instruction. */
+/* Unaligned loads and stores of vectors: memcpy of a constant size is one instruction. */
 #define LOAD(vector, pointer) memcpy(&(vector), (pointer), sizeof(vector))
-#define STORE(pointer, vector) memcpy((pointer), &(vector), sizeof(vector))
 
 #endif
