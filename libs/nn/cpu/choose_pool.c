@@ -125,7 +125,7 @@ enum cyx_status cpu_choose_batch_norm(struct cyx_program *self, struct cpu_step 
     cpu_bind(self, step, 0, node->in[0], &x, false);
     for (int i = 1; i < 5; i++)
         cpu_bind_plain(self, step, i, node->in[i], false);
-    if (node->n_in > 5) /* the residual that lower.c has put here */
+    if (node->n_in > 5) /* the residual that lower_fuse.c has put here */
         cpu_bind(self, step, 5, node->in[5], &x, false);
     cpu_bind(self, step, CPU_OUT, node->out[0], &x, true);
     for (int i = 1; i < node->n_out; i++)

@@ -1,7 +1,7 @@
 /*
  * Private to nn/cpu: how a graph becomes a list of prepared calls.
  *
- *   lower.c    copies the graph and rewrites what this backend does better as one operation
+ *   lower*.c   copies the graph and rewrites what this backend does better as one operation
  *   choose*.c  walks the nodes: picks oneDNN's implementation, and with it the layout of every value
  *   program.c  plans the arena from those layouts, creates memories and primitives: the calls
  *   step.c     replays the calls; nothing is created or allocated there
@@ -97,8 +97,9 @@ typedef void (*cpu_kernel)(struct cyx_program *program, const struct cpu_step *s
 struct cpu_step {
     struct cyx_node node; /* a copy: rewriting changes it */
     bool dropped;         /* a rewrite took it over */
-    bool
-        relu_mask; /* MAX_POOL2D: marks windows whose largest is not positive, for the fused gradient */
+    /* MAX_POOL2D: marks windows whose largest is not positive, for the fused gradient. BATCH_NORM_GRAD: dy counts
+       where the ReLU behind the forward pass let y through. */
+    bool relu_mask;
     dnnl_primitive_desc_t pd;
     cpu_kernel kernel; /* instead of pd */
     cpu_kernel after;  /* behind pd */
@@ -171,6 +172,8 @@ void cpu_use_threads(int threads);
 
 int32_t cpu_root(const struct cyx_graph *graph, int32_t value);
 enum cyx_status cpu_lower(struct cyx_program *self, struct cyx_error *error);
+/* lower_fuse.c: rewrites the steps, before the plan's copy of them is made. */
+void cpu_fuse(struct cyx_program *self);
 /* After layouts are chosen: element-wise steps whose input dies write over it. */
 void cpu_share_in_place(struct cyx_program *self);
 

@@ -14,7 +14,7 @@
 enum { GRAIN = 65536, LINE = 16 }; /* elements that are worth a thread; elements of a cache line */
 
 struct elementwise {
-    const float *a, *b;
+    const float *a, *b, *c;
     float *out;
     int64_t count;
     const struct cyx_node *node;
@@ -87,6 +87,21 @@ CPU_CLONES static void add_relu_loop(const float *a, const float *b, float *y, i
     }
 }
 
+/* dx = a + b where y > 0. */
+CPU_CLONES static void add_relu_grad_loop(const float *a, const float *b, const float *y, float *dx,
+                                          int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = y[i] > 0.0f ? a[i] + b[i] : 0.0f;
+}
+
+static void add_relu_grad_range(void *context, int64_t begin, int64_t end)
+{
+    const struct elementwise *e = context;
+    int64_t from = begin * LINE, last = end * LINE < e->count ? end * LINE : e->count;
+    add_relu_grad_loop(e->a + from, e->c + from, e->b + from, e->out + from, last - from);
+}
+
 void cpu_kernel_copy(struct cyx_program *program, const struct cpu_step *step)
 {
     cpu_over_elements(program, step, copy_loop);
@@ -99,7 +114,20 @@ void cpu_kernel_relu(struct cyx_program *program, const struct cpu_step *step)
 
 void cpu_kernel_relu_grad(struct cyx_program *program, const struct cpu_step *step)
 {
-    cpu_over_elements(program, step, relu_grad_loop);
+    if (step->node.n_in == 2) {
+        cpu_over_elements(program, step, relu_grad_loop);
+        return;
+    }
+    /* lower_fuse.c has put the sum of two gradients in here. */
+    struct elementwise e = {
+        .a = cpu_arg(program, step, 0),
+        .b = cpu_arg(program, step, 1),
+        .c = cpu_arg(program, step, 2),
+        .out = cpu_arg(program, step, CPU_OUT),
+        .count = step->count,
+    };
+    cpu_parallel(program->device, (e.count + LINE - 1) / LINE, GRAIN / LINE, add_relu_grad_range,
+                 &e);
 }
 
 void cpu_kernel_add(struct cyx_program *program, const struct cpu_step *step)

@@ -13,50 +13,6 @@ int32_t cpu_root(const struct cyx_graph *graph, int32_t value)
     return value;
 }
 
-static int readers_of(const struct cyx_program *self, int32_t value)
-{
-    int readers = value == self->graph->output;
-    for (size_t n = 0; n < self->n_steps; n++)
-        for (int i = 0; i < self->steps[n].node.n_in; i++)
-            readers += self->steps[n].node.in[i] == value;
-    return readers;
-}
-
-static struct cpu_step *reader_of(struct cyx_program *self, int32_t value, enum cyx_op op)
-{
-    for (size_t n = 0; n < self->n_steps; n++)
-        if (self->steps[n].node.op == op && self->steps[n].node.in[0] == value)
-            return &self->steps[n];
-    return NULL;
-}
-
-static struct cpu_step *pool_with_index(struct cyx_program *self, int32_t index)
-{
-    for (size_t n = 0; n < self->n_steps; n++)
-        if (self->steps[n].node.op == CYX_OP_MAX_POOL2D && self->steps[n].node.out[1] == index)
-            return &self->steps[n];
-    return NULL;
-}
-
-/*
- * MaxPool2d behind a ReLU, backwards: the window's largest element is positive exactly where the pooled value
- * is, so the forward pool marks the windows to leave out, and neither the full-sized gradient of the pool nor
- * the activations are read again.
- */
-static void fuse_pool_and_relu(struct cyx_program *self, struct cpu_step *pool_grad)
-{
-    int32_t dx = pool_grad->node.out[0];
-    struct cpu_step *relu_grad = reader_of(self, dx, CYX_OP_RELU_GRAD);
-    struct cpu_step *pool = pool_with_index(self, pool_grad->node.in[1]);
-    if (!relu_grad || !pool || readers_of(self, dx) != 1 ||
-        relu_grad->node.in[1] != pool->node.in[0])
-        return;
-    pool->relu_mask = true;
-    pool_grad->node.out[0] = relu_grad->node.out[0];
-    relu_grad->dropped = true;
-    relu_grad->node.n_in = relu_grad->node.n_out = 0;
-}
-
 static enum cyx_status copy_graph(struct cyx_program *self, struct cyx_error *error)
 {
     const struct cyx_graph *graph = self->graph;
@@ -81,9 +37,8 @@ enum cyx_status cpu_lower(struct cyx_program *self, struct cyx_error *error)
     enum cyx_status status = copy_graph(self, error);
     if (status != CYX_OK)
         return status;
-    for (size_t n = 0; n < self->n_steps && !self->keep; n++)
-        if (self->steps[n].node.op == CYX_OP_MAX_POOL2D_GRAD)
-            fuse_pool_and_relu(self, &self->steps[n]);
+    if (!self->keep)
+        cpu_fuse(self);
     for (size_t n = 0; n < self->n_steps; n++)
         self->planned.nodes[n] = self->steps[n].node;
     return CYX_OK;
