@@ -110,6 +110,8 @@ const struct cli_command cli_commands[] = {
     {"job logs", "ID", "what the worker said", "cyxwiz job logs ID --follow", logs_options,
      cli_job_logs},
     {"node list", "", "nodes and what they do", "cyxwiz node list", NULL, cli_node_list},
+    {"node show", "ID", "a node's devices, load, GPUs, power and sandbox", "cyxwiz node show ID",
+     NULL, cli_node_show},
     {"model list", "", "your models", "cyxwiz model list", NULL, cli_model_list},
     {"model pull", "[ID]", "download a model, resumed and verified",
      "cyxwiz model pull --job ID -o model.safetensors", pull_options, cli_model_pull},

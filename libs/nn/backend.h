@@ -48,6 +48,8 @@ struct cyx_device_info {
     int64_t memory_bytes;
     bool is_software; /* a GPU interface run by the CPU */
     int threads;
+    /* Of this process now, and what the driver would let it have; 0 where the device does not say. */
+    int64_t memory_used_bytes, memory_budget_bytes;
 };
 
 struct cyx_feed {

@@ -31,6 +31,7 @@ enum {
     CYX_REGISTRY_LABELS_LIMIT = 16,
     CYX_REGISTRY_REGION_BYTES = 65,
     CYX_REGISTRY_LABELS_BYTES = CYX_REGISTRY_LABELS_LIMIT * CYX_REGISTRY_REGION_BYTES + 1,
+    CYX_REGISTRY_SYSTEM_BYTES = 2048,
     CYX_REGISTRY_STORE_MS = 10000, /* PostgreSQL hears of a node's heartbeats at most so often */
 };
 
@@ -53,6 +54,7 @@ struct cyx_registry_load {
     double cpu_percent;
     int64_t memory_used_bytes;
     double images_per_second;
+    char system[CYX_REGISTRY_SYSTEM_BYTES]; /* of system.h, "" for nothing; not in PostgreSQL */
 };
 
 struct cyx_registry_node {

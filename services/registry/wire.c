@@ -7,6 +7,7 @@
 #include "contract/job_spec.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
+#include "system.h"
 
 #include "base/banned.h"
 
@@ -157,6 +158,7 @@ enum cyx_status cyx_registry_heartbeat_parse(const json_t *message, const char *
         .memory_used_bytes = (int64_t)shown_number(message, "memory_used_bytes", 1e15),
         .images_per_second = shown_number(message, "images_per_second", 1e12),
     };
+    cyx_registry_system_clean(json_object_get(message, "system"), ret_load->system);
     return CYX_OK;
 }
 
@@ -190,7 +192,7 @@ json_t *cyx_registry_node_json(const struct cyx_registry_node *node)
     const struct cyx_registry_load *load = &node->load;
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:o, s:I, s:f, s:I, s:f, s:o, "
-        "s:o}",
+        "s:o, s:o}",
         "id", node->id, "name", node->name, "status", cyx_registry_status_name(node->status),
         "boot_id", node->boot_id, "version", node->version, "devices",
         cyx_registry_devices_json(node), "host_memory_bytes", (json_int_t)node->host_memory_bytes,
@@ -200,7 +202,8 @@ json_t *cyx_registry_node_json(const struct cyx_registry_node *node)
         "last_heartbeat_at", cyx_message_new_time(node->last_heartbeat_at_ms), "running_jobs",
         (json_int_t)load->running_jobs, "cpu_percent", load->cpu_percent, "memory_used_bytes",
         (json_int_t)load->memory_used_bytes, "images_per_second", load->images_per_second, "labels",
-        labels_json(node), "region", node->region[0] ? json_string(node->region) : json_null());
+        labels_json(node), "region", node->region[0] ? json_string(node->region) : json_null(),
+        "system", cyx_registry_system_json(load->system));
 }
 
 json_t *cyx_registry_online_json(const char *event_id, const struct cyx_registry_node *node)
@@ -219,10 +222,10 @@ json_t *cyx_registry_offline_json(const char *event_id, const struct cyx_registr
 
 json_t *cyx_registry_load_json(const char *boot_id, const struct cyx_registry_load *load)
 {
-    return json_pack("{s:s, s:I, s:f, s:I, s:f}", "boot_id", boot_id, "running_jobs",
+    return json_pack("{s:s, s:I, s:f, s:I, s:f, s:o}", "boot_id", boot_id, "running_jobs",
                      (json_int_t)load->running_jobs, "cpu_percent", load->cpu_percent,
                      "memory_used_bytes", (json_int_t)load->memory_used_bytes, "images_per_second",
-                     load->images_per_second);
+                     load->images_per_second, "system", cyx_registry_system_json(load->system));
 }
 
 bool cyx_registry_load_parse(const json_t *json, const char *boot_id,
@@ -237,5 +240,6 @@ bool cyx_registry_load_parse(const json_t *json, const char *boot_id,
         .memory_used_bytes = json_integer_value(json_object_get(json, "memory_used_bytes")),
         .images_per_second = shown_number(json, "images_per_second", 1e12),
     };
+    cyx_registry_system_clean(json_object_get(json, "system"), ret_load->system);
     return true;
 }

@@ -80,7 +80,6 @@ static void *runner_main(void *ctx)
 static void *beater_main(void *ctx)
 {
     struct agent *self = ctx;
-    struct system_sampler sampler = {0};
     uint64_t seq = 0;
     bool warned = false;
     pthread_mutex_lock(&self->lock);
@@ -89,10 +88,11 @@ static void *beater_main(void *ctx)
         bool has_job = self->has_job;
         pthread_mutex_unlock(&self->lock);
         struct cyx_error err = {0};
-        struct system_sample sample = system_take_sample(&sampler);
+        struct monitor_reading reading = {0};
+        (void)monitor_read(self->monitor, &reading); /* none: its fields are left out */
         enum cyx_status status =
             api_heartbeat(self->settings.bus, &self->settings.node, ++seq, has_job ? &job : NULL,
-                          &sample, atomic_load(&self->images_per_second), &err);
+                          &reading, atomic_load(&self->images_per_second), &err);
         if (status != CYX_OK && !warned)
             cyx_log(CYX_LOG_WARN, "heartbeats do not go out", CYX_STR("error", err.message));
         warned = status != CYX_OK;
@@ -168,6 +168,11 @@ enum cyx_status agent_create(const struct agent_settings *settings, struct agent
         free(self);
         return status;
     }
+    status = monitor_create(self->work_dir, settings->heartbeat_ms, &self->monitor, err);
+    if (status != CYX_OK) {
+        free(self);
+        return status;
+    }
     self->jobs = cyx_metrics_counter(settings->metrics, "cyx_worker_jobs_total",
                                      "Jobs that ended here.", "outcome");
     self->steps = cyx_metrics_gauge(settings->metrics, "cyx_worker_images_per_second",
@@ -219,6 +224,7 @@ void agent_destroy(struct agent *self)
         pthread_join(self->runner, NULL);
     if (self->beater_started)
         pthread_join(self->beater, NULL);
+    monitor_destroy(self->monitor);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);
     free(self);

@@ -11,6 +11,7 @@ struct agent {
     struct agent_settings settings;
     char data_dir[WORKER_PATH_BYTES / 4], work_dir[WORKER_PATH_BYTES / 4],
         cache_dir[WORKER_PATH_BYTES / 4]; /* as the settings name them */
+    struct monitor *monitor;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     pthread_t runner, beater;

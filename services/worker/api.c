@@ -39,8 +39,19 @@ enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, stru
                &reply, err);
 }
 
+static json_t *system_json(const struct api_node *node, const struct monitor_reading *reading)
+{
+    json_t *system = monitor_json(reading);
+    const struct sandbox_state *sandbox = node->sandbox;
+    json_object_set_new(system, "sandbox",
+                        json_pack("{s:s, s:s, s:s}", "walls", sandbox_walls_name(sandbox->walls),
+                                  "system_calls", sandbox->filters ? "filtered" : "open", "limits",
+                                  sandbox->groups ? "cgroup" : "rlimits"));
+    return system;
+}
+
 enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, uint64_t seq,
-                              const struct api_job *job, const struct system_sample *sample,
+                              const struct api_job *job, const struct monitor_reading *reading,
                               double images_per_second, struct cyx_error *err)
 {
     char subject[CYX_SUBJECT_BYTES];
@@ -52,10 +63,10 @@ enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, 
     enum cyx_status status = cyx_subject_node(subject, node->id, CYX_NODE_HEARTBEAT);
     if (status == CYX_OK)
         status = cyx_message_write(
-            json_pack("{s:s, s:I, s:o, s:f, s:I, s:f}", "boot_id", node->boot_id, "seq",
-                      (json_int_t)seq, "jobs", jobs, "cpu_percent", sample->cpu_percent,
-                      "memory_used_bytes", (json_int_t)sample->memory_used_bytes,
-                      "images_per_second", images_per_second),
+            json_pack("{s:s, s:I, s:o, s:f, s:I, s:f, s:o}", "boot_id", node->boot_id, "seq",
+                      (json_int_t)seq, "jobs", jobs, "cpu_percent", reading->system.cpu_percent,
+                      "memory_used_bytes", (json_int_t)reading->system.memory_used_bytes,
+                      "images_per_second", images_per_second, "system", system_json(node, reading)),
             &text, err);
     if (status == CYX_OK)
         status = cyx_bus_publish(bus, subject, NULL, text.data, text.length, err);

@@ -6,14 +6,16 @@
 #define CYX_WORKER_API_H
 
 #include "bus/stream.h"
-#include "system.h"
+#include "monitor.h"
+#include "sandbox.h"
 #include "worker.h"
 
 /* Who this node is and what it offers; texts live as long as the process. */
 struct api_node {
     const char *id, *name, *enrol_token, *price_per_hour;
     char boot_id[37];
-    int64_t host_memory_bytes; /* that a job may use */
+    int64_t host_memory_bytes;           /* that a job may use */
+    const struct sandbox_state *sandbox; /* told with each heartbeat */
     json_t *devices;
 };
 
@@ -48,7 +50,7 @@ struct api_finish {
 
 enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err);
 enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, uint64_t seq,
-                              const struct api_job *job, const struct system_sample *sample,
+                              const struct api_job *job, const struct monitor_reading *reading,
                               double images_per_second, struct cyx_error *err);
 
 /* {job_id, token} of an offer or a cancel. */

@@ -50,7 +50,7 @@ struct run {
     bool lost, cancel; /* the lease is gone; the scheduler wants it stopped */
     struct worker_end end;
     json_t *result;
-    char model_path[WORKER_PATH_BYTES];
+    char model_path[WORKER_PATH_BYTES], device[128];
 };
 
 static void look_after(struct run *run);
@@ -207,6 +207,9 @@ static void note_progress(struct run *run, const struct worker_event *event)
     run->progress.accuracy = event->accuracy;
     run->progress.images_per_second = event->images_per_second;
     atomic_store(&run->agent->images_per_second, event->images_per_second);
+    if (event->device_memory_budget_bytes)
+        monitor_note_device(run->agent->monitor, run->device, event->device_memory_used_bytes,
+                            event->device_memory_budget_bytes);
     cyx_metric_set(run->agent->steps, event->images_per_second);
 }
 
@@ -225,6 +228,7 @@ static void take_event(struct run *run, struct worker_event *event)
     struct cyx_error err = {0};
     switch (event->kind) {
     case WORKER_EVENT_STARTED:
+        snprintf(run->device, sizeof(run->device), "%s", event->device);
         tell_log(run, "info", "training on %s (%s), %lld steps%s", event->device, event->backend,
                  (long long)event->total_steps, event->step > 0 ? ", from a checkpoint" : "");
         break;
@@ -369,6 +373,7 @@ static void follow(struct run *run)
         look_after(run);
     }
     run->training = false;
+    monitor_note_device(run->agent->monitor, "", 0, 0);
     if (run->end.breach == WORKER_NO_BREACH && sandbox_ran_out_of_memory(&run->process))
         run->end.breach = WORKER_BREACH_MEMORY;
     run->end.limits = run->agent->settings.limits;

@@ -5,6 +5,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "contract/subjects.h"
+#include "system.h"
 #include "trainer.h"
 
 #include "base/banned.h"
@@ -58,7 +59,7 @@ static enum cyx_status make_sandbox(struct agent_settings *settings, struct cyx_
     if (status != CYX_OK)
         return status;
     settings->sandbox = sandbox;
-    const struct sandbox_state *state = sandbox_state(sandbox);
+    const struct sandbox_state *state = settings->node.sandbox = sandbox_state(sandbox);
     bool whole = state->walls == SANDBOX_BUBBLEWRAP && state->filters;
     cyx_log(whole ? CYX_LOG_INFO : CYX_LOG_WARN,
             whole ? "trainers run in a sandbox"

@@ -75,6 +75,12 @@ static void on_event(void *context, const struct cyx_train_event *e)
             return;
         teller->last_told_ms = now_ms;
         line = progress("step", e);
+        if (strcmp(e->device->backend, "vulkan") == 0 && e->device->memory_budget_bytes) {
+            json_object_set_new(line, "device_memory_used_bytes",
+                                json_integer(e->device->memory_used_bytes));
+            json_object_set_new(line, "device_memory_budget_bytes",
+                                json_integer(e->device->memory_budget_bytes));
+        }
     } else if (e->kind == CYX_TRAIN_EPOCH) {
         line = progress("epoch", e);
         json_object_set_new(line, "eval_loss", json_real(e->eval_loss));

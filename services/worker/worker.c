@@ -64,6 +64,8 @@ enum cyx_status worker_event_parse(const char *line, size_t length, struct worke
     made.eval_accuracy = cyx_message_number_of(body, "eval_accuracy");
     made.lr = number(body, "lr");
     made.images_per_second = number(body, "images_per_second");
+    made.device_memory_used_bytes = whole(body, "device_memory_used_bytes");
+    made.device_memory_budget_bytes = whole(body, "device_memory_budget_bytes");
     copy_text(body, "path", made.path, sizeof(made.path));
     copy_text(body, "device", made.device, sizeof(made.device));
     copy_text(body, "backend", made.backend, sizeof(made.backend));

@@ -27,8 +27,10 @@ struct worker_event {
     enum worker_event_kind kind;
     int64_t epoch, epochs, step, total_steps;
     double loss, accuracy, eval_loss, eval_accuracy, lr, images_per_second;
-    char path[WORKER_PATH_BYTES]; /* CHECKPOINT, RESULT: the file */
-    char device[128];             /* STARTED */
+    int64_t device_memory_used_bytes,
+        device_memory_budget_bytes; /* STEP, 0: the device does not say */
+    char path[WORKER_PATH_BYTES];   /* CHECKPOINT, RESULT: the file */
+    char device[128];               /* STARTED */
     char backend[16];
     json_t *result; /* RESULT: the `result` object of scheduler.finish; the caller's reference */
     struct cyx_error error; /* ERROR */

@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include "system.h"
 #include "worker.h"
 
 static enum cyx_status parse(const char *line, struct worker_event *event, struct cyx_error *err)
@@ -149,16 +148,6 @@ static void test_worker__the_spec_chooses_the_backend_unless_it_says_auto(void *
     assert_string_equal(worker_backend(NULL, "auto"), "auto");
 }
 
-static void test_system__samples_processors_and_memory(void **state)
-{
-    (void)state;
-    struct system_sampler sampler = {0};
-    struct system_sample sample = system_take_sample(&sampler);
-    assert_true(sample.memory_total_bytes > sample.memory_used_bytes);
-    assert_true(sample.memory_used_bytes > 0);
-    assert_true(sampler.total > sampler.busy);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,7 +157,6 @@ int main(void)
         cmocka_unit_test(test_worker__a_limit_that_was_passed_is_named),
         cmocka_unit_test(test_worker__silence_is_judged_by_the_jobs_own_pace),
         cmocka_unit_test(test_worker__the_spec_chooses_the_backend_unless_it_says_auto),
-        cmocka_unit_test(test_system__samples_processors_and_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from worker import jobs, read, world  # noqa: E402, F401
 
@@ -131,4 +133,59 @@ def test_worker__a_file_that_the_trainer_points_elsewhere_is_not_sent(world, job
     os.kill(world.trainer(), signal.SIGCONT)
     assert jobs.client.call("POST", f"/api/v1/jobs/{job_id}/cancel").status == 200
     assert jobs.end(job_id)["state"] == "cancelled"
+    assert process.poll() is None
+
+
+def wait_for(look, seconds=20):
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def test_worker__what_its_machine_does_is_shown(world, jobs):
+    world.start_worker()
+    path = f"/api/v1/nodes/{world.node_id}"
+    job_id = jobs.submit(**ENDLESS)
+    jobs.stepping(job_id)
+
+    def busy():
+        node = jobs.client.call("GET", path).json
+        system = node["system"]
+        return system and node["cpu_percent"] > 1 and node["running_jobs"] == 1 and node
+
+    node = wait_for(busy)
+    document = jobs.client.call("GET", "/api/v1/openapi.json").json
+    jsonschema.Draft202012Validator({"$ref": "#/components/schemas/Node", "components": document["components"]}).validate(node)
+    system = node["system"]
+    assert 0 < system["disk_free_bytes"] < system["disk_total_bytes"] == os.statvfs(world.folder).f_blocks * 4096
+    assert system["load_average"] > 0 and system["network_receive_bytes_per_second"] >= 0
+    assert 0 < node["memory_used_bytes"] < node["host_memory_bytes"]
+    assert system["sandbox"]["limits"] in ("cgroup", "rlimits") and system["sandbox"]["system_calls"] == "filtered"
+
+    key = jobs.key
+    assert json.loads(world.cyxwiz("node", "show", world.node_id, "--json", token=key))["system"]["sandbox"] == system["sandbox"]
+    listed = json.loads(world.cyxwiz("node", "list", "--json", token=key))
+    assert [node["system"]["disk_total_bytes"] for node in listed] == [system["disk_total_bytes"]]
+    shown = world.cyxwiz("node", "show", world.node_id, token=key)
+    assert f"sandbox        {system['sandbox']['walls']}, system calls filtered" in shown
+    assert "processors, load" in shown and "disk traffic" in shown and "device         cpu: " in shown
+    print(shown)
+    assert jobs.client.call("POST", f"/api/v1/jobs/{job_id}/cancel").status == 200
+    jobs.end(job_id)
+
+
+def test_worker__a_vulkan_job_tells_the_memory_of_its_device(world, jobs):
+    process = world.start_worker(BACKEND="vulkan")
+    job_id = jobs.submit(**ENDLESS)
+    jobs.stepping(job_id)
+    path = f"/api/v1/nodes/{world.node_id}"
+    gpu = wait_for(lambda: (jobs.client.call("GET", path).json["system"] or {}).get("gpus"))[0]
+    print(gpu)
+    assert gpu["name"] and 0 < gpu["memory_used_bytes"] <= gpu["memory_total_bytes"], gpu
+    assert jobs.client.call("POST", f"/api/v1/jobs/{job_id}/cancel").status == 200
+    jobs.end(job_id)
+    if gpu["source"] == "vulkan":  # it speaks of the trainer alone
+        wait_for(lambda: not jobs.client.call("GET", path).json["system"]["gpus"])
     assert process.poll() is None

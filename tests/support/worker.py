@@ -3,6 +3,7 @@ the trainer found as a process, so that a test may kill or stop it."""
 
 import gzip
 import os
+import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -39,6 +40,13 @@ class WorkerWorld(Services):
         self.start("worker")
         return self.running["worker"]
 
+    def cyxwiz(self, *words, token):
+        """The command line against this gateway: what it printed."""
+        done = subprocess.run([binary("cyxwiz"), *words, "--url", self.url, "--token", token], capture_output=True, text=True,
+                              timeout=60, cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def trainer(self, seconds=30) -> int:
         """The process id of the trainer in progress, below the worker and whatever wraps it."""
         worker, end = self.running["worker"].pid, time.monotonic() + seconds
@@ -69,6 +77,13 @@ class Jobs:
     def __init__(self, world):
         self.client = Client(world.url)
         assert self.client.sign_in(world.ADMIN, world.password).status == 201
+
+    @property
+    def key(self) -> str:
+        """An API key of this account."""
+        answer = self.client.call("POST", "/api/v1/api-keys", {"name": "worker-test"})
+        assert answer.status == 201, answer.body
+        return answer.json["key"]
 
     def submit(self, **changes) -> str:
         answer = self.client.call("POST", "/api/v1/jobs", spec(**changes))

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "nn/train/init.h"
 
 #include "base/banned.h"
@@ -58,6 +59,24 @@ static enum cyx_status open_device(struct run *self, struct cyx_error *error)
     if (status == CYX_OK)
         self->backend->device_info(self->device, &self->info);
     return status;
+}
+
+void run_look_at_device(struct run *self)
+{
+    const int64_t every_ns = 1000000000;
+    int64_t now_ns = cyx_clock_monotonic_ns();
+    if (now_ns - self->looked_ns < every_ns)
+        return;
+    self->looked_ns = now_ns;
+    self->backend->device_info(self->device, &self->info);
+    if (self->info.memory_budget_bytes)
+        return;
+    self->info.memory_budget_bytes = self->info.memory_bytes;
+    for (size_t i = 0; i < self->n_programs; i++) {
+        int64_t bytes = self->backend->memory_bytes(self->programs[i].program);
+        if (bytes > self->info.memory_used_bytes)
+            self->info.memory_used_bytes = bytes;
+    }
 }
 
 /* The last batch of an epoch may be smaller: what it does not fit is told now and not at its end. */

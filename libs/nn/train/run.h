@@ -44,6 +44,7 @@ struct run {
     const struct cyx_backend *backend;
     struct cyx_device *device;
     struct cyx_device_info info;
+    int64_t looked_ns; /* when `info` was read, 0: at the opening */
     struct cyx_session *session;
     struct run_program programs[RUN_PROGRAMS];
     size_t n_programs;
@@ -67,6 +68,9 @@ void run_close_data(struct run *self);
 /* The program for this many rows; compiled when it is the first time. */
 enum cyx_status run_program(struct run *self, bool training, int64_t rows,
                             struct cyx_program **ret_program, struct cyx_error *error);
+
+/* Reads `info` again, once a second at most; a device that does not tell its use of memory has that of our largest program. */
+void run_look_at_device(struct run *self);
 
 /* The training graph of a whole batch: whose values the session holds. */
 const struct cyx_graph *run_graph(const struct run *self);

@@ -46,6 +46,7 @@ static void emit(struct trainer *self, struct cyx_train_event *event)
     const struct run *run = &self->run;
     if (!run->options->on_event)
         return;
+    event->device = &run->info;
     event->epochs = run->spec->epochs;
     event->step = run->progress.step;
     event->total_steps = run->total_steps;
@@ -65,8 +66,7 @@ static void emit_started(struct trainer *self)
 {
     struct cyx_train_event event = {.kind = CYX_TRAIN_STARTED,
                                     .epoch = epoch_now(&self->run),
-                                    .lr = self->run.lr.state.rate[0],
-                                    .device = &self->run.info};
+                                    .lr = self->run.lr.state.rate[0]};
     emit(self, &event);
 }
 
@@ -112,6 +112,7 @@ static enum cyx_status finish_step(struct trainer *self, struct cyx_error *error
     progress->count += (int64_t)result.count;
     if (!isfinite(result.loss))
         return diverged(run, result.loss, error);
+    run_look_at_device(run);
     struct cyx_train_event event = {
         .kind = CYX_TRAIN_STEP,
         .epoch = epoch_now(run),

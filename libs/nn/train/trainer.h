@@ -44,7 +44,7 @@ struct cyx_train_event {
     double elapsed_seconds;
     const char *path;                     /* CHECKPOINT */
     const char *message;                  /* NOTICE */
-    const struct cyx_device_info *device; /* STARTED */
+    const struct cyx_device_info *device; /* its use of memory is at most a second old */
 };
 
 struct cyx_train_options {

@@ -274,6 +274,22 @@ void cyx_vk_device_close(struct cyx_device *self)
     free(self);
 }
 
+/* Over the heaps of the device's own memory (software and integrated devices call main memory so). */
+static void read_budget(const struct cyx_device *self, struct cyx_device_info *info)
+{
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    self->vk.GetPhysicalDeviceMemoryProperties2(self->physical, &memory);
+    for (uint32_t i = 0; i < self->memory.memoryHeapCount; i++) {
+        if (!(self->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
+            continue;
+        info->memory_used_bytes += (int64_t)budget.heapUsage[i];
+        info->memory_budget_bytes += (int64_t)budget.heapBudget[i];
+    }
+}
+
 void cyx_vk_device_info(const struct cyx_device *self, struct cyx_device_info *ret_info)
 {
     struct cyx_device_info info = {
@@ -282,6 +298,8 @@ void cyx_vk_device_info(const struct cyx_device *self, struct cyx_device_info *r
     };
     snprintf(info.backend, sizeof info.backend, "vulkan");
     snprintf(info.name, sizeof info.name, "%.127s", self->properties.deviceName);
+    if (self->tells_budget)
+        read_budget(self, &info);
     *ret_info = info;
 }
 

@@ -63,6 +63,7 @@ struct cyx_device {
 
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
+    bool tells_budget; /* VK_EXT_memory_budget */
     uint8_t uuid[VK_UUID_SIZE];
     uint32_t subgroup_size;
     bool subgroup_broadcast;      /* by an index that is not a constant */

@@ -1,6 +1,7 @@
 /* Which GPU: usable ones only, discrete before integrated before virtual before software. */
 #include "nn/vulkan/device.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -125,6 +126,22 @@ static void sort(struct candidate *list, size_t count)
     }
 }
 
+static bool has_extension(const struct cyx_device *self, const char *name)
+{
+    uint32_t count = 0;
+    if (self->vk.EnumerateDeviceExtensionProperties(self->physical, NULL, &count, NULL) !=
+        VK_SUCCESS)
+        return false;
+    VkExtensionProperties *list = calloc(count ? count : 1, sizeof(*list));
+    bool found = false;
+    if (list && self->vk.EnumerateDeviceExtensionProperties(self->physical, NULL, &count, list) ==
+                    VK_SUCCESS)
+        for (uint32_t i = 0; !found && i < count; i++)
+            found = strcmp(list[i].extensionName, name) == 0;
+    free(list);
+    return found;
+}
+
 static void read_limits(struct cyx_device *self)
 {
     VkPhysicalDeviceMaintenance3Properties maintenance3 = {
@@ -152,6 +169,7 @@ static void read_limits(struct cyx_device *self)
                                (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                                features.subgroupBroadcastDynamicId;
     self->vk.GetPhysicalDeviceMemoryProperties(self->physical, &self->memory);
+    self->tells_budget = has_extension(self, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 }
 
 enum cyx_status cyx_vk_select(struct cyx_device *self, int index, struct cyx_error *ret_error)
