@@ -248,21 +248,24 @@ static const struct spec_field concat_fields[] = {
      .help = "The dimension along which inputs are put together; 0 is the batch."},
 };
 
+/* `in` is 0 where the spec leaves it to the input's shape. */
+static enum cyx_status check_groups(struct spec_reader *reader, int64_t in, int64_t out,
+                                    int64_t groups)
+{
+    if (out % groups == 0 && in % groups == 0)
+        return CYX_OK;
+    return spec_fail_at(reader, "groups", "%s (%lld) must be divisible by groups (%lld)",
+                        out % groups != 0 ? "out_channels" : "in_channels",
+                        (long long)(out % groups != 0 ? out : in), (long long)groups);
+}
+
 static enum cyx_status check_conv2d(struct spec_reader *reader, json_t *json, void *target)
 {
     (void)json;
     const struct cyx_conv2d_spec *conv = &((struct cyx_layer_spec *)target)->conv2d;
     if (conv->padding_same && (conv->stride[0] != 1 || conv->stride[1] != 1))
         return spec_fail_at(reader, "padding", "padding \"same\" needs stride 1");
-    if (conv->out_channels % conv->groups != 0)
-        return spec_fail_at(reader, "groups",
-                            "out_channels (%lld) must be divisible by groups (%lld)",
-                            (long long)conv->out_channels, (long long)conv->groups);
-    if (conv->in_channels % conv->groups != 0)
-        return spec_fail_at(reader, "groups",
-                            "in_channels (%lld) must be divisible by groups (%lld)",
-                            (long long)conv->in_channels, (long long)conv->groups);
-    return CYX_OK;
+    return check_groups(reader, conv->in_channels, conv->out_channels, conv->groups);
 }
 
 static enum cyx_status check_conv_transpose2d(struct spec_reader *reader, json_t *json,
@@ -278,13 +281,7 @@ static enum cyx_status check_conv_transpose2d(struct spec_reader *reader, json_t
                                 "expected less than stride (%lld) or dilation (%lld), got %lld",
                                 (long long)conv->stride[i], (long long)conv->dilation[i],
                                 (long long)conv->output_padding[i]);
-    if (conv->out_channels % conv->groups != 0 || conv->in_channels % conv->groups != 0)
-        return spec_fail_at(reader, "groups",
-                            "in_channels (%lld) and out_channels (%lld) must be divisible by "
-                            "groups (%lld)",
-                            (long long)conv->in_channels, (long long)conv->out_channels,
-                            (long long)conv->groups);
-    return CYX_OK;
+    return check_groups(reader, conv->in_channels, conv->out_channels, conv->groups);
 }
 
 /* The stride's default, and PyTorch's rule for padding. */

@@ -195,8 +195,7 @@ static enum cyx_status read_name(struct spec_reader *reader, const json_t *value
     if (nearest)
         return spec_fail(reader, "unknown %s %s: did you mean \"%s\"? Known: %s", what,
                          spec_describe(value, got), nearest, list.data);
-    return spec_fail(reader, "expected a %s, one of %s; got %s", what, list.data,
-                     spec_describe(value, got));
+    return spec_fail(reader, "expected one of %s; got %s", list.data, spec_describe(value, got));
 }
 
 static enum cyx_status read_choice(struct spec_reader *reader, const struct spec_field *field,

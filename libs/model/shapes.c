@@ -12,15 +12,23 @@
 
 enum { SHAPE_TEXT = GRAPH_SHAPE_TEXT };
 
+/* `member` of the layer, "" for the layer itself. */
+static enum cyx_status fail_at(struct cyx_error *error, size_t index, const char *member,
+                               const char *format, va_list args)
+{
+    char message[sizeof(error->message)], pointer[64];
+    vsnprintf(message, sizeof(message), format, args);
+    snprintf(pointer, sizeof(pointer), "/model/layers/%zu%s%s", index, *member ? "/" : "", member);
+    return cyx_error_set(error, CYX_ERR_INVALID, pointer, "%s", message);
+}
+
 enum cyx_status graph_fail(struct cyx_error *error, size_t index, const char *format, ...)
 {
-    char message[sizeof(error->message)], pointer[48];
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof(message), format, args);
+    enum cyx_status status = fail_at(error, index, "", format, args);
     va_end(args);
-    snprintf(pointer, sizeof(pointer), "/model/layers/%zu", index);
-    return cyx_error_set(error, CYX_ERR_INVALID, pointer, "%s", message);
+    return status;
 }
 
 const char *graph_shape_text(const struct cyx_shape *shape, char text[SHAPE_TEXT])
@@ -49,6 +57,17 @@ struct inference {
     struct layer_shape *ret;
     struct cyx_error *error;
 };
+
+/* Fails at a member that the layer's spec holds, where it alone is what does not fit. */
+__attribute__((format(printf, 3, 4))) static enum cyx_status
+refuse(const struct inference *at, const char *member, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    enum cyx_status status = fail_at(at->error, at->index, member, format, args);
+    va_end(args);
+    return status;
+}
 
 static enum cyx_status infer_linear(const struct inference *at)
 {
@@ -89,9 +108,9 @@ static enum cyx_status expect_channels(const struct inference *at, int64_t wante
         return graph_fail(at->error, at->index, "%s expects %lld channels, got %lld", what,
                           (long long)wanted, (long long)got);
     if (got % groups != 0)
-        return graph_fail(at->error, at->index,
-                          "%s: the input's %lld channels must be divisible by groups (%lld)", what,
-                          (long long)got, (long long)groups);
+        return refuse(at, "groups",
+                      "%s: the input's %lld channels must be divisible by groups (%lld)", what,
+                      (long long)got, (long long)groups);
     return CYX_OK;
 }
 
@@ -116,10 +135,10 @@ static enum cyx_status slide(const struct inference *at, int64_t channels, bool 
     }
     if (extent[0] <= padded[0] && extent[1] <= padded[1])
         return CYX_OK;
-    return graph_fail(at->error, at->index,
-                      "%s: the kernel (%lld x %lld) is larger than the padded input (%lld x %lld)",
-                      cyx_layer_type_name(at->layer->type), (long long)extent[0],
-                      (long long)extent[1], (long long)padded[0], (long long)padded[1]);
+    return refuse(at, "kernel_size",
+                  "%s: the kernel (%lld x %lld) is larger than the padded input (%lld x %lld)",
+                  cyx_layer_type_name(at->layer->type), (long long)extent[0], (long long)extent[1],
+                  (long long)padded[0], (long long)padded[1]);
 }
 
 /* padding "same": P = D (K - 1), the extra one on the right and at the bottom. */
@@ -173,9 +192,9 @@ static enum cyx_status infer_conv_transpose2d(const struct inference *at)
     }
     if (out->dim[2] >= 1 && out->dim[3] >= 1)
         return CYX_OK;
-    return graph_fail(at->error, at->index,
-                      "ConvTranspose2d: the padding takes all of the output (%lld x %lld)",
-                      (long long)out->dim[2], (long long)out->dim[3]);
+    return refuse(at, "padding",
+                  "ConvTranspose2d: the padding takes all of the output (%lld x %lld)",
+                  (long long)out->dim[2], (long long)out->dim[3]);
 }
 
 static struct cyx_window pool_window(const int64_t kernel[2], const int64_t stride[2],
@@ -212,6 +231,15 @@ static enum cyx_status infer_avg_pool2d(const struct inference *at)
     return slide(at, at->in->dim[1], pool->ceil_mode);
 }
 
+/* The largest divisor of n up to `limit` (1 or more), for a hint. */
+static int64_t divisor_up_to(int64_t n, int64_t limit)
+{
+    int64_t divisor = limit < n ? limit : n;
+    while (n % divisor != 0)
+        divisor--;
+    return divisor;
+}
+
 /* Equal windows: the mean over H/OH x W/OW elements. */
 static enum cyx_status infer_adaptive_avg_pool2d(const struct inference *at)
 {
@@ -223,11 +251,12 @@ static enum cyx_status infer_adaptive_avg_pool2d(const struct inference *at)
     const int64_t *size = global ? one : at->layer->adaptive_avg_pool2d.output_size;
     const int64_t *in = &at->in->dim[2];
     if (in[0] % size[0] != 0 || in[1] % size[1] != 0)
-        return graph_fail(at->error, at->index,
-                          "AdaptiveAvgPool2d: output_size (%lld x %lld) must divide the input's "
-                          "height and width (%lld x %lld)",
-                          (long long)size[0], (long long)size[1], (long long)in[0],
-                          (long long)in[1]);
+        return refuse(at, "output_size",
+                      "AdaptiveAvgPool2d: output_size (%lld x %lld) must divide the input's "
+                      "height and width (%lld x %lld): [%lld, %lld] does",
+                      (long long)size[0], (long long)size[1], (long long)in[0], (long long)in[1],
+                      (long long)divisor_up_to(in[0], size[0]),
+                      (long long)divisor_up_to(in[1], size[1]));
     int64_t window[2] = {in[0] / size[0], in[1] / size[1]};
     at->ret->window = pool_window(window, window, NULL, NULL);
     return slide(at, at->in->dim[1], false);
@@ -239,8 +268,8 @@ static enum cyx_status infer_flatten(const struct inference *at)
     const struct cyx_shape *in = at->in;
     char text[SHAPE_TEXT];
     if (start >= in->rank)
-        return graph_fail(at->error, at->index, "Flatten: start_dim %d is out of range for %s",
-                          start, graph_shape_text(in, text));
+        return refuse(at, "start_dim", "Flatten: start_dim %d is out of range for %s", start,
+                      graph_shape_text(in, text));
     at->ret->out = *in;
     at->ret->out.rank = start + 1;
     for (int i = start + 1; i < in->rank; i++)
@@ -264,10 +293,10 @@ static enum cyx_status infer_reshape(const struct inference *at)
     if (open > 0 && left % known == 0)
         out.dim[open] = left / known;
     else if (open > 0 || known != left)
-        return graph_fail(at->error, at->index,
-                          "Reshape: the input has %lld elements a sample, which do not fill the "
-                          "shape (%lld%s)",
-                          (long long)left, (long long)known, open > 0 ? " times what is left" : "");
+        return refuse(at, "shape",
+                      "Reshape: the input has %lld elements a sample, which do not fill the "
+                      "shape (%lld%s)",
+                      (long long)left, (long long)known, open > 0 ? " times what is left" : "");
     at->ret->out = out;
     return CYX_OK;
 }
@@ -284,9 +313,9 @@ static enum cyx_status resolve_dim(const struct inference *at, int64_t dim)
     char text[SHAPE_TEXT];
     int64_t resolved = dim < 0 ? dim + at->in->rank : dim;
     if (resolved < 1 || resolved >= at->in->rank)
-        return graph_fail(at->error, at->index, "%s: dim %lld is out of range for %s",
-                          cyx_layer_type_name(at->layer->type), (long long)dim,
-                          graph_shape_text(at->in, text));
+        return refuse(at, "dim", "%s: dim %lld is out of range for %s",
+                      cyx_layer_type_name(at->layer->type), (long long)dim,
+                      graph_shape_text(at->in, text));
     at->ret->dim = (int)resolved;
     return CYX_OK;
 }
@@ -321,9 +350,9 @@ static enum cyx_status infer_layer_norm(const struct inference *at)
     for (int i = 0; i < (int)wanted->rank && fits; i++)
         fits = wanted->dim[i] == at->in->dim[at->in->rank - rank + i];
     return fits ? CYX_OK
-                : graph_fail(at->error, at->index,
-                             "LayerNorm: normalized_shape is not what %s ends with",
-                             graph_shape_text(at->in, text));
+                : refuse(at, "normalized_shape",
+                         "LayerNorm: normalized_shape is not what %s ends with",
+                         graph_shape_text(at->in, text));
 }
 
 static enum cyx_status refuse_shapes(const struct inference *at, size_t other, const char *rule)
