@@ -91,13 +91,14 @@ static void print_result(const struct cli *cli, const struct cyx_train_result *r
 {
     char accuracy[CLI_PERCENT_BYTES];
     if (cli->json) {
-        json_t *body = json_pack(
-            "{s:o, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s, s:s, s:s, s:I}", "test_accuracy",
-            cyx_message_number(r->test_accuracy), "test_loss", r->test_loss, "train_loss",
-            r->train_loss, "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
-            "images_per_second", r->images_per_second, "seconds", r->seconds, "backend",
-            r->device.backend, "device", r->device.name, "model_path", r->model_path,
-            "model_sha256", r->model_sha256, "model_bytes", (json_int_t)r->model_bytes);
+        json_t *body =
+            json_pack("{s:o, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:s, s:s, s:s, s:s, s:I}",
+                      "test_accuracy", cyx_message_number(r->test_accuracy), "test_loss",
+                      r->test_loss, "train_loss", r->train_loss, "epochs", (json_int_t)r->epochs,
+                      "steps", (json_int_t)r->steps, "images_per_second", r->images_per_second,
+                      "seconds", r->seconds, "faults", (json_int_t)r->faults, "backend",
+                      r->device.backend, "device", r->device.name, "model_path", r->model_path,
+                      "model_sha256", r->model_sha256, "model_bytes", (json_int_t)r->model_bytes);
         cli_print_json(body);
         json_decref(body);
         return;

@@ -86,6 +86,7 @@ static const struct {
     {"/model/layers/1/type", "7", "/model/layers/1/type", "got 7"},
     {"/optimizer/type", "\"AdamV\"", "/optimizer/type",
      "did you mean \"Adam\"? Known: SGD, Adam, AdamW, RMSprop"},
+    {"/loss/weight", "[0,0,0,0,0,0,0,0,0,0]", "/loss/weight", "expected a weight above 0"},
     {"/loss/type", "\"NLLLoss\"", "/loss/type", "Known: CrossEntropyLoss, MSELoss"},
     {"/scheduler/type", "\"Cosine\"", "/scheduler/type", "CosineAnnealingLR"},
     {"/data/dataset", "\"imagenet\"", "/data/dataset",

@@ -32,6 +32,18 @@ static const struct spec_field cross_entropy_fields[] = {
     {WEIGHTS("weight", "A weight for each class; 1 for all when left out.")},
 };
 
+/* The loss is a mean by these weights. */
+static enum cyx_status check_cross_entropy(struct spec_reader *reader, json_t *json, void *target)
+{
+    (void)json;
+    const struct cyx_loss_spec *loss = target;
+    for (size_t i = 0; i < loss->n_weight; i++)
+        if (loss->weight[i] > 0)
+            return CYX_OK;
+    return loss->n_weight == 0 ? CYX_OK
+                               : spec_fail_at(reader, "weight", "expected a weight above 0");
+}
+
 static const char *const loss_targets[] = {"data", "one_hot", "input", NULL};
 
 #define TARGET                                                                                     \
@@ -64,7 +76,7 @@ static const struct spec_field loss_common[] = {TYPE_FIELD};
 
 static const struct spec_object loss_variants[] = {
     [CYX_LOSS_CROSS_ENTROPY] = {"CrossEntropyLoss", cross_entropy_fields,
-                                SPEC_COUNT(cross_entropy_fields),
+                                SPEC_COUNT(cross_entropy_fields), check_cross_entropy,
                                 .help = "Takes logits, so the model ends without a softmax."},
     [CYX_LOSS_MSE] = {"MSELoss", element_loss_fields, SPEC_COUNT(element_loss_fields),
                       .help = "The mean of (x - t)²."},

@@ -153,7 +153,12 @@ def test_a_csv_file_is_inspected_and_trained_on(tmp_path):
     assert (seen["train"], seen["sample"], seen["faults"]) == (300, [4], 2)
     assert [c["name"] for c in seen["classes"]] == kinds
     trained = json.loads(run("train", spec, "--output", tmp_path / "out", "--backend", "cpu", "--json").stdout)
-    assert trained["test_accuracy"] > 0.85
+    assert trained["test_accuracy"] > 0.85 and trained["faults"] == 2
+    large = json.loads(spec.read_text())
+    large["data"] |= {"batch_size": 241, "drop_last": True}
+    (tmp_path / "large.json").write_text(json.dumps(large))
+    refused = run("train", tmp_path / "large.json", "--output", tmp_path / "large", code=6)
+    assert "/data/batch_size" in refused.stderr and "at most the 240 training samples, got 241" in refused.stderr
     refused = run("job", "submit", spec, code=6)
     assert "train with `cyxwiz train`; the platform has: fashion-mnist, mnist" in refused.stderr
 

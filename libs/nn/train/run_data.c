@@ -74,10 +74,11 @@ static enum cyx_status open_parts(struct run *self, struct cyx_error *error)
         return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
                              "nothing judges the model: give the data a test part, or "
                              "\"split\": {\"validation\": 0.1}");
+    int64_t held_back = self->validation ? cyx_loader_samples(self->validation) : 0;
     if (cyx_loader_batches(self->train) == 0)
         return cyx_error_set(error, CYX_ERR_INVALID, "/data/batch_size",
                              "expected at most the %lld training samples, got %lld with drop_last",
-                             (long long)self->data->train.count,
+                             (long long)(self->data->train.count - held_back),
                              (long long)self->spec->data.batch_size);
     return CYX_OK;
 }

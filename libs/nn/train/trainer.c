@@ -86,11 +86,19 @@ static void emit_faults(struct trainer *self)
 
 /* ---- steps ---- */
 
-static enum cyx_status diverged(const struct run *run, float loss, struct cyx_error *error)
+static enum cyx_status diverged(const struct run *run, const struct cyx_step_result *result,
+                                struct cyx_error *error)
 {
+    long long step = run->progress.step;
+    if (run->spec->loss.type == CYX_LOSS_CROSS_ENTROPY && result->count == 0)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/loss/ignore_index",
+                             "the batch of step %lld has no sample whose class counts, so there is "
+                             "no mean: take a larger data.batch_size or another ignore_index",
+                             step);
     return cyx_error_set(error, CYX_ERR_INVALID, "/optimizer/lr",
-                         "loss became %s at step %lld: lower optimizer.lr",
-                         isnan(loss) ? "NaN" : "infinite", (long long)run->progress.step);
+                         "loss became %s at step %lld: lower optimizer.lr, unless the data holds "
+                         "such numbers (cyxwiz data inspect)",
+                         isnan(result->loss) ? "NaN" : "infinite", step);
 }
 
 /* Takes the oldest open step's result into the sums, and tells of it. */
@@ -111,7 +119,7 @@ static enum cyx_status finish_step(struct trainer *self, struct cyx_error *error
     progress->correct += (int64_t)result.correct;
     progress->count += (int64_t)result.count;
     if (!isfinite(result.loss))
-        return diverged(run, result.loss, error);
+        return diverged(run, &result, error);
     run_look_at_device(run);
     struct cyx_train_event event = {
         .kind = CYX_TRAIN_STEP,

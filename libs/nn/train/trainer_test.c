@@ -333,6 +333,21 @@ static void test_trainer__a_loss_that_diverges_stops_with_a_sentence(void **stat
     assert_non_null(strstr(a.error.message, "loss became"));
 }
 
+static void test_trainer__a_batch_that_is_ignored_whole_stops_with_a_sentence(void **state)
+{
+    (void)state;
+    static const char ignored[] =
+        "{\"name\":\"ignored\",\"model\":{\"layers\":[{\"type\":\"Flatten\"},"
+        "{\"type\":\"Linear\",\"out_features\":10}]},"
+        "\"data\":{\"dataset\":\"fashion-mnist\",\"batch_size\":1},"
+        "\"loss\":{\"type\":\"CrossEntropyLoss\",\"ignore_index\":3},"
+        "\"optimizer\":{\"type\":\"SGD\",\"lr\":0.001},\"epochs\":1}";
+    struct attempt a = {.out = "ignored", .spec = ignored};
+    assert_int_equal(attempt(&a), CYX_ERR_INVALID);
+    assert_string_equal(a.error.pointer, "/loss/ignore_index");
+    assert_non_null(strstr(a.error.message, "larger data.batch_size"));
+}
+
 static void test_trainer__a_folder_that_cannot_be_made_is_told(void **state)
 {
     (void)state;
@@ -406,6 +421,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_trainer__a_checkpoint_of_another_spec_is_refused),
         cmocka_unit_test(test_trainer__missing_data_name_file_and_remedy),
         cmocka_unit_test(test_trainer__a_loss_that_diverges_stops_with_a_sentence),
+        cmocka_unit_test(test_trainer__a_batch_that_is_ignored_whole_stops_with_a_sentence),
         cmocka_unit_test(test_trainer__a_folder_that_cannot_be_made_is_told),
         cmocka_unit_test(test_trainer__validation_and_drop_last_change_the_rows),
         cmocka_unit_test(test_init__is_uniform_within_its_bound),

@@ -631,7 +631,7 @@ class _Run:
         step = self._session.steps - self._session.open_steps
         if not math.isfinite(result.loss):
             raise DivergedError(
-                f"loss became {result.loss} at step {step}: lower the learning rate",
+                f"loss became {result.loss} at step {step}: lower the learning rate, unless the data hold such numbers",
                 pointer="/optimizer/lr",
                 status="invalid",
             )
