@@ -159,15 +159,21 @@ static int compare_classes(const void *a, const void *b)
 static enum cyx_status no_column(struct reading *r, const struct cyx_column_spec *wanted,
                                  const char *key)
 {
-    char pointer[48];
+    char pointer[48], names[NAMES_BYTES] = "";
+    size_t used = 0;
     snprintf(pointer, sizeof(pointer), "/data/dataset/%s", key);
+    if (wanted->name && !r->source->header)
+        return cyx_error_set(r->error, CYX_ERR_INVALID, pointer,
+                             "%s has no header, so its columns have no names: give an index "
+                             "instead of \"%.60s\"",
+                             r->path, wanted->name);
+    for (size_t i = 0; wanted->name && i < r->n_columns && used + 1 < sizeof(names); i++)
+        used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%.60s", i ? ", " : "",
+                                 column(r, i));
     if (wanted->name)
         return cyx_error_set(r->error, CYX_ERR_INVALID, pointer,
-                             r->source->header
-                                 ? "%s has no column \"%.60s\""
-                                 : "%s has no header, so its columns have no names: give an index "
-                                   "instead of \"%.60s\"",
-                             r->path, wanted->name);
+                             "%s has no column \"%.60s\"; it has: %s", r->path, wanted->name,
+                             names);
     return cyx_error_set(r->error, CYX_ERR_INVALID, pointer,
                          "%s has %zu columns, so there is none with index %lld", r->path,
                          r->n_columns, (long long)wanted->index);

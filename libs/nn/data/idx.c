@@ -32,8 +32,9 @@ enum cyx_status cyx_idx_parse(const char *path, const uint8_t *bytes, size_t len
 {
     struct cyx_idx made = {0};
     if (!parse(bytes, length, &made))
-        return cyx_error_set(ret_error, CYX_ERR_CORRUPT, "/data/dataset",
-                             "%s: not an IDX file of unsigned bytes, or cut short", path);
+        return cyx_error_set(
+            ret_error, CYX_ERR_CORRUPT, "/data/dataset",
+            "%s: not an IDX file of unsigned bytes, or not as long as its header says", path);
     *ret_idx = made;
     return CYX_OK;
 }

@@ -195,7 +195,7 @@ enum cyx_status npy_open(struct cyx_data *self, const char *path, struct array *
         return named(status, path, error);
     if (!array_bytes(&array, &wanted) || wanted != length - header)
         return cyx_error_set(error, CYX_ERR_CORRUPT, "/data/dataset",
-                             "%s: cut short: its shape wants %llu bytes behind the header, there "
+                             "%s: its shape wants %llu bytes behind the header, there "
                              "are %zu",
                              path, (unsigned long long)wanted, length - header);
     array.data = bytes + header;

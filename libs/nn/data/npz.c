@@ -13,7 +13,6 @@
 enum {
     PREFIX_BYTES =
         16 * 1024, /* of a member, for the header: NumPy's are 128 bytes or little more */
-    NAMES_BYTES = 200,
 };
 static const uint64_t SMALL_BYTES = UINT64_C(256) << 20, RATIO_LIMIT = 200;
 

@@ -69,7 +69,10 @@ enum array_dtype {
     ARRAY_F64,
 };
 
-enum { ARRAY_RANK_LIMIT = 4 };
+enum {
+    ARRAY_RANK_LIMIT = 4,
+    NAMES_BYTES = 200, /* of the names that a refusal lists */
+};
 #define ARRAY_BYTES_LIMIT (UINT64_C(1) << 42)
 
 struct array {
