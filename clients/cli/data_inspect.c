@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "contract/dataset.h"
+#include "contract/message.h"
 #include "nn/data/inspect.h"
 
 #include "base/banned.h"
@@ -278,7 +279,7 @@ static json_t *numbers_json(const double *numbers, int64_t n)
 {
     json_t *list = json_array();
     for (int64_t i = 0; i < n; i++)
-        json_array_append_new(list, json_real(numbers[i]));
+        json_array_append_new(list, cyx_message_number(numbers[i]));
     return list;
 }
 

@@ -65,12 +65,13 @@ static void print_json(const struct report *r)
     json_t *classes = json_array();
     for (int64_t c = 0; c < e->n_classes; c++)
         json_array_append_new(classes, class_json(r, c));
-    json_t *body = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:o, s:f, s:o, s:o, s:f, s:s, s:s}", "name",
-        cyx_predictor_spec(r->predictor)->name, "dataset", r->dataset, "part", e->part, "count",
-        (json_int_t)e->count, "correct", (json_int_t)e->correct, "accuracy",
-        cyx_message_number(e->accuracy), "loss", e->loss, "classes", classes, "confusion",
-        matrix_json(e), "seconds", r->seconds, "backend", device->backend, "device", device->name);
+    json_t *body =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:f, s:s, s:s}", "name",
+                  cyx_predictor_spec(r->predictor)->name, "dataset", r->dataset, "part", e->part,
+                  "count", (json_int_t)e->count, "correct", (json_int_t)e->correct, "accuracy",
+                  cyx_message_number(e->accuracy), "loss", cyx_message_number(e->loss), "classes",
+                  classes, "confusion", matrix_json(e), "seconds", r->seconds, "backend",
+                  device->backend, "device", device->name);
     cli_print_json(body);
     json_decref(body);
 }
@@ -147,7 +148,9 @@ static enum cyx_status print_text(const struct report *r, struct cyx_error *err)
            cyx_predictor_spec(r->predictor)->name, e->part, r->dataset, device->name,
            device->backend, count, e->loss);
     if (e->faults > 0)
-        printf("Left out  %" PRId64 " that could not be read (`cyxwiz data inspect`)\n", e->faults);
+        printf("Unread    %" PRId64
+               " files or rows of the whole data set (`cyxwiz data inspect`)\n",
+               e->faults);
     if (e->n_classes == 0)
         return CYX_OK;
     printf("Accuracy  %s\n\n", cli_percent(e->accuracy, percent));
@@ -186,6 +189,15 @@ static enum cyx_status choose_data(const struct cli *cli, const struct cyx_predi
     return status;
 }
 
+/* The model's spec names its files as they lay where the spec was. */
+static enum cyx_status ask_for_data(struct cyx_error *err)
+{
+    const struct cyx_error kept = *err;
+    return cyx_error_set(err, kept.status, kept.pointer,
+                         "%s: give the spec that knows where the data lie (--data SPEC)",
+                         kept.message);
+}
+
 static enum cyx_status evaluate(struct cli *cli, struct cyx_predictor *predictor,
                                 struct cyx_error *err)
 {
@@ -198,8 +210,11 @@ static enum cyx_status evaluate(struct cli *cli, struct cyx_predictor *predictor
     if (status == CYX_OK)
         status = choose_data(cli, predictor, &data, &spec, err);
     int64_t begin_ns = cyx_clock_monotonic_ns();
-    if (status == CYX_OK)
+    if (status == CYX_OK) {
         status = cyx_evaluate_data(predictor, &data, &where.options, &cli_cancel, &evaluation, err);
+        if (status == CYX_ERR_NOT_FOUND && !given && data.source.format != CYX_SOURCE_CATALOGUE)
+            status = ask_for_data(err);
+    }
     if (status == CYX_OK) {
         const struct report report = {cli, predictor, cyx_data_spec_name(&data), &evaluation,
                                       (double)(cyx_clock_monotonic_ns() - begin_ns) * 1e-9};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "contract/dataset.h"
+#include "contract/message.h"
 #include "model.h"
 #include "nn/data/input.h"
 #include "nn/data/pipeline.h"
@@ -66,9 +67,10 @@ static enum cyx_status check_shape(const struct asked *asked, const char *word,
     char got[96], expected[96];
     shape_text(sample->dim, sample->rank, got);
     shape_text(wanted->dim, wanted->rank, expected);
-    return cyx_error_set(
-        err, CYX_ERR_INVALID, NULL, "%s is %s after the spec's transforms, the model takes %s%s",
-        word, got, expected, wanted->rank == 3 ? "; --resize brings an image to that size" : "");
+    bool size_alone = wanted->rank == 3 && sample->rank == 3 && sample->dim[0] == wanted->dim[0];
+    return cyx_error_set(err, CYX_ERR_INVALID, NULL,
+                         "%s is %s after the spec's transforms, the model takes %s%s", word, got,
+                         expected, size_alone ? "; --resize brings an image to that size" : "");
 }
 
 static enum cyx_status make_room(struct asked *asked, size_t more, struct cyx_error *err)
@@ -180,11 +182,12 @@ static json_t *classes_json(const struct asked *asked, size_t sample, const size
     json_t *list = json_array();
     for (int64_t k = 0; k < asked->top; k++) {
         size_t at = sample * asked->n_out + top[k];
-        json_t *entry =
-            json_pack("{s:s, s:I, s:f}", "class", cyx_predictor_class(asked->predictor, top[k]),
-                      "index", (json_int_t)top[k], "output", (double)asked->outputs[at]);
+        json_t *entry = json_pack(
+            "{s:s, s:I, s:o}", "class", cyx_predictor_class(asked->predictor, top[k]), "index",
+            (json_int_t)top[k], "output", cyx_message_number((double)asked->outputs[at]));
         if (!scores)
-            json_object_set_new(entry, "probability", json_real(asked->probabilities[at]));
+            json_object_set_new(entry, "probability",
+                                cyx_message_number((double)asked->probabilities[at]));
         json_array_append_new(list, entry);
     }
     return list;
@@ -194,7 +197,8 @@ static json_t *numbers_json(const struct asked *asked, size_t sample)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < asked->n_out; i++)
-        json_array_append_new(list, json_real(asked->outputs[sample * asked->n_out + i]));
+        json_array_append_new(
+            list, cyx_message_number((double)asked->outputs[sample * asked->n_out + i]));
     return list;
 }
 
@@ -247,7 +251,8 @@ static void add_answers(struct cli_table *table, const struct asked *asked, size
                        cyx_predictor_class(asked->predictor, top[k]));
         add_value(&others, asked, values[top[k]]);
     }
-    cli_table_add(table, "%s", cyx_predictor_class(asked->predictor, top[0]));
+    bool known = values[top[0]] == values[top[0]]; /* not NaN */
+    cli_table_add(table, "%s", known ? cyx_predictor_class(asked->predictor, top[0]) : "-");
     cli_table_add(table, "%s", first.failed ? "" : first.data);
     if (asked->top > 1)
         cli_table_add(table, "%s", others.failed ? "" : others.data);

@@ -91,14 +91,14 @@ static void print_result(const struct cli *cli, const struct cyx_train_result *r
 {
     char accuracy[CLI_PERCENT_BYTES];
     if (cli->json) {
-        json_t *body =
-            json_pack("{s:o, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:s, s:s, s:s, s:s, s:I}",
-                      "test_accuracy", cyx_message_number(r->test_accuracy), "test_loss",
-                      r->test_loss, "train_loss", r->train_loss, "epochs", (json_int_t)r->epochs,
-                      "steps", (json_int_t)r->steps, "images_per_second", r->images_per_second,
-                      "seconds", r->seconds, "faults", (json_int_t)r->faults, "backend",
-                      r->device.backend, "device", r->device.name, "model_path", r->model_path,
-                      "model_sha256", r->model_sha256, "model_bytes", (json_int_t)r->model_bytes);
+        json_t *body = json_pack(
+            "{s:o, s:o, s:f, s:I, s:I, s:f, s:f, s:I, s:s, s:s, s:s, s:s, s:I}", "test_accuracy",
+            cyx_message_number(r->test_accuracy), "test_loss", cyx_message_number(r->test_loss),
+            "train_loss", r->train_loss, "epochs", (json_int_t)r->epochs, "steps",
+            (json_int_t)r->steps, "images_per_second", r->images_per_second, "seconds", r->seconds,
+            "faults", (json_int_t)r->faults, "backend", r->device.backend, "device", r->device.name,
+            "model_path", r->model_path, "model_sha256", r->model_sha256, "model_bytes",
+            (json_int_t)r->model_bytes);
         cli_print_json(body);
         json_decref(body);
         return;
@@ -120,11 +120,12 @@ static enum cyx_status write_summary(const char *folder, const struct cyx_job_sp
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     cyx_buf_printf(&path, "%s/summary.json", folder);
     enum cyx_status status = cyx_message_write(
-        json_pack("{s:s, s:o, s:f, s:I, s:I, s:f, s:f, s:s, s:s, s:s}", "name", spec->name,
-                  "test_accuracy", cyx_message_number(r->test_accuracy), "test_loss", r->test_loss,
-                  "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
-                  "images_per_second", r->images_per_second, "seconds", r->seconds, "backend",
-                  r->device.backend, "model_path", r->model_path, "model_sha256", r->model_sha256),
+        json_pack("{s:s, s:o, s:o, s:I, s:I, s:f, s:f, s:s, s:s, s:s}", "name", spec->name,
+                  "test_accuracy", cyx_message_number(r->test_accuracy), "test_loss",
+                  cyx_message_number(r->test_loss), "epochs", (json_int_t)r->epochs, "steps",
+                  (json_int_t)r->steps, "images_per_second", r->images_per_second, "seconds",
+                  r->seconds, "backend", r->device.backend, "model_path", r->model_path,
+                  "model_sha256", r->model_sha256),
         &text, err);
     cyx_buf_puts(&text, "\n");
     if (status == CYX_OK)

@@ -193,7 +193,7 @@ enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_job *job,
         (json_int_t)e->epoch, "epochs", (json_int_t)e->epochs, "loss", e->loss, "accuracy",
         cyx_message_number(e->accuracy), "lr", e->lr, "images_per_second", e->images_per_second);
     if (!step) {
-        json_object_set_new(body, "eval_loss", json_real(e->eval_loss));
+        json_object_set_new(body, "eval_loss", cyx_message_number(e->eval_loss));
         json_object_set_new(body, "eval_accuracy", cyx_message_number(e->eval_accuracy));
     }
     return tell(bus, job, CYX_JOB_METRICS, step ? "step" : "epoch", step ? e->step : e->epoch, body,

@@ -83,7 +83,7 @@ static void on_event(void *context, const struct cyx_train_event *e)
         }
     } else if (e->kind == CYX_TRAIN_EPOCH) {
         line = progress("epoch", e);
-        json_object_set_new(line, "eval_loss", json_real(e->eval_loss));
+        json_object_set_new(line, "eval_loss", cyx_message_number(e->eval_loss));
         json_object_set_new(line, "eval_accuracy", cyx_message_number(e->eval_accuracy));
     } else if (e->kind == CYX_TRAIN_CHECKPOINT) {
         line = progress("checkpoint", e);
@@ -96,12 +96,12 @@ static void on_event(void *context, const struct cyx_train_event *e)
 
 static void say_result(const struct cyx_train_result *r)
 {
-    json_t *result =
-        json_pack("{s:o, s:f, s:f, s:I, s:I, s:f, s:f, s:s, s:s}", "test_accuracy",
-                  cyx_message_number(r->test_accuracy), "test_loss", r->test_loss, "train_loss",
-                  r->train_loss, "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
-                  "images_per_second", r->images_per_second, "seconds", r->seconds, "backend",
-                  r->device.backend, "device", r->device.name);
+    json_t *result = json_pack("{s:o, s:o, s:f, s:I, s:I, s:f, s:f, s:s, s:s}", "test_accuracy",
+                               cyx_message_number(r->test_accuracy), "test_loss",
+                               cyx_message_number(r->test_loss), "train_loss", r->train_loss,
+                               "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
+                               "images_per_second", r->images_per_second, "seconds", r->seconds,
+                               "backend", r->device.backend, "device", r->device.name);
     say(json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
 }
 

@@ -60,7 +60,7 @@ enum cyx_status worker_event_parse(const char *line, size_t length, struct worke
     made.total_steps = whole(body, "total_steps");
     made.loss = number(body, "loss");
     made.accuracy = cyx_message_number_of(body, "accuracy");
-    made.eval_loss = number(body, "eval_loss");
+    made.eval_loss = cyx_message_number_of(body, "eval_loss");
     made.eval_accuracy = cyx_message_number_of(body, "eval_accuracy");
     made.lr = number(body, "lr");
     made.images_per_second = number(body, "images_per_second");

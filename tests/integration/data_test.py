@@ -173,3 +173,42 @@ def test_arrays_are_trained_on(tmp_path):
                   "batch_size": 20}, loss={"type": "MSELoss"}, optimizer={"type": "AdamW", "lr": 0.1}, epochs=20)
     trained = json.loads(run("train", spec, "--output", tmp_path / "out", "--backend", "cpu", "--json").stdout)
     assert trained["test_loss"] < 0.05
+
+
+def test_numbers_that_are_none_are_told_as_null(tmp_path):
+    """A NaN in the test part: the training goes through, and no report loses a place or its JSON."""
+    rng = numpy.random.default_rng(3)
+    x, y = rng.normal(size=(40, 3)).astype(numpy.float32), rng.integers(0, 2, 40)
+    bad = x[:8].copy()
+    bad[3, 1] = numpy.nan
+    numpy.savez(tmp_path / "d.npz", x=x, y=y, x_test=bad, y_test=y[:8], xbad=bad)
+    numpy.save(tmp_path / "bad.npy", bad)
+    layers, where = [{"type": "Linear", "out_features": 2}], {"format": "npz", "train": "d.npz"}
+    spec = write(tmp_path / "nan.json", "nan", layers,
+                 {"dataset": where | {"test_inputs": "x_test", "test_targets": "y_test"}, "batch_size": 10}, epochs=1)
+    trained = json.loads(run("train", spec, "--output", tmp_path / "out", "--backend", "cpu", "--json").stdout)
+    assert trained["test_loss"] is None and trained["test_accuracy"] > 0
+    assert json.loads((tmp_path / "out/summary.json").read_text())["test_loss"] is None
+    told = json.loads(run("eval", tmp_path / "out/model.safetensors", "--json", cwd=tmp_path).stdout)
+    assert told["loss"] is None and told["count"] == 8
+    lost = run("eval", tmp_path / "out/model.safetensors", code=3, cwd=tmp_path / "out")
+    assert "d.npz: there is no such file: give the spec that knows" in lost.stderr
+    answers = json.loads(run("predict", tmp_path / "out/model.safetensors", tmp_path / "bad.npy", "--json").stdout)
+    assert [len(a["classes"]) for a in answers] == [2] * 8
+    assert {c["probability"] for c in answers[3]["classes"]} == {None}
+    line = run("predict", tmp_path / "out/model.safetensors", f"{tmp_path}/bad.npy:3").stdout.splitlines()[1]
+    assert line.split()[1:3] == ["-", "-"]
+    broken = write(tmp_path / "bad.json", "bad", layers,
+                   {"dataset": where | {"inputs": "xbad", "targets": "y_test"}, "batch_size": 4,
+                    "split": {"validation": 0.25}})
+    seen = json.loads(run("data", "inspect", broken, "--json").stdout)
+    assert [n is None for n in seen["mean"]] == [n is None for n in seen["std"]] == [False, True, False]
+    refused = run("train", broken, "--output", tmp_path / "bad", code=6)
+    assert "loss became NaN" in refused.stderr and "unless the data holds such numbers" in refused.stderr
+
+
+def test_a_spec_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "broken.json").write_text('{"name": "a",')
+    for command in ("describe", "train"):
+        done = run(command, tmp_path / "broken.json", code=6, cwd=tmp_path)
+        assert f"{tmp_path}/broken.json: not JSON: line 1" in done.stderr

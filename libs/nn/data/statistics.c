@@ -104,7 +104,7 @@ static void conclude(struct measuring *m)
         double mean = m->count[c] > 0 ? m->sum[c] / m->count[c] : 0;
         double variance = m->count[c] > 0 ? m->squares[c] / m->count[c] - mean * mean : 0;
         s->mean[c] = mean;
-        s->std[c] = variance > 0 ? sqrt(variance) : 0;
+        s->std[c] = variance < 0 ? 0 : sqrt(variance); /* NaN stays */
     }
 }
 
