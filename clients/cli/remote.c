@@ -176,10 +176,10 @@ enum cyx_status cli_save_client(const char *url, const char *token, char *ret_pa
     return status;
 }
 
-static enum cyx_status name_file(const char *path, struct cyx_error *err)
+static void name_file(const char *path, struct cyx_error *err)
 {
     const struct cyx_error kept = *err;
-    return cyx_error_set(err, kept.status, NULL, "%s: %s", path, kept.message);
+    cyx_error_set(err, kept.status, NULL, "%s: %s", path, kept.message);
 }
 
 enum cyx_status cli_read_spec(const char *path, struct cyx_buf *ret_text,
@@ -192,7 +192,7 @@ enum cyx_status cli_read_spec(const char *path, struct cyx_buf *ret_text,
         status =
             cyx_job_spec_parse(ret_text->data ? ret_text->data : "", ret_text->length, &spec, err);
     if (status == CYX_ERR_INVALID && !err->pointer[0]) /* no JSON: which file is the question */
-        status = name_file(path, err);
+        name_file(path, err);
     if (status == CYX_OK && spec->data.sample.rank > 0) /* else whoever opens the data judges */
         status = cyx_model_cost(spec, &cost, err);
     if (status == CYX_OK)

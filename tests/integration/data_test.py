@@ -199,8 +199,8 @@ def test_numbers_that_are_none_are_told_as_null(tmp_path):
     line = run("predict", tmp_path / "out/model.safetensors", f"{tmp_path}/bad.npy:3").stdout.splitlines()[1]
     assert line.split()[1:3] == ["-", "-"]
     broken = write(tmp_path / "bad.json", "bad", layers,
-                   {"dataset": where | {"inputs": "xbad", "targets": "y_test"}, "batch_size": 4,
-                    "split": {"validation": 0.25}})
+                   {"dataset": where | {"inputs": "xbad", "targets": "y_test", "test_inputs": "x_test",
+                                        "test_targets": "y_test"}, "batch_size": 4})
     seen = json.loads(run("data", "inspect", broken, "--json").stdout)
     assert [n is None for n in seen["mean"]] == [n is None for n in seen["std"]] == [False, True, False]
     refused = run("train", broken, "--output", tmp_path / "bad", code=6)
