@@ -19,14 +19,13 @@ enum cyx_status cyx_outbox_add_event(struct cyx_db_conn *conn, const struct cyx_
 }
 
 enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn, const char *messages,
-                                      const char *request_id, const char *traceparent,
                                       struct cyx_error *err)
 {
     enum cyx_status status = cyx_db_query(
         conn,
         "insert into outbox (subject, message_id, request_id, traceparent, payload)"
-        " select x ->> 0, x ->> 1, $2, $3, x ->> 2 from json_array_elements($1::json) x",
-        NULL, err, CYX_DB_TEXT(messages), CYX_DB_TEXT(request_id), CYX_DB_TEXT(traceparent));
+        " select x ->> 0, x ->> 1, x ->> 3, x ->> 4, x ->> 2 from json_array_elements($1::json) x",
+        NULL, err, CYX_DB_TEXT(messages));
     if (status == CYX_OK)
         conn->wake_after_commit = true;
     return status;

@@ -51,10 +51,9 @@ struct cyx_outbox_event {
 enum cyx_status cyx_outbox_add_event(struct cyx_db_conn *conn, const struct cyx_outbox_event *event,
                                      struct cyx_error *err);
 
-/* Several at once, in one statement: `messages` is JSON, [[subject, message id, payload] …] with the payload as a
- * text; they share the trace. */
+/* Several at once, in one statement: `messages` is JSON, [[subject, message id, payload, request id, traceparent] …]
+ * with the payload as a text; the last two may be left out. */
 enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn, const char *messages,
-                                      const char *request_id, const char *traceparent,
                                       struct cyx_error *err);
 
 /* The same without a trace. */

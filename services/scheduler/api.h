@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #include "blob/grant.h"
+#include "gather.h"
 #include "store.h"
 #include "svc/svc.h"
 
@@ -39,6 +40,7 @@ struct cyx_sched_nodes_cache {
 struct cyx_sched_app {
     struct cyx_bus *bus;
     struct cyx_sched_store store;
+    struct cyx_sched_gather *gather;
     struct cyx_sched_matcher *matcher;
     struct cyx_sched_nodes_cache nodes;
     uint8_t grant_key[CYX_GRANT_KEY_BYTES];

@@ -56,23 +56,22 @@ CYX_SCHED_HANDLER(cyx_sched_api_accept)
 {
     struct cyx_sched_app *app = ctx;
     CYX_CLEANUP_JSON json_t *message = NULL;
-    struct cyx_sched_claim claim = {0};
     struct cyx_arena arena = {0};
-    struct cyx_sched_job job;
     struct cyx_trace trace;
+    struct cyx_sched_word word = {.trace = &trace, .arena = &arena};
     cyx_trace_start(&trace, request->meta.request_id, request->meta.traceparent);
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
-        status = read_claim(message, &claim, err);
+        status = read_claim(message, &word.claim, err);
     if (status == CYX_OK)
-        status = cyx_message_id(message, "boot_id", &claim.boot_id, err);
+        status = cyx_message_id(message, "boot_id", &word.claim.boot_id, err);
     if (status == CYX_OK)
-        status = cyx_sched_store_accept(&app->store, &claim, &trace, &arena, &job, err);
+        status = cyx_sched_gather_hear(app->gather, &word, err);
     if (status == CYX_OK) {
-        cyx_log(CYX_LOG_INFO, "job accepted", CYX_STR("job_id", job.id),
-                CYX_STR("node_id", claim.node_id), CYX_INT("token", claim.token),
-                CYX_INT("attempt", job.attempt), CYX_STR("request_id", trace.request_id));
-        status = write_accepted(app, &claim, &job, reply, err);
+        cyx_log(CYX_LOG_INFO, "job accepted", CYX_STR("job_id", word.job.id),
+                CYX_STR("node_id", word.claim.node_id), CYX_INT("token", word.claim.token),
+                CYX_INT("attempt", word.job.attempt), CYX_STR("request_id", trace.request_id));
+        status = write_accepted(app, &word.claim, &word.job, reply, err);
     }
     cyx_arena_finish(&arena);
     return status;
@@ -192,27 +191,25 @@ CYX_SCHED_HANDLER(cyx_sched_api_finish)
 {
     struct cyx_sched_app *app = ctx;
     CYX_CLEANUP_JSON json_t *message = NULL;
-    struct cyx_sched_claim claim = {0};
     struct finish finish = {0};
     struct cyx_arena arena = {0};
-    struct cyx_sched_job job;
     struct cyx_trace trace;
+    struct cyx_sched_word word = {.report = &finish.report, .trace = &trace, .arena = &arena};
     cyx_trace_start(&trace, request->meta.request_id, request->meta.traceparent);
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
-        status = read_finish(message, &claim, &finish, err);
+        status = read_finish(message, &word.claim, &finish, err);
     if (status == CYX_OK)
-        status =
-            cyx_sched_store_finish(&app->store, &claim, &finish.report, &trace, &arena, &job, err);
+        status = cyx_sched_gather_hear(app->gather, &word, err);
     if (status == CYX_OK) {
         cyx_sched_matcher_wake(
             app->matcher); /* the node is free, or the job is to be matched again */
-        cyx_log(CYX_LOG_INFO, "job finished by its worker", CYX_STR("job_id", job.id),
-                CYX_STR("node_id", claim.node_id), CYX_STR("outcome", finish.report.outcome),
-                CYX_STR("state", cyx_sched_state_name(job.facts.state)),
+        cyx_log(CYX_LOG_INFO, "job finished by its worker", CYX_STR("job_id", word.job.id),
+                CYX_STR("node_id", word.claim.node_id), CYX_STR("outcome", finish.report.outcome),
+                CYX_STR("state", cyx_sched_state_name(word.job.facts.state)),
                 CYX_STR("request_id", trace.request_id));
         cyx_buf_puts(reply, "{\"job\":");
-        cyx_sched_show(app, reply, &job, NULL, NULL, 0);
+        cyx_sched_show(app, reply, &word.job, NULL, NULL, 0);
         cyx_buf_puts(reply, "}");
         if (reply->failed)
             status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the answer");

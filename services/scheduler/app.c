@@ -51,9 +51,10 @@ enum cyx_status cyx_sched_configure(struct cyx_sched_app *app, struct cyx_svc *s
     cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
     register_metrics(app, cyx_svc_metrics(svc));
     pthread_mutex_init(&app->nodes.lock, NULL);
+    app->gather = cyx_sched_gather_create(&app->store);
     app->matcher = cyx_sched_matcher_create(app);
-    if (!app->matcher)
-        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the matcher");
+    if (!app->gather || !app->matcher)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the scheduler's parts");
     return cyx_config_check(config, err);
 }
 
@@ -90,6 +91,8 @@ void cyx_sched_finish(struct cyx_sched_app *app)
 {
     cyx_sched_matcher_destroy(app->matcher);
     app->matcher = NULL;
+    cyx_sched_gather_destroy(app->gather);
+    app->gather = NULL;
     cyx_arena_finish(&app->nodes.arena);
     app->nodes.nodes = NULL;
 }

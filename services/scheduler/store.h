@@ -23,7 +23,11 @@
 #include "store/db.h"
 #include "store/outbox.h"
 
-enum { CYX_SHA256_TEXT_BYTES = 65, CYX_SCHED_TRANSITIONS_LIMIT = 500 };
+enum {
+    CYX_SHA256_TEXT_BYTES = 65,
+    CYX_SCHED_TRANSITIONS_LIMIT = 500,
+    CYX_SCHED_TXN_JOBS = 32, /* jobs that change in one transaction, at most */
+};
 
 struct cyx_sched_store {
     struct cyx_db *db;
@@ -226,11 +230,6 @@ struct cyx_sched_claim {
     int64_t token;
 };
 
-enum cyx_status cyx_sched_store_accept(struct cyx_sched_store *self,
-                                       const struct cyx_sched_claim *claim,
-                                       const struct cyx_trace *trace, struct cyx_arena *arena,
-                                       struct cyx_sched_job *ret_job, struct cyx_error *err);
-
 /* `progress` is JSON; `checkpoint` may be NULL. Renews the lease. */
 enum cyx_status cyx_sched_store_progress(struct cyx_sched_store *self,
                                          const struct cyx_sched_claim *claim, const char *progress,
@@ -253,12 +252,21 @@ struct cyx_sched_report {
     double images_per_second;               /* COMPLETE: of the training, 0: not told */
     const struct cyx_sched_artifact *model; /* or NULL */
 };
-/* Idempotent by token: the same report again gives the job as it is. */
-enum cyx_status cyx_sched_store_finish(struct cyx_sched_store *self,
-                                       const struct cyx_sched_claim *claim,
-                                       const struct cyx_sched_report *report,
-                                       const struct cyx_trace *trace, struct cyx_arena *arena,
-                                       struct cyx_sched_job *ret_job, struct cyx_error *err);
+/* What a worker says of its assignment, and what comes of it. Idempotent by token: the same again gives the job as it
+ * is. CYX_ERR_NOT_FOUND no such job, CYX_ERR_CONFLICT the token is no longer valid or was never this node's. */
+struct cyx_sched_word {
+    struct cyx_sched_claim claim;
+    const struct cyx_sched_report *report; /* NULL: it accepts */
+    const struct cyx_trace *trace;
+    struct cyx_arena *arena; /* of the texts of `job` */
+    struct cyx_sched_job job;
+    enum cyx_status status;
+    struct cyx_error error;
+};
+
+/* Hears up to CYX_SCHED_TXN_JOBS words, of which no two are of one job or of one node, in one transaction. */
+void cyx_sched_store_hear(struct cyx_sched_store *self, struct cyx_sched_word *const *words,
+                          size_t count);
 
 /* Jobs by state, for metrics: CYX_SCHED_STATE_COUNT numbers; ended ones are not counted. */
 enum cyx_status cyx_sched_store_counts(struct cyx_sched_store *self,

@@ -110,6 +110,7 @@ static enum cyx_status tell_assigned(struct pass *pass, struct cyx_db_conn *conn
     CYX_CLEANUP_BUF struct cyx_buf ids = {0};
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     size_t count = cyx_db_rows(made);
+    struct cyx_sched_job jobs[CYX_SCHED_TXN_JOBS];
     struct cyx_sched_moved moved[CYX_SCHED_TXN_JOBS];
     for (size_t i = 0; i < count; i++)
         cyx_buf_printf(&ids, "%c%s", i ? ',' : '{', cyx_db_text(made, i, 0));
@@ -120,23 +121,21 @@ static enum cyx_status tell_assigned(struct pass *pass, struct cyx_db_conn *conn
         conn, "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM "where j.id = any($1::uuid[])",
         &rows, err, CYX_DB_TEXT(ids.data));
     for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++) {
-        struct cyx_sched_moved *to = &moved[i];
-        status = cyx_sched_row_read(rows, i, &pass->arena, &to->job, err);
+        moved[i] = (struct cyx_sched_moved){.job = &jobs[i], .from = "queued", .cause = "matched"};
+        status = cyx_sched_row_read(rows, i, &pass->arena, &jobs[i], err);
         for (size_t k = 0; status == CYX_OK && k < count; k++) {
-            if (strcmp(cyx_db_text(made, k, 0), to->job.id) != 0)
+            if (strcmp(cyx_db_text(made, k, 0), jobs[i].id) != 0)
                 continue;
-            to->transition = cyx_db_int(made, k, 1);
-            to->at_ms = cyx_db_time_ms(made, k, 2);
+            moved[i].transition = cyx_db_int(made, k, 1);
+            moved[i].at_ms = cyx_db_time_ms(made, k, 2);
         }
-        struct placing *placing = status == CYX_OK ? find_placing(pass, to->job.id) : NULL;
+        struct placing *placing = status == CYX_OK ? find_placing(pass, jobs[i].id) : NULL;
         if (placing) {
             placing->result = ASSIGNED;
-            placing->token = to->job.token;
+            placing->token = jobs[i].token;
         }
     }
-    return status == CYX_OK
-               ? cyx_sched_row_tell(conn, moved, cyx_db_rows(rows), "queued", "matched", NULL, err)
-               : status;
+    return status == CYX_OK ? cyx_sched_row_tell(conn, moved, cyx_db_rows(rows), err) : status;
 }
 
 static enum cyx_status assign_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)

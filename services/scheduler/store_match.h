@@ -9,7 +9,6 @@
 enum {
     CYX_SCHED_LANES_LIMIT = 4096, /* of one priority, looked at in a pass */
     CYX_SCHED_LANE_BATCH = 32,    /* jobs of a lane that are read at once */
-    CYX_SCHED_TXN_JOBS = 32,      /* assignments that are committed at once */
 };
 
 /* A queued job as matching sees it. */

@@ -77,8 +77,12 @@ enum column {
     C_ARRAY_COUNT,
     C_PREEMPTIONS,
     C_PLACEMENT,
-    C_PREEMPTED
+    C_PREEMPTED,
+    C_TRANSITION, /* of apply_sql alone: the row of history, and when */
+    C_TRANSITION_AT
 };
+_Static_assert((int)C_TRANSITION == (int)CYX_SCHED_JOB_COLUMN_COUNT,
+               "CYX_SCHED_JOB_COLUMNS has grown");
 
 enum cyx_status cyx_sched_row_need(const struct cyx_db_result *rows, size_t row, size_t first,
                                    struct cyx_arena *arena, struct cyx_sched_need *ret_need,
@@ -195,60 +199,109 @@ enum cyx_status cyx_sched_row_lock(struct cyx_db_conn *conn, const char *job_id,
     return cyx_sched_row_read(rows, 0, arena, ret_job, err);
 }
 
-/* Ends the open assignment of this job and token; what it used is charged; gives the time that counts. */
-static enum cyx_status end_assignment(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
-                                      const char *cause, const struct cyx_sched_details *details,
-                                      int64_t *ret_device_ms, struct cyx_error *err)
+/* A member of a JSON object, after others. */
+static void put_text(struct cyx_buf *text, const char *key, const char *value)
 {
-    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_query(
-        conn,
-        "with ended as (update assignment set ended_at = clock_timestamp(), ended_cause = $3, "
-        "outcome = $4 where job_id = $1 and token = $2 and ended_at is null returning account_id, "
-        "coalesce(extract(epoch from ended_at - accepted_at) * 1000, 0)::bigint as used_ms), "
-        "charged as (insert into charge (account_id, device_ms) "
-        "select account_id, used_ms from ended where used_ms > 0) select used_ms from ended",
-        &rows, err, CYX_DB_TEXT(job->id), CYX_DB_INT(job->token), CYX_DB_TEXT(cause),
-        CYX_DB_TEXT(details->outcome));
-    *ret_device_ms = status == CYX_OK && cyx_db_rows(rows) == 1 && details->counts_device_time
-                         ? cyx_db_int(rows, 0, 0)
-                         : 0;
-    return status;
+    cyx_buf_printf(text, ",\"%s\":", key);
+    if (value)
+        cyx_buf_json_string(text, value);
+    else
+        cyx_buf_puts(text, "null");
 }
 
-/* Writes what the change says into the row of the job. */
-static enum cyx_status write_job(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
-                                 const struct cyx_sched_change *change,
-                                 const struct cyx_sched_details *details, const char *error,
-                                 int64_t device_ms, struct cyx_error *err)
+static void put_flag(struct cyx_buf *text, const char *key, bool value)
 {
-    const struct cyx_sched_artifact *model = details->model;
-    const struct cyx_sched_node *node = details->node;
-    return cyx_db_query(
-        conn,
-        "update job set state = $2, cancel_requested = $3, requeues = $4, failures = $5, "
-        "not_before = case when $6::bigint > 0 "
-        "  then clock_timestamp() + $6 * interval '1 millisecond' else not_before end, "
-        "error = case when $2 = 'completed' then null else coalesce($7::json, error) end, "
-        "result = coalesce($8::json, result), model_sha256 = coalesce($9, model_sha256), "
-        "model_bytes = coalesce($10, model_bytes), node_id = coalesce($11::uuid, node_id), "
-        "price_per_hour = coalesce($12, price_per_hour), "
-        "token = token + (case when $2 = 'assigned' and state = 'queued' then 1 else 0 end), "
-        "attempt = attempt + (case when $2 = 'running' and state = 'assigned' then 1 else 0 end), "
-        "assigned_at = case when $2 = 'assigned' then clock_timestamp() else assigned_at end, "
-        "started_at = case when $2 = 'running' then coalesce(started_at, clock_timestamp()) "
-        "  else started_at end, "
-        "ended_at = case when $2 in ('completed', 'failed', 'cancelled') then clock_timestamp() "
-        "end, "
-        "device_ms = device_ms + $13, preemptions = preemptions + $14 where id = $1",
-        NULL, err, CYX_DB_TEXT(job->id), CYX_DB_TEXT(cyx_sched_state_name(change->to)),
-        CYX_DB_BOOL(change->cancel_requested), CYX_DB_INT(change->requeues),
-        CYX_DB_INT(change->failures), CYX_DB_INT(change->retry_after_ms), CYX_DB_TEXT(error),
-        CYX_DB_TEXT(details->result), CYX_DB_TEXT(model ? model->sha256 : NULL),
-        model ? CYX_DB_INT(model->bytes) : CYX_DB_NULL, CYX_DB_TEXT(node ? node->id : NULL),
-        node ? CYX_DB_INT(node->price_per_hour_base_units) : CYX_DB_NULL, CYX_DB_INT(device_ms),
-        CYX_DB_INT(change->preempted));
+    cyx_buf_printf(text, ",\"%s\":%s", key, value ? "true" : "false");
 }
+
+static void put_json(struct cyx_buf *text, const char *key, const char *value)
+{
+    cyx_buf_printf(text, ",\"%s\":%s", key, value ? value : "null");
+}
+
+/* The error that goes into the row: the rules' own, or the worker's. */
+static void put_error(struct cyx_buf *text, const struct cyx_sched_happening *happening)
+{
+    const struct cyx_sched_change *change = &happening->change;
+    CYX_CLEANUP_BUF struct cyx_buf room = {0};
+    const char *error = happening->details.error;
+    if (change->error != CYX_OK && !error) {
+        cyx_sched_write_error(&room, change->error, "", change->error_message);
+        error = room.data;
+    }
+    put_json(text, "error", error);
+    text->failed |= room.failed;
+}
+
+/* One row of apply_sql's input. */
+static void write_happening(struct cyx_buf *text, const struct cyx_sched_happening *happening)
+{
+    const struct cyx_sched_job *job = happening->job;
+    const struct cyx_sched_change *change = &happening->change;
+    const struct cyx_sched_details *details = &happening->details;
+    bool accepts = happening->event == CYX_SCHED_ACCEPT;
+    cyx_buf_printf(text,
+                   "{\"id\":\"%s\",\"token\":%lld,\"requeues\":%d,\"failures\":%d,\"preempted\":%d,"
+                   "\"retry_ms\":%lld",
+                   job->id, (long long)job->token, change->requeues, change->failures,
+                   (int)change->preempted, (long long)change->retry_after_ms);
+    put_text(text, "from_state", cyx_sched_state_name(job->facts.state));
+    put_text(text, "to_state", cyx_sched_state_name(change->to));
+    put_text(text, "cause", change->cause);
+    put_text(text, "outcome", details->outcome);
+    put_flag(text, "moves", change->moves);
+    put_flag(text, "ends", change->ends_assignment);
+    put_flag(text, "accepts", accepts);
+    put_flag(text, "of_node", job->token > 0 && (change->ends_assignment || accepts));
+    put_flag(text, "counts", details->counts_device_time);
+    put_flag(text, "cancel_requested", change->cancel_requested);
+    put_error(text, happening);
+    put_json(text, "result", details->result);
+    put_text(text, "model", details->model ? details->model->sha256 : NULL);
+    if (details->model)
+        cyx_buf_printf(text, ",\"model_bytes\":%lld", (long long)details->model->bytes);
+    cyx_buf_puts(text, "}");
+}
+
+/*
+ * What all changes say, in one statement: the assignments that begin to run or end, what those used, the jobs'
+ * rows, and the history. Gives each job as it now is, and its row of history.
+ */
+static const char *const apply_sql =
+    "with w as (select * from json_to_recordset($1::json) as w(id uuid, token bigint, requeues "
+    "int, "
+    "failures int, preempted int, retry_ms bigint, from_state text, to_state text, cause text, "
+    "outcome text, moves boolean, ends boolean, accepts boolean, of_node boolean, counts boolean, "
+    "cancel_requested boolean, error json, result json, model text, model_bytes bigint)), "
+    "accepted as (update assignment a set accepted_at = clock_timestamp(), lease_until = "
+    "clock_timestamp() + $2 * interval '1 millisecond' from w "
+    "where w.accepts and a.job_id = w.id and a.token = w.token), "
+    "ended as (update assignment a set ended_at = clock_timestamp(), ended_cause = w.cause, "
+    "outcome = w.outcome from w where w.ends and a.job_id = w.id and a.token = w.token "
+    "and a.ended_at is null returning a.job_id, a.account_id, "
+    "coalesce(extract(epoch from a.ended_at - a.accepted_at) * 1000, 0)::bigint as used_ms), "
+    "charged as (insert into charge (account_id, device_ms) "
+    "select account_id, used_ms from ended where used_ms > 0), "
+    "moved as (update job j set state = w.to_state, cancel_requested = w.cancel_requested, "
+    "requeues = w.requeues, failures = w.failures, not_before = case when w.retry_ms > 0 "
+    "  then clock_timestamp() + w.retry_ms * interval '1 millisecond' else j.not_before end, "
+    "error = case when w.to_state = 'completed' then null else coalesce(w.error, j.error) end, "
+    "result = coalesce(w.result, j.result), model_sha256 = coalesce(w.model, j.model_sha256), "
+    "model_bytes = coalesce(w.model_bytes, j.model_bytes), "
+    "attempt = j.attempt + (case when w.accepts then 1 else 0 end), "
+    "started_at = case when w.accepts then coalesce(j.started_at, clock_timestamp()) "
+    "  else j.started_at end, "
+    "ended_at = case when w.to_state in ('completed', 'failed', 'cancelled') "
+    "  then clock_timestamp() end, "
+    "device_ms = j.device_ms + case when w.counts then coalesce(e.used_ms, 0) else 0 end, "
+    "preemptions = j.preemptions + w.preempted from w left join ended e on e.job_id = w.id "
+    "left join assignment a on a.job_id = w.id and a.token = w.token where j.id = w.id "
+    "returning " CYX_SCHED_JOB_COLUMNS "), "
+    "told as (insert into job_transition (job_id, from_state, to_state, cause, node_id, token, at) "
+    "select w.id, w.from_state, w.to_state, w.cause, case when w.of_node then j.node_id end, "
+    "case when w.of_node then w.token end, clock_timestamp() from w join job j on j.id = w.id "
+    "where w.moves returning id, job_id, at) "
+    "select moved.*, told.id, told.at from moved left join told on told.job_id = moved.id";
 
 /* Jobs that wait for this one, which has ended: one less to wait for, or nothing left to wait for. */
 static enum cyx_status tell_waiting(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
@@ -264,38 +317,43 @@ static enum cyx_status tell_waiting(struct cyx_db_conn *conn, const struct cyx_s
         NULL, err, CYX_DB_TEXT(job->id));
 }
 
-/* One message of the outbox as JSON: [subject, message_id, payload]. */
+/* One message of the outbox as JSON: [subject, message_id, payload, request_id, traceparent]. */
 static void write_message(struct cyx_buf *text, const char *subject, const char *message_id,
-                          const struct cyx_buf *payload)
+                          const struct cyx_buf *payload, const struct cyx_trace *trace)
 {
     cyx_buf_printf(text, "%c[\"%s\",\"%s\",", text->length ? ',' : '[', subject, message_id);
     cyx_buf_json_string(text, payload->data ? payload->data : "");
+    if (trace) {
+        cyx_buf_puts(text, ",");
+        cyx_buf_json_string(text, trace->request_id);
+        cyx_buf_puts(text, ",");
+        cyx_buf_json_string(text, trace->traceparent);
+    }
     cyx_buf_puts(text, "]");
     text->failed |= payload->failed;
 }
 
 /* The domain event and the telemetry message of one transition. */
 static enum cyx_status write_messages(struct cyx_buf *text, const struct cyx_sched_event_view *view,
-                                      struct cyx_error *err)
+                                      const struct cyx_trace *trace, struct cyx_error *err)
 {
     char subject[CYX_SUBJECT_BYTES], message_id[CYX_SUBJECT_BYTES];
     CYX_CLEANUP_BUF struct cyx_buf payload = {0};
     cyx_sched_write_event(&payload, view);
     snprintf(subject, sizeof(subject), "cyx.evt.job.%s", view->to);
-    write_message(text, subject, view->event_id, &payload);
+    write_message(text, subject, view->event_id, &payload, trace);
     cyx_buf_clear(&payload);
     cyx_sched_write_state(&payload, view);
     if (cyx_subject_job(subject, view->job->id, CYX_JOB_STATE) != CYX_OK)
         return cyx_error_set(err, CYX_ERR_CORRUPT, NULL, "\"%s\" is no job id", view->job->id);
     snprintf(message_id, sizeof(message_id), "%s:%lld:state:%lld", view->job->id,
              (long long)view->job->token, (long long)view->transition);
-    write_message(text, subject, message_id, &payload);
+    write_message(text, subject, message_id, &payload, trace);
     return CYX_OK;
 }
 
 enum cyx_status cyx_sched_row_tell(struct cyx_db_conn *conn, const struct cyx_sched_moved *moved,
-                                   size_t count, const char *from, const char *cause,
-                                   const struct cyx_trace *trace, struct cyx_error *err)
+                                   size_t count, struct cyx_error *err)
 {
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     enum cyx_status status = CYX_OK;
@@ -304,58 +362,129 @@ enum cyx_status cyx_sched_row_tell(struct cyx_db_conn *conn, const struct cyx_sc
         cyx_id_new(event_id);
         const struct cyx_sched_event_view view = {
             .event_id = event_id,
-            .from = from,
-            .to = cyx_sched_state_name(moved[i].job.facts.state),
-            .cause = cause,
+            .from = moved[i].from,
+            .to = cyx_sched_state_name(moved[i].job->facts.state),
+            .cause = moved[i].cause,
             .transition = moved[i].transition,
             .at_ms = moved[i].at_ms,
-            .job = &moved[i].job,
+            .job = moved[i].job,
         };
-        status = write_messages(&text, &view, err);
+        status = write_messages(&text, &view, moved[i].trace, err);
     }
     cyx_buf_puts(&text, count ? "]" : "[]");
     if (status == CYX_OK && text.failed)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for events");
     if (status != CYX_OK)
         return status;
-    return cyx_outbox_add_events(conn, text.data, trace ? trace->request_id : NULL,
-                                 trace ? trace->traceparent : NULL, err);
-}
-
-static enum cyx_status add_transition(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
-                                      const char *from, const char *cause, bool of_node,
-                                      const struct cyx_trace *trace, struct cyx_error *err)
-{
-    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    const char *to = cyx_sched_state_name(job->facts.state);
-    of_node = of_node && job->token > 0;
-    enum cyx_status status = cyx_db_query_one(
-        conn,
-        "insert into job_transition (job_id, from_state, to_state, cause, node_id, token, at) "
-        "values ($1, $2, $3, $4, $5, $6, clock_timestamp()) returning id, at",
-        &rows, err, CYX_DB_TEXT(job->id), CYX_DB_TEXT(from), CYX_DB_TEXT(to), CYX_DB_TEXT(cause),
-        CYX_DB_TEXT(of_node ? job->node_id : NULL), of_node ? CYX_DB_INT(job->token) : CYX_DB_NULL);
-    if (status != CYX_OK)
-        return status;
-    const struct cyx_sched_moved moved = {
-        .job = *job, .transition = cyx_db_int(rows, 0, 0), .at_ms = cyx_db_time_ms(rows, 0, 1)};
-    return cyx_sched_row_tell(conn, &moved, 1, from, cause, trace, err);
+    return cyx_outbox_add_events(conn, text.data, err);
 }
 
 enum cyx_status cyx_sched_row_born(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
                                    const struct cyx_trace *trace, struct cyx_error *err)
 {
-    return add_transition(conn, job, NULL, "submitted", false, trace, err);
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_query_one(
+        conn,
+        "insert into job_transition (job_id, from_state, to_state, cause, at) "
+        "values ($1, null, $2, 'submitted', clock_timestamp()) returning id, at",
+        &rows, err, CYX_DB_TEXT(job->id), CYX_DB_TEXT(cyx_sched_state_name(job->facts.state)));
+    if (status != CYX_OK)
+        return status;
+    const struct cyx_sched_moved moved = {.job = job,
+                                          .cause = "submitted",
+                                          .trace = trace,
+                                          .transition = cyx_db_int(rows, 0, 0),
+                                          .at_ms = cyx_db_time_ms(rows, 0, 1)};
+    return cyx_sched_row_tell(conn, &moved, 1, err);
 }
 
-/* The error that goes into the row: the rules' own, or the worker's. NULL for none. */
-static const char *error_text(const struct cyx_sched_change *change,
-                              const struct cyx_sched_details *details, struct cyx_buf *room)
+/* What the rules say of each; how many they allow. */
+static size_t ask_rules(const struct cyx_sched_policy *policy,
+                        struct cyx_sched_happening *happenings, size_t count)
 {
-    if (change->error == CYX_OK || details->error)
-        return details->error;
-    cyx_sched_write_error(room, change->error, "", change->error_message);
-    return room->data;
+    size_t allowed = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct cyx_sched_happening *happening = &happenings[i];
+        happening->status = cyx_sched_apply(&happening->job->facts, happening->event, policy,
+                                            &happening->change, &happening->error);
+        allowed += happening->status == CYX_OK;
+    }
+    return allowed;
+}
+
+static enum cyx_status write_happenings(struct cyx_db_conn *conn,
+                                        const struct cyx_sched_policy *policy,
+                                        const struct cyx_sched_happening *happenings, size_t count,
+                                        struct cyx_db_result **ret_rows, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    for (size_t i = 0; i < count; i++) {
+        if (happenings[i].status != CYX_OK)
+            continue;
+        cyx_buf_puts(&text, text.length ? "," : "[");
+        write_happening(&text, &happenings[i]);
+    }
+    cyx_buf_puts(&text, "]");
+    if (text.failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a job's change");
+    return cyx_db_query(conn, apply_sql, ret_rows, err, CYX_DB_TEXT(text.data),
+                        CYX_DB_INT(policy->lease_ms));
+}
+
+static struct cyx_sched_happening *find_happening(struct cyx_sched_happening *happenings,
+                                                  size_t count, const char *job_id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (happenings[i].status == CYX_OK && strcmp(happenings[i].job->id, job_id) == 0)
+            return &happenings[i];
+    return NULL;
+}
+
+/* Takes over the jobs as they now are, and tells of those that moved. */
+static enum cyx_status tell_happenings(struct cyx_db_conn *conn,
+                                       struct cyx_sched_happening *happenings, size_t count,
+                                       const struct cyx_db_result *rows, struct cyx_error *err)
+{
+    struct cyx_sched_moved moved[CYX_SCHED_TXN_JOBS];
+    enum cyx_status status = CYX_OK;
+    size_t n_moved = 0;
+    for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++) {
+        struct cyx_sched_happening *happening =
+            find_happening(happenings, count, cyx_db_text(rows, i, C_ID));
+        if (!happening)
+            return cyx_error_set(err, CYX_ERR_INTERNAL, NULL, "a job changed that was not asked");
+        const char *from = cyx_sched_state_name(happening->job->facts.state);
+        status = cyx_sched_row_read(rows, i, happening->arena, happening->job, err);
+        if (happening->change.moves)
+            moved[n_moved++] = (struct cyx_sched_moved){
+                .job = happening->job,
+                .from = from,
+                .cause = happening->change.cause,
+                .trace = happening->details.trace,
+                .transition = cyx_db_int(rows, i, C_TRANSITION),
+                .at_ms = cyx_db_time_ms(rows, i, C_TRANSITION_AT),
+            };
+        if (status == CYX_OK && happening->job->awaited &&
+            cyx_sched_state_ended(happening->job->facts.state))
+            status = tell_waiting(conn, happening->job, err);
+    }
+    return status == CYX_OK && n_moved > 0 ? cyx_sched_row_tell(conn, moved, n_moved, err) : status;
+}
+
+enum cyx_status cyx_sched_row_apply_all(struct cyx_db_conn *conn,
+                                        const struct cyx_sched_policy *policy,
+                                        struct cyx_sched_happening *happenings, size_t count,
+                                        struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    size_t allowed = ask_rules(policy, happenings, count);
+    if (allowed == 0)
+        return CYX_OK;
+    enum cyx_status status = write_happenings(conn, policy, happenings, count, &rows, err);
+    if (status == CYX_OK && cyx_db_rows(rows) != allowed)
+        status = cyx_error_set(err, CYX_ERR_INTERNAL, NULL, "%zu jobs of %zu were there to change",
+                               cyx_db_rows(rows), allowed);
+    return status == CYX_OK ? tell_happenings(conn, happenings, count, rows, err) : status;
 }
 
 enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_sched_policy *policy,
@@ -364,24 +493,14 @@ enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_s
                                     const struct cyx_sched_details *details,
                                     struct cyx_sched_change *ret_change, struct cyx_error *err)
 {
-    const char *from = cyx_sched_state_name(job->facts.state);
-    CYX_CLEANUP_BUF struct cyx_buf room = {0};
-    int64_t device_ms = 0;
-    struct cyx_sched_change change;
-    enum cyx_status status = cyx_sched_apply(&job->facts, event, policy, &change, err);
-    if (status == CYX_OK && change.ends_assignment)
-        status = end_assignment(conn, job, change.cause, details, &device_ms, err);
-    if (status == CYX_OK)
-        status = write_job(conn, job, &change, details, error_text(&change, details, &room),
-                           device_ms, err);
-    if (status == CYX_OK)
-        status = cyx_sched_row_lock(conn, job->id, false, arena, job, err);
-    bool of_node = change.ends_assignment || event == CYX_SCHED_ASSIGN || event == CYX_SCHED_ACCEPT;
-    if (status == CYX_OK && change.moves)
-        status = add_transition(conn, job, from, change.cause, of_node, details->trace, err);
-    if (status == CYX_OK && job->awaited && cyx_sched_state_ended(job->facts.state))
-        status = tell_waiting(conn, job, err);
-    if (status == CYX_OK)
-        *ret_change = change;
+    struct cyx_sched_happening happening = {
+        .job = job, .event = event, .details = *details, .arena = arena};
+    enum cyx_status status = cyx_sched_row_apply_all(conn, policy, &happening, 1, err);
+    if (status == CYX_OK && happening.status != CYX_OK) {
+        if (err)
+            *err = happening.error;
+        return happening.status;
+    }
+    *ret_change = happening.change;
     return status;
 }

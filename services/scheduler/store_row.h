@@ -26,6 +26,7 @@ enum { CYX_SCHED_NEED_COLUMN_COUNT = 15 };
     "j.checkpoint_step, " CYX_SCHED_NEED_COLUMNS                                                   \
     ", j.deadline, j.retries, j.waits_for, j.awaited, j.array_id, j.array_index, j.array_count, "  \
     "j.preemptions, a.placement, a.preempt_for is not null"
+enum { CYX_SCHED_JOB_COLUMN_COUNT = 36 + CYX_SCHED_NEED_COLUMN_COUNT + 10 };
 #define CYX_SCHED_JOB_FROM                                                                         \
     " from job j left join assignment a on a.job_id = j.id and a.token = j.token "
 
@@ -48,15 +49,29 @@ struct cyx_sched_details {
     const char *error, *result; /* JSON */
     const char *outcome;        /* of finish, kept with the assignment */
     const struct cyx_sched_artifact *model;
-    const struct cyx_sched_node *node; /* ASSIGN */
-    bool counts_device_time;           /* the assignment's work was of use to the user */
+    bool counts_device_time; /* the assignment's work was of use to the user */
     const struct cyx_trace *trace;
 };
 
-/*
- * Applies `event` to a job that is locked: rules, row, assignment, history, events. `job` becomes what it then
- * is. CYX_ERR_CONFLICT when the rules forbid it.
- */
+/* An event for one of several jobs, no two the same, that are locked. */
+struct cyx_sched_happening {
+    struct cyx_sched_job *job;  /* becomes what it then is */
+    enum cyx_sched_event event; /* not ASSIGN, which store_match.c writes */
+    struct cyx_sched_details details;
+    struct cyx_arena *arena; /* of the job's texts */
+    /* What came of it. CYX_ERR_CONFLICT, with why: the rules forbid it, and nothing of this one is written. */
+    struct cyx_sched_change change;
+    enum cyx_status status;
+    struct cyx_error error;
+};
+
+/* Applies all, at most CYX_SCHED_TXN_JOBS: rules, rows, assignments, history, events. */
+enum cyx_status cyx_sched_row_apply_all(struct cyx_db_conn *conn,
+                                        const struct cyx_sched_policy *policy,
+                                        struct cyx_sched_happening *happenings, size_t count,
+                                        struct cyx_error *err);
+
+/* The same for one; CYX_ERR_CONFLICT when the rules forbid it. */
 enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_sched_policy *policy,
                                     struct cyx_arena *arena, struct cyx_sched_job *job,
                                     enum cyx_sched_event event,
@@ -69,13 +84,14 @@ enum cyx_status cyx_sched_rest_node(struct cyx_db_conn *conn, const struct cyx_s
 
 /* A job that has just moved, as it now is, and the row of history that says so. */
 struct cyx_sched_moved {
-    struct cyx_sched_job job;
+    const struct cyx_sched_job *job;
+    const char *from, *cause; /* from NULL: the first transition */
+    const struct cyx_trace *trace;
     int64_t transition, at_ms;
 };
-/* The events of jobs that moved in the same way, in one statement; `from` NULL for the first transition. */
+/* The events of jobs that moved, in one statement. */
 enum cyx_status cyx_sched_row_tell(struct cyx_db_conn *conn, const struct cyx_sched_moved *moved,
-                                   size_t count, const char *from, const char *cause,
-                                   const struct cyx_trace *trace, struct cyx_error *err);
+                                   size_t count, struct cyx_error *err);
 
 /* The first transition of a job just written, and its events. */
 enum cyx_status cyx_sched_row_born(struct cyx_db_conn *conn, const struct cyx_sched_job *job,
