@@ -196,6 +196,7 @@ static struct cyx_bus *bus_new(const struct cyx_bus_options *options)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&self->changed, &monotonic);
+    pthread_cond_init(&self->task, NULL);
     pthread_condattr_destroy(&monotonic);
     return self;
 }
@@ -334,6 +335,7 @@ void cyx_bus_destroy(struct cyx_bus *self)
     for (struct cyx_bus_puller *puller = self->pullers; puller; puller = puller->next)
         puller->stop = true;
     pthread_cond_broadcast(&self->changed);
+    pthread_cond_broadcast(&self->task);
     pthread_mutex_unlock(&self->lock);
     if (self->nc)
         natsConnection_Close(self->nc);
@@ -347,6 +349,7 @@ void cyx_bus_destroy(struct cyx_bus *self)
     listeners_free(self);
     jsCtx_Destroy(self->js);
     natsConnection_Destroy(self->nc);
+    pthread_cond_destroy(&self->task);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);
     free(self);

@@ -65,6 +65,7 @@ struct cyx_bus {
 
     pthread_mutex_t lock;   /* guards what follows */
     pthread_cond_t changed; /* broadcast at every change that somebody may wait for */
+    pthread_cond_t task;    /* signalled for each request to answer; idle workers wait here */
     bool quiet;             /* takes no more messages */
     bool closing;
     bool ended;  /* closed on purpose, or about to be */

@@ -93,7 +93,7 @@ static void *worker_main(void *ctx)
         if (!task) {
             if (self->closing)
                 break;
-            pthread_cond_wait(&self->changed, &self->lock);
+            pthread_cond_wait(&self->task, &self->lock);
             continue;
         }
         self->running++;
@@ -151,7 +151,7 @@ static void on_request(natsConnection *nc, natsSubscription *sub, natsMsg *msg, 
         *self->tasks_tail = task;
         self->tasks_tail = &task->next;
         self->waiting++;
-        pthread_cond_broadcast(&self->changed);
+        pthread_cond_signal(&self->task);
     }
     pthread_mutex_unlock(&self->lock);
     if (room)

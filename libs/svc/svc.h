@@ -110,7 +110,7 @@ enum cyx_status cyx_svc_open_cache(struct cyx_svc *self, struct cyx_cache **ret_
 
 /*
  * CYXWIZ_NATS_URL, _NATS_USER, _NATS_PASSWORD, _NATS_CREDS (a file), _NATS_CA, _NATS_CERT,
- * _NATS_KEY (files), _NATS_INBOX (inbox prefix), _BUS_WORKERS (4). The readiness check "bus" comes
+ * _NATS_KEY (files), _NATS_INBOX (inbox prefix), _BUS_WORKERS (16). The readiness check "bus" comes
  * with it.
  */
 enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,

@@ -337,6 +337,97 @@ static void test_scheduler__the_database_keeps_what_has_ended(void **state)
     expect_closed("delete from job_transition where job_id = $1", id);
 }
 
+/* One request of many that are sent at the same moment. */
+struct said {
+    pthread_barrier_t *start;
+    const char *subject;
+    char *text;
+    enum cyx_status expected, got;
+};
+
+static void *say(void *ctx)
+{
+    struct said *said = ctx;
+    struct cyx_buf reply = {0};
+    pthread_barrier_wait(said->start);
+    said->got = cyx_bus_request(bus, said->subject, NULL, said->text, strlen(said->text), WAIT_MS,
+                                &reply, NULL);
+    cyx_buf_finish(&reply);
+    return NULL;
+}
+
+static void say_all(struct said *said, size_t count)
+{
+    pthread_t threads[64];
+    pthread_barrier_t start;
+    assert_true(count <= 64);
+    pthread_barrier_init(&start, NULL, (unsigned)count);
+    for (size_t i = 0; i < count; i++) {
+        said[i].start = &start;
+        assert_int_equal(pthread_create(&threads[i], NULL, say, &said[i]), 0);
+    }
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(said[i].got, said[i].expected);
+        free(said[i].text);
+    }
+    pthread_barrier_destroy(&start);
+}
+
+static struct said to_say(const char *subject, json_t *body, enum cyx_status expected)
+{
+    struct said said = {
+        .subject = subject, .text = json_dumps(body, JSON_COMPACT), .expected = expected};
+    json_decref(body);
+    return said;
+}
+
+/* Heard together, each gets the answer that it would have got alone. */
+static void test_scheduler__many_words_at_once(void **state)
+{
+    (void)state;
+    enum { WORKERS = 10 };
+    struct worker *workers[WORKERS];
+    struct claim claims[WORKERS];
+    struct said said[3 * WORKERS];
+    char ids[WORKERS][CYX_ID_BYTES];
+    for (int i = 0; i < WORKERS; i++)
+        workers[i] = new_worker("speaks", false);
+    for (int i = 0; i < WORKERS; i++)
+        submit_funded("spoken of", ids[i]);
+    for (int i = 0; i < WORKERS; i++) {
+        claims[i] = worker_wait_offer(workers[i], WAIT_MS);
+        worker_holds(workers[i], &claims[i]);
+        struct claim wrong = claims[i];
+        wrong.token++;
+        said[3 * i] = to_say(CYX_SVC_SCHEDULER_ACCEPT, claim_json(workers[i], &claims[i]), CYX_OK);
+        said[3 * i + 1] =
+            to_say(CYX_SVC_SCHEDULER_ACCEPT, claim_json(workers[i], &claims[i]), CYX_OK);
+        said[3 * i + 2] =
+            to_say(CYX_SVC_SCHEDULER_ACCEPT, claim_json(workers[i], &wrong), CYX_ERR_CONFLICT);
+    }
+    say_all(said, 3 * WORKERS);
+    for (int i = 0; i < WORKERS; i++) {
+        struct worker *thief = workers[(i + 1) % WORKERS];
+        worker_holds(workers[i], &(struct claim){.token = 0});
+        for (int k = 0; k < 2; k++)
+            said[3 * i + k] =
+                to_say(CYX_SVC_SCHEDULER_FINISH,
+                       finish_json(workers[i], &claims[i], "completed", NULL), CYX_OK);
+        said[3 * i + 2] =
+            to_say(CYX_SVC_SCHEDULER_FINISH, finish_json(thief, &claims[i], "completed", NULL),
+                   CYX_ERR_CONFLICT);
+    }
+    say_all(said, 3 * WORKERS);
+    for (int i = 0; i < WORKERS; i++) {
+        expect_state(ids[i], "completed");
+        assert_int_equal(number("select count(*) from job_transition where job_id = $1", ids[i]),
+                         4);
+        assert_int_equal(number("select attempt from job where id = $1", ids[i]), 1);
+        retire(workers[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_scheduler__same_key_same_job),
         cmocka_unit_test(test_scheduler__says_why_a_job_waits),
         cmocka_unit_test(test_scheduler__cancels_in_each_state),
+        cmocka_unit_test(test_scheduler__many_words_at_once),
         cmocka_unit_test(test_scheduler__heartbeats_alone_keep_the_lease),
         cmocka_unit_test(test_scheduler__a_refused_budget_fails_the_job),
         cmocka_unit_test(test_scheduler__lists_in_pages_and_keeps_accounts_apart),

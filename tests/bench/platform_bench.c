@@ -29,7 +29,7 @@
 #include "http/client.h"
 #include "store/db.h"
 
-enum { NODES_MAX = 4096, RING = 8192, HANDS = 12, SUBMITTERS = 8, LATENCIES = 20000 };
+enum { NODES_MAX = 4096, RING = 8192, HANDS = 32, SUBMITTERS = 8, LATENCIES = 20000 };
 static const char account_prefix[] = "01935b1e-0000-7000-8000-";
 
 struct node {
@@ -573,7 +573,7 @@ int main(int argc, char **argv)
     const char *const environment[] = {
         "CYXWIZ_ENROL_TOKEN=let me in",
         "CYXWIZ_QUOTA_QUEUED_JOBS=-1",
-        "CYXWIZ_BUS_WORKERS=8",
+        "CYXWIZ_BUS_WORKERS=16",
         "CYXWIZ_DATABASE_POOL=12",
         "CYXWIZ_GRANT_KEY=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
         port_setting,
