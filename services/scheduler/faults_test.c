@@ -155,6 +155,45 @@ static void test_scheduler__an_unanswered_offer_expires(void **state)
     retire(deaf);
 }
 
+static bool nothing_is_hours_ahead(void *ctx)
+{
+    (void)ctx;
+    return number("select (select count(*) from node where rests_until > clock_timestamp() + "
+                  "interval '1 hour') + (select count(*) from job where state = 'queued' and "
+                  "not_before > clock_timestamp() + interval '1 hour')",
+                  NULL) == 0;
+}
+
+/* As it is after the database's clock was set back by an hour: nothing waits for that hour. */
+static void test_scheduler__a_clock_set_back_holds_nothing_up(void **state)
+{
+    (void)state;
+    char id[CYX_ID_BYTES];
+    struct worker *worker = new_worker("patient", false);
+    submit_funded("an hour ahead", id);
+    struct claim first = worker_wait_offer(worker, WAIT_MS);
+    assert_int_equal(
+        number("with ahead as (update assignment set lease_until = lease_until + interval '1 hour' "
+               "where job_id = $1 and ended_at is null returning 1) select count(*) from ahead",
+               id),
+        1);
+    wait_event(id, 1, "queued", "offer-expired");
+    struct claim second = worker_wait_offer(worker, WAIT_MS);
+    assert_true(second.token > first.token);
+    /* What rests or waits to be tried again does so no longer than it ever may. */
+    number("with ahead as (update node set rests_until = clock_timestamp() + interval '3 hours' "
+           "returning 1) select count(*) from ahead",
+           NULL);
+    json_decref(ask(bus, CYX_SVC_SCHEDULER_ACCEPT, claim_json(worker, &second), CYX_OK));
+    finish(worker, &second, "handed-back", NULL);
+    number("with ahead as (update job set not_before = clock_timestamp() + interval '3 hours' "
+           "where id = $1 and state = 'queued' returning 1) select count(*) from ahead",
+           id);
+    assert_true(wait_for(nothing_is_hours_ahead, NULL));
+    json_decref(ask(bus, CYX_SVC_SCHEDULER_CANCEL, target(id), CYX_OK));
+    retire(worker);
+}
+
 enum { JOBS = 100, WORKERS = 4 };
 
 static bool all_finished(void *ctx)
@@ -258,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_scheduler__an_offline_node_loses_its_job),
         cmocka_unit_test(test_scheduler__failures),
         cmocka_unit_test(test_scheduler__an_unanswered_offer_expires),
+        cmocka_unit_test(test_scheduler__a_clock_set_back_holds_nothing_up),
         cmocka_unit_test(test_scheduler__replicas_never_assign_twice),
         cmocka_unit_test(test_scheduler__outlives_its_servers),
     };

@@ -97,6 +97,8 @@ static enum cyx_status tidy(struct cyx_sched_matcher *self, int64_t now_ns, stru
                                           app, &self->standing, err);
     if (status == CYX_OK && now_ns - self->folded_ns > CYX_SCHED_POLL_MS * INT64_C(1000000)) {
         status = cyx_sched_store_fold(&app->store, err);
+        if (status == CYX_OK)
+            status = cyx_sched_store_mend_times(&app->store, err);
         self->folded_ns = now_ns;
     }
     cyx_metric_add(app->freed, (double)freed);

@@ -81,6 +81,13 @@ bool cyx_sched_failure_may_pass(enum cyx_status failure)
     }
 }
 
+enum { RETRY_DOUBLINGS = 9 }; /* the pause grows no further: half an hour at a heartbeat of 2 s */
+
+int64_t cyx_sched_longest_retry_ms(const struct cyx_sched_policy *policy)
+{
+    return policy->retry_ms << RETRY_DOUBLINGS;
+}
+
 int64_t cyx_sched_offer_rest_ms(const struct cyx_sched_policy *policy, int missed)
 {
     const int64_t limit_ms = 60000;
@@ -124,8 +131,6 @@ static void give_up_node(const struct cyx_sched_policy *policy, struct cyx_sched
         move(change, CYX_SCHED_QUEUED, cause);
     }
 }
-
-enum { RETRY_DOUBLINGS = 9 }; /* the pause grows no further: half an hour at a heartbeat of 2 s */
 
 static void worker_failed(const struct cyx_sched_facts *facts,
                           const struct cyx_sched_policy *policy, struct cyx_sched_change *change)

@@ -128,6 +128,9 @@ enum cyx_status cyx_sched_apply(const struct cyx_sched_facts *facts, enum cyx_sc
 /* Whether a worker's failure with this status may pass when the job is tried again. */
 bool cyx_sched_failure_may_pass(enum cyx_status failure);
 
+/* The most that a job is left alone before it is tried again. */
+int64_t cyx_sched_longest_retry_ms(const struct cyx_sched_policy *policy);
+
 /* How long a node rests that has let `missed` offers pass in a row: 0 for none, at most a minute.
  */
 int64_t cyx_sched_offer_rest_ms(const struct cyx_sched_policy *policy, int missed);

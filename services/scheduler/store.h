@@ -224,6 +224,12 @@ enum cyx_status cyx_sched_store_standing(struct cyx_sched_store *self, int64_t o
 enum cyx_status cyx_sched_store_reap(struct cyx_sched_store *self, bool by_time, size_t *ret_freed,
                                      struct cyx_error *err);
 
+/*
+ * After the database's clock was set back, times that were ahead by a second are ahead by as much more: what waits for
+ * a time further away than any that is meant waits its time from now.
+ */
+enum cyx_status cyx_sched_store_mend_times(struct cyx_sched_store *self, struct cyx_error *err);
+
 /* Which assignment a worker speaks of. `boot_id` is given by accept alone, NULL otherwise. */
 struct cyx_sched_claim {
     const char *node_id, *boot_id, *job_id;

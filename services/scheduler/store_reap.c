@@ -213,6 +213,30 @@ static enum cyx_status reap_doomed(struct cyx_sched_store *self, const struct do
     return status;
 }
 
+enum cyx_status cyx_sched_store_mend_times(struct cyx_sched_store *self, struct cyx_error *err)
+{
+    const struct cyx_sched_policy *policy = &self->policy;
+    int64_t lease_ms = policy->lease_ms > policy->offer_ms ? policy->lease_ms : policy->offer_ms;
+    struct cyx_db_conn *conn = NULL;
+    enum cyx_status status = cyx_db_take(self->db, &conn, err);
+    if (status != CYX_OK)
+        return status;
+    status = cyx_db_query(
+        conn,
+        "with times as (select clock_timestamp() as now, $1 * interval '1 millisecond' as lease, "
+        "$2 * interval '1 millisecond' as rest, $3 * interval '1 millisecond' as retry), "
+        "leases as (update assignment set lease_until = now + lease from times "
+        "where ended_at is null and lease_until > now + 2 * lease), "
+        "rests as (update node set rests_until = now + rest from times "
+        "where rests_until > now + 2 * rest) "
+        "update job set not_before = now + retry from times where state = 'queued' "
+        "and not_before > '-infinity' and not_before > now + 2 * retry",
+        NULL, err, CYX_DB_INT(lease_ms), CYX_DB_INT(cyx_sched_offer_rest_ms(policy, 1000)),
+        CYX_DB_INT(cyx_sched_longest_retry_ms(policy)));
+    cyx_db_give(conn);
+    return status;
+}
+
 enum cyx_status cyx_sched_store_reap(struct cyx_sched_store *self, bool by_time, size_t *ret_freed,
                                      struct cyx_error *err)
 {
