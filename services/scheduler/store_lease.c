@@ -43,14 +43,20 @@ static enum cyx_status progress_body(void *ctx, struct cyx_db_conn *conn, struct
     if (status == CYX_OK)
         status = cyx_db_query(
             conn,
-            "update assignment a set progress = $4, lease_until = clock_timestamp() + "
-            "$5 * interval '1 millisecond', checkpointed_at = case when $6::boolean "
-            "then clock_timestamp() else checkpointed_at end "
-            "from job j where a.job_id = $1 and a.token = $2 "
-            "and a.node_id = $3 and a.ended_at is null and a.accepted_at is not null "
-            "and j.id = a.job_id returning j.cancel_requested or (a.preempt_for is not null and "
-            "($6::boolean or a.preempt_at < clock_timestamp() - $7 * interval '1 millisecond') and "
-            "exists (select from job w where w.id = a.preempt_for and w.state = 'queued'))",
+            "update assignment a set progress = $4, "
+            "used_ms = a.used_ms + " CYX_SCHED_USED_SINCE(
+                "$5") ", lease_until = "
+                      "clock_timestamp() + $5 * interval '1 millisecond', checkpointed_at = case "
+                      "when $6::boolean "
+                      "then clock_timestamp() else checkpointed_at end "
+                      "from job j where a.job_id = $1 and a.token = $2 "
+                      "and a.node_id = $3 and a.ended_at is null and a.accepted_at is not null "
+                      "and j.id = a.job_id returning j.cancel_requested or (a.preempt_for is not "
+                      "null and "
+                      "($6::boolean or a.preempt_at < clock_timestamp() - $7 * interval '1 "
+                      "millisecond') and "
+                      "exists (select from job w where w.id = a.preempt_for and w.state = "
+                      "'queued'))",
             &rows, err, CYX_DB_TEXT(claim->job_id), CYX_DB_INT(claim->token),
             CYX_DB_TEXT(claim->node_id), CYX_DB_TEXT(progressing->progress),
             CYX_DB_INT(progressing->self->policy.lease_ms), CYX_DB_BOOL(checkpoint),
@@ -88,11 +94,13 @@ enum cyx_status cyx_sched_store_renew(struct cyx_sched_store *self,
         return status;
     status = cyx_db_query_one(
         conn,
-        "with renewed as (update assignment set lease_until = greatest(lease_until, "
-        "clock_timestamp() + $5 * interval '1 millisecond') where job_id = $1 and token = $2 "
-        "and node_id = $3 and boot_id = $4 and accepted_at is not null and ended_at is null) "
-        "select not exists (select from assignment where job_id = $1 and token = $2 "
-        "and node_id = $3 and ended_at is null)",
+        "with renewed as (update assignment a set used_ms = a.used_ms + " CYX_SCHED_USED_SINCE(
+            "$5") ", lease_until = clock_timestamp() + "
+                  "$5 * interval '1 millisecond' where job_id = $1 and token = $2 "
+                  "and node_id = $3 and boot_id = $4 and accepted_at is not null and ended_at is "
+                  "null) "
+                  "select not exists (select from assignment where job_id = $1 and token = $2 "
+                  "and node_id = $3 and ended_at is null)",
         &rows, err, CYX_DB_TEXT(claim->job_id), CYX_DB_INT(claim->token),
         CYX_DB_TEXT(claim->node_id), CYX_DB_TEXT(claim->boot_id),
         CYX_DB_INT(self->policy.lease_ms));

@@ -30,6 +30,12 @@ enum { CYX_SCHED_JOB_COLUMN_COUNT = 36 + CYX_SCHED_NEED_COLUMN_COUNT + 10 };
 #define CYX_SCHED_JOB_FROM                                                                         \
     " from job j left join assignment a on a.job_id = j.id and a.token = j.token "
 
+/* Milliseconds since assignment a was last accepted or renewed: at least 0, at most a lease (a parameter), however
+ * the clock was set meanwhile. */
+#define CYX_SCHED_USED_SINCE(lease_ms)                                                             \
+    "least(greatest((extract(epoch from clock_timestamp() - a.lease_until) * 1000)::bigint "       \
+    "+ " lease_ms "::bigint, 0), " lease_ms "::bigint)"
+
 /* CYX_SCHED_NEED_COLUMNS from column `first` on; texts in the arena. */
 enum cyx_status cyx_sched_row_need(const struct cyx_db_result *rows, size_t row, size_t first,
                                    struct cyx_arena *arena, struct cyx_sched_need *ret_need,
