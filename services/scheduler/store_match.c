@@ -110,12 +110,12 @@ static enum cyx_status tell_assigned(struct pass *pass, struct cyx_db_conn *conn
     CYX_CLEANUP_BUF struct cyx_buf ids = {0};
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     size_t count = cyx_db_rows(made);
-    struct cyx_sched_job jobs[CYX_SCHED_TXN_JOBS];
+    struct cyx_sched_job *jobs = cyx_arena_calloc(&pass->arena, count, sizeof(*jobs));
     struct cyx_sched_moved moved[CYX_SCHED_TXN_JOBS];
     for (size_t i = 0; i < count; i++)
         cyx_buf_printf(&ids, "%c%s", i ? ',' : '{', cyx_db_text(made, i, 0));
     cyx_buf_puts(&ids, "}");
-    if (ids.failed)
+    if (ids.failed || !jobs)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for matching");
     enum cyx_status status = cyx_db_query(
         conn, "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM "where j.id = any($1::uuid[])",
