@@ -60,6 +60,15 @@ void cpu_bind(struct cyx_program *self, struct cpu_step *step, int arg, int32_t 
     binding->way_offset = one_reorder ? 0 : add_scratch(step, cpu_md_bytes(&v->md));
 }
 
+void cpu_bind_rows(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
+                   const int64_t dims[2], bool output)
+{
+    dnnl_memory_desc_t md;
+    cpu_md_plain(2, dims, &md);
+    cpu_bind(self, step, arg, value, &md, output);
+    step->bindings[step->n_bindings - 1].rows = true;
+}
+
 void cpu_bind_plain(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
                     bool output)
 {

@@ -74,8 +74,8 @@ void cpu_conv_try_backward_weights(struct conv *c, dnnl_primitive_desc_t hint, b
 
 /* ---- forward ---- */
 
-/* How well the gradients go with the activation layouts that `forward` chose. */
-static int backward_rank(struct conv *c, dnnl_primitive_desc_t forward, bool bias, bool input_grad)
+int cpu_conv_backward_rank(struct conv *c, dnnl_primitive_desc_t forward, bool bias,
+                           bool input_grad)
 {
     dnnl_memory_desc_t any;
     cpu_md_any(c->w_dims, c->w, &any);
@@ -123,7 +123,7 @@ static dnnl_primitive_desc_t best_forward(struct conv *c, const struct cyx_node 
             cpu_conv_try_forward(c, bias, node->fused_relu, &x[i], &w_kept, &y[i], &pd, &rank);
         cpu_conv_try_forward(c, bias, node->fused_relu, &x[i], &w_any, &y[i], &pd, &rank);
         /* Gradients are two thirds of the work: a reference loop there costs more than any copy. */
-        int backward = pd ? backward_rank(c, pd, bias, input_grad) : 0;
+        int backward = pd ? cpu_conv_backward_rank(c, pd, bias, input_grad) : 0;
         int score = !pd ? -1 : backward ? 3 * rank + backward : rank;
         if (score > best_score) {
             if (best)

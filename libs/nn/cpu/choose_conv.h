@@ -1,4 +1,4 @@
-/* What Conv2d and ConvTranspose2d share; private to choose_conv.c and choose_deconv.c. */
+/* What Conv2d, ConvTranspose2d and Linear on rows share; private to choose_{conv,deconv,rows}.c. */
 #ifndef CYX_NN_CPU_CHOOSE_CONV_H
 #define CYX_NN_CPU_CHOOSE_CONV_H
 
@@ -27,5 +27,9 @@ void cpu_conv_try_backward_weights(struct conv *c, dnnl_primitive_desc_t hint, b
                                    const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w,
                                    const dnnl_memory_desc_t *y, dnnl_primitive_desc_t *pd,
                                    int *rank);
+
+/* The worse of the gradients' ranks, with the activation layouts that `forward` chose. */
+int cpu_conv_backward_rank(struct conv *c, dnnl_primitive_desc_t forward, bool bias,
+                           bool input_grad);
 
 #endif

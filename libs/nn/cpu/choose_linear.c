@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "nn/cpu/choose_rows.h"
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/md.h"
 
@@ -66,6 +67,8 @@ static enum cyx_status choose_forward(struct linear *l, struct cyx_error *error)
     try_forward(l, bias, node->fused_relu, &x, &w, &step->pd, &rank);
     try_forward(l, bias, node->fused_relu, &x, &w_any, &step->pd, &rank);
     try_forward(l, bias, node->fused_relu, &x_any, &w_any, &step->pd, &rank);
+    if (l->n_dims == 2 && cpu_choose_rows_forward(l->program, step, rank))
+        return CYX_OK;
     if (!step->pd)
         return cpu_refuse(step, "oneDNN has no implementation of it", error);
     if (!cpu_value(l->program, node->in[1])->has_md)
@@ -148,9 +151,10 @@ static enum cyx_status choose(struct cyx_program *self, struct cpu_step *step,
     read_geometry(&l, &step->forward->node);
     if (step->node.op == CYX_OP_LINEAR)
         return choose_forward(&l, error);
+    bool rows = step->forward->rows;
     if (step->node.op == CYX_OP_LINEAR_GRAD_INPUT)
-        return choose_input_grad(&l, error);
-    return choose_weight_grad(&l, error);
+        return rows ? cpu_choose_rows_input_grad(self, step, error) : choose_input_grad(&l, error);
+    return rows ? cpu_choose_rows_weight_grad(self, step, error) : choose_weight_grad(&l, error);
 }
 
 enum cyx_status cpu_choose_linear(struct cyx_program *self, struct cpu_step *step,

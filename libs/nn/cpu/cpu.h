@@ -71,6 +71,7 @@ struct cpu_binding {
     int32_t value;
     dnnl_memory_desc_t md;
     bool output, copied;
+    bool rows; /* the primitive sees (rows, C) as the pixels of one image: cpu_md_rows() */
     int64_t copy_offset, way_offset; /* within the node's scratch */
     void *copy;
     void *way; /* row-major, where one reorder does not do it */
@@ -100,6 +101,7 @@ struct cpu_step {
     /* MAX_POOL2D: marks windows whose largest is not positive, for the fused gradient. BATCH_NORM_GRAD: dy counts
        where the ReLU behind the forward pass let y through. */
     bool relu_mask;
+    bool rows; /* LINEAR: a convolution over rows, see choose_rows.h */
     dnnl_primitive_desc_t pd;
     cpu_kernel kernel; /* instead of pd */
     cpu_kernel after;  /* behind pd */
@@ -202,6 +204,9 @@ void cpu_view_or_plain(struct cyx_program *self, int32_t value, int n_dims, cons
 /* The step reads or writes `value` in layout `md`; an output without a layout takes this one. */
 void cpu_bind(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
               const dnnl_memory_desc_t *md, bool output);
+/* The value as row-major (rows, width), which a primitive is shown as cpu_md_rows() has it. */
+void cpu_bind_rows(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
+                   const int64_t dims[2], bool output);
 /* The same in row-major with the value's own dims; nothing where `value` is CYX_NO_VALUE. */
 void cpu_bind_plain(struct cyx_program *self, struct cpu_step *step, int arg, int32_t value,
                     bool output);

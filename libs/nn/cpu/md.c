@@ -63,6 +63,12 @@ bool cpu_md_view(const dnnl_memory_desc_t *md, int n_dims, const int64_t *dims,
     return true;
 }
 
+void cpu_md_rows(const int64_t dims[2], dnnl_memory_desc_t *ret_md)
+{
+    const int64_t image[4] = {1, dims[1], 1, dims[0]};
+    cpu_md_tag(4, image, dnnl_nhwc, ret_md);
+}
+
 int64_t cpu_md_bytes(const dnnl_memory_desc_t *md)
 {
     return (int64_t)dnnl_memory_desc_get_size(md);

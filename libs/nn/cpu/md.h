@@ -26,6 +26,9 @@ bool cpu_md_view(const dnnl_memory_desc_t *md, int n_dims, const int64_t *dims,
 /* The dense row-major layout with md's dims. */
 void cpu_md_plain_like(const dnnl_memory_desc_t *md, dnnl_memory_desc_t *ret_md);
 
+/* Row-major (rows, width) as one image: (1, width, 1, rows) with the channels beside each other. */
+void cpu_md_rows(const int64_t dims[2], dnnl_memory_desc_t *ret_md);
+
 int64_t cpu_md_bytes(const dnnl_memory_desc_t *md);
 
 /* Of the four-dimensional activation layouts that own kernels read. */

@@ -165,9 +165,11 @@ static enum cyx_status emit_primitive(struct cyx_program *self, const struct cpu
         const struct cpu_binding *binding = &step->bindings[i];
         if (binding->arg >= CPU_OUT)
             continue;
-        dnnl_memory_t memory = binding->copied
-                                   ? add_memory(self, &binding->md, binding->copy)
-                                   : add_value_memory(self, binding->value, &binding->md);
+        dnnl_memory_desc_t md = binding->md;
+        if (binding->rows)
+            cpu_md_rows(binding->md.dims, &md);
+        dnnl_memory_t memory = binding->copied ? add_memory(self, &md, binding->copy)
+                                               : add_value_memory(self, binding->value, &md);
         if (!memory)
             return no_memory(error);
         call->args[call->n_args++] = (dnnl_exec_arg_t){binding->arg, memory};
