@@ -1,3 +1,4 @@
+#include <gnutls/gnutls.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -184,6 +185,16 @@ static enum MHD_Result answer_early(struct cyx_exchange *self)
     return answer(self);
 }
 
+/* On MHD's event thread, where its TLS session may be used. */
+static bool send_raw(struct cyx_conn *conn, const struct cyx_buf *text)
+{
+    if (!conn->server->options.tls_certificate)
+        return send(conn->fd, text->data, text->length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+    const union MHD_ConnectionInfo *tls =
+        MHD_get_connection_info(conn->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    return tls && gnutls_record_send(tls->tls_session, text->data, text->length) >= 0;
+}
+
 /*
  * In the middle of a body MHD takes no response. Nothing was sent on this connection since the
  * request began (or at most a whole "100 Continue"), so the refusal is written here and MHD closes.
@@ -205,7 +216,7 @@ static enum MHD_Result answer_raw(struct cyx_exchange *self)
     cyx_buf_puts(&text, "\r\n");
     cyx_buf_append(&text, self->body.bytes.data, self->body.bytes.length);
     conn->linger = true;
-    if (!text.failed && send(conn->fd, text.data, text.length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (!text.failed && !send_raw(conn, &text))
         conn->linger = false; /* gone already */
     return MHD_NO;
 }

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,16 +138,59 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
     return strlen(text);
 }
 
+static const char tls_priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
+
+/* libmicrohttpd takes options as pointers to what it only reads. */
+static struct MHD_OptionItem tls_option(enum MHD_OPTION option, const char *text)
+{
+    return (struct MHD_OptionItem){option, 0, (void *)(uintptr_t)text};
+}
+
+/* libmicrohttpd only says that it did not start; GnuTLS says why. */
+static enum cyx_status check_tls(const struct cyx_http_options *options,
+                                 struct cyx_error *ret_error)
+{
+    if (!options->tls_certificate)
+        return CYX_OK;
+    if (!options->tls_key)
+        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
+                             "a TLS certificate needs its private key");
+    gnutls_certificate_credentials_t pair = NULL;
+    gnutls_datum_t certificate = {(unsigned char *)(uintptr_t)options->tls_certificate,
+                                  (unsigned)strlen(options->tls_certificate)};
+    gnutls_datum_t key = {(unsigned char *)(uintptr_t)options->tls_key,
+                          (unsigned)strlen(options->tls_key)};
+    int code = gnutls_certificate_allocate_credentials(&pair);
+    if (code == 0) {
+        code = gnutls_certificate_set_x509_key_mem(pair, &certificate, &key, GNUTLS_X509_FMT_PEM);
+        gnutls_certificate_free_credentials(pair);
+    }
+    if (code < 0)
+        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
+                             "the TLS certificate and its key cannot be used: %s; give both as "
+                             "PEM, made for each other",
+                             gnutls_strerror(code));
+    return CYX_OK;
+}
+
 static struct MHD_Daemon *start_daemon(struct cyx_http_server *self, int fd, bool v6)
 {
     const struct cyx_http_options *o = &self->options;
     size_t pool = 4 * o->max_header_bytes > POOL_BYTES ? 4 * o->max_header_bytes : POOL_BYTES;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
                      MHD_USE_ITC | (v6 ? MHD_USE_IPv6 : 0);
-    struct MHD_OptionItem pool_size[] = {
-        {o->event_threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END,
-         (intptr_t)o->event_threads, NULL},
-        {MHD_OPTION_END, 0, NULL}};
+    flags |= o->tls_certificate ? MHD_USE_TLS : 0;
+    struct MHD_OptionItem more[5] = {{.option = MHD_OPTION_END}};
+    size_t count = 0;
+    if (o->event_threads > 1)
+        more[count++] =
+            (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)o->event_threads, NULL};
+    if (o->tls_certificate) {
+        more[count++] = tls_option(MHD_OPTION_HTTPS_MEM_CERT, o->tls_certificate);
+        more[count++] = tls_option(MHD_OPTION_HTTPS_MEM_KEY, o->tls_key);
+        more[count++] = tls_option(MHD_OPTION_HTTPS_PRIORITIES, tls_priorities);
+    }
+    more[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     return MHD_start_daemon(
         flags, self->port, admit_socket, self, cyx_conn_on_request, self, MHD_OPTION_LISTEN_SOCKET,
         (MHD_socket)fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool, MHD_OPTION_CONNECTION_LIMIT,
@@ -154,14 +198,16 @@ static struct MHD_Daemon *start_daemon(struct cyx_http_server *self, int fd, boo
         (unsigned)((o->idle_timeout_ms + 999) / 1000), MHD_OPTION_NOTIFY_CONNECTION,
         cyx_conn_on_socket, self, MHD_OPTION_NOTIFY_COMPLETED, cyx_conn_on_completed, self,
         MHD_OPTION_URI_LOG_CALLBACK, cyx_conn_on_target, self, MHD_OPTION_UNESCAPE_CALLBACK,
-        keep_escapes, NULL, MHD_OPTION_ARRAY, pool_size, MHD_OPTION_END);
+        keep_escapes, NULL, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
 }
 
 enum cyx_status cyx_http_server_start(struct cyx_http_server *self, struct cyx_error *ret_error)
 {
     int fd = -1;
     bool v6 = false;
-    enum cyx_status status = open_socket(self, &fd, &v6, ret_error);
+    enum cyx_status status = check_tls(&self->options, ret_error);
+    if (status == CYX_OK)
+        status = open_socket(self, &fd, &v6, ret_error);
     if (status == CYX_OK)
         status = cyx_workers_create(self->options.workers, self->options.max_queued, &self->workers,
                                     ret_error);

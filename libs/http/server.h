@@ -18,6 +18,10 @@
  * read at all (a broken request line or chunk, headers over four times the limit) is answered by
  * itself: right status, short HTML body.
  *
+ * With a certificate and key it speaks HTTPS (TLS 1.2 and 1.3, by GnuTLS) and nothing else. A
+ * client that misses its deadline is then cut without the 408, which another thread may not write
+ * into the TLS stream.
+ *
  * Ownership: the server owns its threads and routes' copies; `ctx` pointers stay the caller's and
  * must outlive cyx_http_server_destroy(). Request and response live until the handler returns;
  * strings from the request live as long. Thread rule: add routes before start; start, stop and
@@ -249,18 +253,20 @@ struct cyx_http_route {
 };
 
 struct cyx_http_options {
-    const char *host;         /* numeric address to bind; NULL: 127.0.0.1 */
-    uint16_t port;            /* 0: a free one, see cyx_http_server_port() */
-    unsigned event_threads;   /* 0: 2 */
-    unsigned workers;         /* 0: 8 */
-    unsigned max_queued;      /* requests waiting for a worker; 0: 1024 */
-    unsigned max_connections; /* 0: 4096 */
-    size_t max_header_bytes;  /* 0: 16 KiB */
-    size_t max_target_bytes;  /* 0: 8 KiB */
-    size_t max_body_bytes;    /* 0: 1 MiB */
-    int header_deadline_ms;   /* from the first byte to the end of the headers; 0: 10 s */
-    int request_deadline_ms;  /* from there to the end of the body; 0: 30 s */
-    int idle_timeout_ms;      /* a connection without traffic; rounded up to seconds; 0: 60 s */
+    const char *host;            /* numeric address to bind; NULL: 127.0.0.1 */
+    uint16_t port;               /* 0: a free one, see cyx_http_server_port() */
+    unsigned event_threads;      /* 0: 2 */
+    unsigned workers;            /* 0: 8 */
+    unsigned max_queued;         /* requests waiting for a worker; 0: 1024 */
+    unsigned max_connections;    /* 0: 4096 */
+    size_t max_header_bytes;     /* 0: 16 KiB */
+    size_t max_target_bytes;     /* 0: 8 KiB */
+    size_t max_body_bytes;       /* 0: 1 MiB */
+    int header_deadline_ms;      /* from the first byte to the end of the headers; 0: 10 s */
+    int request_deadline_ms;     /* from there to the end of the body; 0: 30 s */
+    int idle_timeout_ms;         /* a connection without traffic; rounded up to seconds; 0: 60 s */
+    const char *tls_certificate; /* PEM text, the chain behind it; NULL: plain HTTP */
+    const char *tls_key;         /* PEM text; both are used by start and may go afterwards */
     /* Runs before each handler (and before a sink's begin and a WebSocket's accept) on the worker:
      * to authenticate, to limit rates. Not CYX_OK: answered from response->error. May be NULL. */
     enum cyx_status (*before)(void *hook_ctx, const struct cyx_http_route *route,
@@ -301,7 +307,8 @@ enum cyx_status cyx_http_server_mount(struct cyx_http_server *self,
                                       const struct cyx_http_static *mount,
                                       struct cyx_error *ret_error);
 
-/* Binds, listens and serves. CYX_ERR_CONFLICT when the port is taken. */
+/* Binds, listens and serves. CYX_ERR_CONFLICT when the port is taken, CYX_ERR_INVALID for a
+ * certificate and key that do not fit. */
 enum cyx_status cyx_http_server_start(struct cyx_http_server *self, struct cyx_error *ret_error);
 
 /* The port it listens on; 0 before start. */

@@ -83,7 +83,8 @@ static void expire(struct cyx_conn *conn, int64_t now_ns)
     if (!atomic_compare_exchange_strong(&conn->phase, &phase, CYX_PHASE_CUT))
         return; /* it has just arrived */
     atomic_fetch_add(&server->timed_out, 1);
-    send_timeout(conn->fd);
+    if (!server->options.tls_certificate)
+        send_timeout(conn->fd);
     shutdown(conn->fd, SHUT_RDWR);
 }
 

@@ -1,4 +1,4 @@
-/* What all handlers share: who asks, bodies, calls over the bus, answers, headers of every response. */
+/* What all handlers share: who asks, bodies, calls over the bus, answers. */
 #include "api.h"
 
 #include <stdio.h>
@@ -12,11 +12,6 @@
 #include "contract/subjects.h"
 
 #include "base/banned.h"
-
-#define PAGE_POLICY                                                                                \
-    "default-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "             \
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-#define API_POLICY "default-src 'none'; frame-ancestors 'none'"
 
 /* ---- who asks ---------------------------------------------------------------------------------- */
 
@@ -110,48 +105,6 @@ bool api_origin_own(const struct app *app, const struct cyx_http_request *reques
     size_t length = strlen(origin);
     return strncasecmp(app->public_url, origin, length) == 0 &&
            (app->public_url[length] == '\0' || app->public_url[length] == '/');
-}
-
-/* ---- every response ---------------------------------------------------------------------------- */
-
-static bool has_header(const struct cyx_http_response *response, const char *name)
-{
-    for (size_t i = 0; i < response->header_count; i++)
-        if (strcasecmp(response->headers[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-static void set_headers(const struct cyx_http_request *request, struct cyx_http_response *response)
-{
-    bool api = request->path && strncmp(request->path, "/api/", 5) == 0;
-    cyx_http_response_header(response, "X-Content-Type-Options", "nosniff");
-    cyx_http_response_header(response, "Referrer-Policy", "same-origin");
-    cyx_http_response_header(response, "Content-Security-Policy", api ? API_POLICY : PAGE_POLICY);
-    cyx_http_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
-    if (api && !has_header(response, "Cache-Control"))
-        cyx_http_response_header(response, "Cache-Control", "no-store");
-    if (response->status == 401)
-        cyx_http_response_header(response, "WWW-Authenticate", "Bearer realm=\"cyxwiz\"");
-    if (response->status == 503 && !has_header(response, "Retry-After"))
-        cyx_http_response_header(response, "Retry-After", "2");
-}
-
-void api_after(void *ctx, const struct cyx_http_route *route,
-               const struct cyx_http_request *request, struct cyx_http_response *response)
-{
-    struct app *app = ctx;
-    set_headers(request, response);
-    double seconds = (double)(cyx_clock_monotonic_ns() - request->received_ns) / 1e9;
-    char code[8];
-    snprintf(code, sizeof(code), "%d", response->status);
-    cyx_metric_add(app->requests, 1, request->method ? request->method : "", code);
-    if (request->received_ns > 0)
-        cyx_metric_observe(app->seconds, seconds, route ? route->path : "static");
-    cyx_log(response->status >= 500 ? CYX_LOG_WARN : CYX_LOG_DEBUG, "request",
-            CYX_STR("method", request->method), CYX_STR("path", request->path),
-            CYX_INT("status", response->status), CYX_NUM("seconds", seconds),
-            CYX_STR("request_id", request->request_id), CYX_STR("error", response->error.message));
 }
 
 /* ---- bodies ------------------------------------------------------------------------------------ */

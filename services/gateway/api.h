@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "blob/blob.h"
 #include "blob/grant.h"
@@ -45,7 +46,8 @@ struct app {
     struct cyx_http_server *http;
     uint8_t grant_key[CYX_GRANT_KEY_BYTES];
     const char *public_url, *web_dir;
-    char *examples; /* the answer of GET /examples */
+    const char *cors_origins; /* that may ask from pages of their own; "": none */
+    char *examples;           /* the answer of GET /examples */
     sem_t hashing;
     pthread_mutex_t uploads_lock;
     struct upload *uploads; /* in progress */
@@ -80,6 +82,12 @@ enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,
                            struct cyx_http_request *request, struct cyx_http_response *response);
 void api_after(void *ctx, const struct cyx_http_route *route,
                const struct cyx_http_request *request, struct cyx_http_response *response);
+
+/* Whether users come by HTTPS, here or through a proxy. */
+static inline bool api_secure(const struct app *app)
+{
+    return strncmp(app->public_url, "https://", 8) == 0;
+}
 
 /* Whether Origin is absent or one of the gateway's own. */
 bool api_origin_own(const struct app *app, const struct cyx_http_request *request);

@@ -26,11 +26,6 @@ static json_t *session_json(const struct gateway_account *account, const char *c
                      cyx_message_new_text(csrf), "expires_at", cyx_message_new_time(expires_ms));
 }
 
-static bool secure(const struct app *app)
-{
-    return strncmp(app->public_url, "https://", 8) == 0;
-}
-
 /* Argon2id takes 64 MiB: only a few at once, or a flood of sign-ins takes the machine's memory. */
 static enum cyx_status verify(struct app *app, const char *hash, const char *password,
                               bool *ret_same, struct cyx_error *err)
@@ -112,7 +107,7 @@ enum cyx_status api_session_create(void *ctx, const struct cyx_http_request *req
     int64_t expires_ms = cyx_clock_unix_ms() + GATEWAY_SESSION_S * INT64_C(1000);
     if ((status = store_session_create(app->store, account.id, hash, expires_ms, err)) != CYX_OK ||
         (status = cyx_http_response_cookie(response, "cyx_session", token, GATEWAY_SESSION_S,
-                                           secure(app))) != CYX_OK)
+                                           api_secure(app))) != CYX_OK)
         return status;
     cyx_log(CYX_LOG_INFO, "signed in", CYX_STR("account_id", account.id),
             CYX_STR("request_id", request->request_id));
@@ -141,7 +136,8 @@ enum cyx_status api_session_delete(void *ctx, const struct cyx_http_request *req
         if (status != CYX_OK)
             return status;
     }
-    enum cyx_status status = cyx_http_response_cookie(response, "cyx_session", "", 0, secure(app));
+    enum cyx_status status =
+        cyx_http_response_cookie(response, "cyx_session", "", 0, api_secure(app));
     return status == CYX_OK ? cyx_http_respond_empty(response, 204) : status;
 }
 

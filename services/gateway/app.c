@@ -98,20 +98,36 @@ static void drain_http(void *ctx, int64_t deadline_ms)
     cyx_http_server_stop(app->http, ms);
 }
 
+static int read_ms(struct cyx_config *config, const char *name, int fallback)
+{
+    return (int)cyx_config_int(config, name, fallback, 100, 3600000);
+}
+
 static enum cyx_status open_http(struct app *app, const struct cyx_http_route *routes, size_t count,
                                  struct cyx_error *err)
 {
     struct cyx_config *config = cyx_svc_config(app->svc);
     uint16_t port = 0;
     const char *host = cyx_config_address(config, "CYXWIZ_HTTP_ADDRESS", "127.0.0.1:8080", &port);
-    char *fallback = cyx_arena_printf(&config->arena, "http://%s:%u", host, (unsigned)port);
+    const char *certificate = cyx_config_text(config, "CYXWIZ_TLS_CERTIFICATE", NULL);
+    const char *key = cyx_config_text(config, "CYXWIZ_TLS_KEY", NULL);
+    char *fallback = cyx_arena_printf(&config->arena, "%s://%s:%u", certificate ? "https" : "http",
+                                      host, (unsigned)port);
     app->public_url = cyx_config_text(config, "CYXWIZ_PUBLIC_URL", fallback);
     app->web_dir = cyx_config_text(config, "CYXWIZ_WEB_DIR", "web/dist");
+    app->cors_origins = cyx_config_text(config, "CYXWIZ_CORS_ORIGINS", "");
+    if (!certificate != !key)
+        cyx_config_refuse(config, certificate ? "CYXWIZ_TLS_CERTIFICATE" : "CYXWIZ_TLS_KEY",
+                          "stands alone; set both CYXWIZ_TLS_CERTIFICATE and CYXWIZ_TLS_KEY");
     struct cyx_http_options options = {
         .host = host,
         .port = port,
         .workers = WORKERS,
         .max_connections = CONNECTIONS,
+        .header_deadline_ms = read_ms(config, "CYXWIZ_HTTP_HEADER_DEADLINE_MS", 10000),
+        .request_deadline_ms = read_ms(config, "CYXWIZ_HTTP_REQUEST_DEADLINE_MS", 30000),
+        .tls_certificate = certificate,
+        .tls_key = key,
         .before = api_before,
         .after = api_after,
         .hook_ctx = app,

@@ -198,9 +198,11 @@ class Listener:
 
 
 class WebSocket:
-    def __init__(self, world, headers):
-        host, port = world.url[7:].split(":")
+    def __init__(self, world, headers, tls=None):
+        host, port = world.url.split("//")[1].split(":")
         self.socket = socket.create_connection((host, int(port)), timeout=15)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.socket.sendall((f"GET /api/v1/ws HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
                              "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"

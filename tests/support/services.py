@@ -99,7 +99,8 @@ class Services:
                 raise AssertionError(f"{name} does not start:\n{self.log(name)[-3000:]}")
             time.sleep(0.02)
         if name == "gateway":
-            self.url = f"http://127.0.0.1:{(self.folder / 'http.port').read_text().strip()}"
+            scheme = "https" if "CYXWIZ_TLS_KEY_FILE" in self.extra else "http"
+            self.url = f"{scheme}://127.0.0.1:{(self.folder / 'http.port').read_text().strip()}"
 
     @staticmethod
     def _ready(health) -> bool:
@@ -147,10 +148,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Client:
     """Speaks to the gateway as a browser (cookies), with an API key, or as nobody."""
 
-    def __init__(self, url, token=None):
+    def __init__(self, url, token=None, tls=None):
+        """`tls`: an ssl.SSLContext that trusts the gateway's certificate."""
         self.url, self.token, self.csrf = url, token, None
         self.cookies = http.cookiejar.CookieJar()
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies), _NoRedirect)
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies), _NoRedirect,
+                                                  urllib.request.HTTPSHandler(context=tls))
 
     def call(self, method, path, body=None, raw=None, headers=None, timeout=30) -> Answer:
         headers = dict(headers or {})
