@@ -29,6 +29,7 @@ def moved(node, base):
 
 
 def bundle(document, folder):
+    document.pop("x-answers", None)  # its anchors have been followed
     for name, schema in document["components"]["schemas"].items():
         reference = schema.get("$ref", "")
         if reference.startswith("./"):

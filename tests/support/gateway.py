@@ -13,8 +13,8 @@ import time
 import uuid
 from pathlib import Path
 
-import jsonschema
 import pytest
+from contract import Contract
 from nats_client import Nats
 from services import ROOT, Client, Services, binary
 
@@ -76,43 +76,7 @@ def stranger(world):
 
 @pytest.fixture(scope="module")
 def contract(world):
-    return Contract(Client(world.url).call("GET", "/api/v1/openapi.json").json)
-
-
-class Contract:
-    """Checks answers against the served OpenAPI document."""
-
-    def __init__(self, document):
-        self.document = document
-
-    def check(self, answer, method, path):
-        """`path` as the document spells it, "/jobs/{id}"; the status and the body must be in it."""
-        operation = self.document["paths"][path][method.lower()]
-        response = operation["responses"].get(str(answer.status))
-        assert response is not None, f"{method} {path}: the contract knows no {answer.status}: {answer.body[:300]}"
-        if "$ref" in response:
-            response = self.document["components"]["responses"][response["$ref"].rsplit("/", 1)[1]]
-        kind = (answer.headers.get("Content-Type") or "").split(";")[0]
-        content = response.get("content")
-        if content is None:
-            assert answer.body == b""
-            return answer
-        assert kind in content, f"{method} {path}: {kind} is not in the contract"
-        if kind.endswith("json"):
-            schema = {**content[kind]["schema"], "components": self.document["components"]}
-            jsonschema.Draft202012Validator(schema).validate(answer.json)
-        return answer
-
-    def problem(self, answer, status, name=None):
-        assert answer.status == status, answer.body
-        assert answer.headers["Content-Type"].startswith("application/problem+json")
-        schema = {"$ref": "#/components/schemas/Problem", "components": self.document["components"]}
-        jsonschema.Draft202012Validator(schema).validate(answer.json)
-        assert answer.json["status"] == status
-        assert answer.json["request_id"] == answer.headers["X-Request-Id"]
-        if name:
-            assert answer.json["type"] == f"urn:cyxwiz:problem:{name}"
-        return answer.json
+    return Contract.of(world.url)
 
 
 def example(example_name="fashion-cnn", **changes):

@@ -19,6 +19,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from contract import Contract
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -148,9 +150,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Client:
     """Speaks to the gateway as a browser (cookies), with an API key, or as nobody."""
 
+    judged = True  # every answer against the contract
+
     def __init__(self, url, token=None, tls=None):
         """`tls`: an ssl.SSLContext that trusts the gateway's certificate."""
-        self.url, self.token, self.csrf = url, token, None
+        self.url, self.token, self.csrf, self.tls = url, token, None, tls
         self.cookies = http.cookiejar.CookieJar()
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies), _NoRedirect,
                                                   urllib.request.HTTPSHandler(context=tls))
@@ -167,11 +171,14 @@ class Client:
             headers.setdefault("X-CSRF-Token", self.csrf)
         request = urllib.request.Request(f"{self.url}{path}", data=data, method=method, headers=headers)
         try:
-            with self.opener.open(request, timeout=timeout) as answer:
-                return Answer(answer.status, answer.headers, answer.read())
+            with self.opener.open(request, timeout=timeout) as got:
+                answer = Answer(got.status, got.headers, got.read())
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, error.headers, error.read())
+                answer = Answer(error.code, error.headers, error.read())
+        if self.judged:
+            Contract.of(self.url, self.tls).judge(method, path, answer)
+        return answer
 
     def sign_in(self, email, password) -> Answer:
         answer = self.call("POST", "/api/v1/session", {"email": email, "password": password})
