@@ -84,6 +84,17 @@ static const struct cli_option login_options[] = {
      NULL},
     END};
 
+static const struct cli_option key_options[] = {
+    {"scopes", 's', "LIST", "read, write, account, admin, joined by commas (default: your own)",
+     NULL},
+    {"days", 0, "N", "it expires after so many (default: never)", NULL},
+    END};
+static const struct cli_option audit_options[] = {
+    {"account", 'a', "ID", "only what this account did", NULL},
+    {"action", 0, "ACTION", "only this, such as \"POST /jobs\"", NULL},
+    {"limit", 'n', "N", "how many, newest first (default 50)", NULL},
+    END};
+
 static const char predict_details[] =
     "INPUT is an image (PNG, JPEG), a .npy array of one sample or of many, an IDX file, or a data\n"
     "set's name: its test part, or with /train behind it the other. Which rows stands behind a\n"
@@ -122,6 +133,12 @@ const struct cli_command cli_commands[] = {
     {"data inspect", "SPEC|PATH|NAME",
      "shapes, classes, mean and deviation, broken files, pictures",
      "cyxwiz data inspect photos/ --sheet photos.png", inspect_options, cli_data_inspect},
+    {"key create", "NAME", "make an API key; it is shown once",
+     "cyxwiz key create laptop --scopes read,write --days 90", key_options, cli_key_create},
+    {"key list", "", "your API keys", "cyxwiz key list", NULL, cli_key_list},
+    {"key revoke", "ID", "end an API key at once", "cyxwiz key revoke ID", NULL, cli_key_revoke},
+    {"audit", "", "who changed what (administrators)", "cyxwiz audit --limit 20", audit_options,
+     cli_audit},
     {"login", "", "keep the address and a key for later calls",
      "cyxwiz login --url http://127.0.0.1:8080 --email you@example.org", login_options, cli_login},
     {"up", "", "start the local stack of this checkout", "cyxwiz up", NULL, cli_stack},

@@ -232,6 +232,7 @@ enum cyx_http_route_flags {
     CYX_ROUTE_USER_1 = 1 << 16,  /* free for the program's hooks, see cyx_http_route_of() */
     CYX_ROUTE_USER_2 = 1 << 17,
     CYX_ROUTE_USER_3 = 1 << 18,
+    CYX_ROUTE_USER_4 = 1 << 19,
 };
 
 /*

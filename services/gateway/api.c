@@ -1,6 +1,7 @@
 /* What all handlers share: who asks, bodies, calls over the bus, answers. */
 #include "api.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,11 @@ static enum cyx_status unauthenticated(struct cyx_http_response *response, const
     return cyx_error_set(&response->error, CYX_ERR_UNAUTHENTICATED, NULL, "%s", message);
 }
 
+static bool reads(const struct cyx_http_request *request)
+{
+    return strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
+}
+
 /* A look-up that failed: nobody there is 401, a database that is away is not. */
 static enum cyx_status unknown(struct cyx_http_response *response, enum cyx_status status,
                                const char *message)
@@ -29,6 +35,14 @@ static enum cyx_status unknown(struct cyx_http_response *response, enum cyx_stat
     cyx_log(CYX_LOG_ERROR, "credential not looked up", CYX_STR("error", response->error.message));
     return cyx_error_set(&response->error, CYX_ERR_UNAVAILABLE, NULL,
                          "credentials cannot be checked at the moment; try again in a few seconds");
+}
+
+static void take_holder(struct api_caller *caller, const struct store_holder *holder)
+{
+    caller->account = holder->account;
+    caller->scopes = holder->scopes;
+    caller->expires_ms = holder->expires_ms;
+    memcpy(caller->key_id, holder->key_id, sizeof(caller->key_id));
 }
 
 static enum cyx_status by_bearer(struct app *app, const struct cyx_http_route *route,
@@ -41,11 +55,13 @@ static enum cyx_status by_bearer(struct app *app, const struct cyx_http_route *r
         if (!gateway_api_key_plausible(bearer))
             return unauthenticated(response, "the API key is not valid");
         gateway_token_hash(bearer, hash);
-        enum cyx_status status =
-            store_api_key_find(app->store, hash, &caller->account, &response->error);
-        return status == CYX_OK
-                   ? CYX_OK
-                   : unknown(response, status, "the API key is not valid or was revoked");
+        struct store_holder holder;
+        enum cyx_status status = store_api_key_find(app->store, hash, &holder, &response->error);
+        if (status != CYX_OK)
+            return unknown(response, status,
+                           "the API key is not valid, has expired or was revoked");
+        take_holder(caller, &holder);
+        return CYX_OK;
     }
     if (!(route->flags & API_ROUTE_GRANT))
         return unauthenticated(response, "expected an API key that begins with cyx_");
@@ -66,15 +82,94 @@ static enum cyx_status by_cookie(struct app *app, struct cyx_http_request *reque
     caller->kind = API_CALLER_SESSION;
     caller->session_token = token;
     gateway_token_hash(token, caller->session_hash);
-    enum cyx_status status = store_session_find(app->store, caller->session_hash, &caller->account,
-                                                &caller->expires_ms, &response->error);
+    struct store_holder holder;
+    enum cyx_status status =
+        store_session_find(app->store, caller->session_hash, &holder, &response->error);
     if (status != CYX_OK)
         return unknown(response, status, "the session has ended; sign in again");
-    bool reads = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
-    if (!reads && !gateway_csrf_matches(token, cyx_http_header(request, "X-CSRF-Token")))
+    take_holder(caller, &holder);
+    if (!reads(request) && !gateway_csrf_matches(token, cyx_http_header(request, "X-CSRF-Token")))
         return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL,
                              "expected the header X-CSRF-Token with the session's csrf_token");
     return CYX_OK;
+}
+
+static enum cyx_status identify(struct app *app, const struct cyx_http_route *route,
+                                struct cyx_http_request *request, struct api_caller *caller,
+                                struct cyx_http_response *response)
+{
+    const char *bearer = cyx_http_bearer(request);
+    if (bearer)
+        return by_bearer(app, route, bearer, caller, response);
+    if (cyx_http_header(request, "Authorization"))
+        return unauthenticated(response, "expected Authorization: Bearer cyx_…");
+    return by_cookie(app, request, caller, response);
+}
+
+/* ---- what they may do -------------------------------------------------------------------------- */
+
+/* The role that the route asks for, then the scope that an API key must have. */
+static enum cyx_status authorise(const struct cyx_http_route *route,
+                                 const struct cyx_http_request *request,
+                                 const struct api_caller *caller,
+                                 struct cyx_http_response *response)
+{
+    unsigned needed = reads(request)                     ? GATEWAY_SCOPE_READ
+                      : route->flags & API_ROUTE_ACCOUNT ? GATEWAY_SCOPE_ACCOUNT
+                                                         : GATEWAY_SCOPE_WRITE;
+    enum gateway_role role = route->flags & API_ROUTE_ADMIN      ? GATEWAY_ROLE_ADMIN
+                             : route->flags & API_ROUTE_OPERATOR ? GATEWAY_ROLE_OPERATOR
+                                                                 : GATEWAY_ROLE_USER;
+    if (role != GATEWAY_ROLE_USER)
+        needed = GATEWAY_SCOPE_ADMIN;
+    if (caller->account.role < role)
+        return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL, "this is for %s only",
+                             role == GATEWAY_ROLE_ADMIN ? "administrators"
+                                                        : "operators and administrators");
+    if (!(caller->scopes & needed))
+        return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL,
+                             "the API key lacks the scope \"%s\"; make one that has it",
+                             gateway_scope_name(needed));
+    return CYX_OK;
+}
+
+enum cyx_status api_limit(struct app *app, const struct cyx_http_request *request,
+                          struct cyx_http_response *response, const struct api_rate *rate)
+{
+    struct limit_state at;
+    const char *key = cyx_arena_printf(request->arena, "%s:%s", rate->kind, rate->who);
+    bool taken = !key || store_limit_take(app->store, key, rate->a_minute, &at);
+    if (!key)
+        return CYX_OK;
+    const char *seconds = cyx_arena_printf(request->arena, "%" PRId64, at.reset_ms / 1000 + 1);
+    const char *limit = cyx_arena_printf(request->arena, "%" PRId64, at.limit);
+    const char *remaining = cyx_arena_printf(request->arena, "%" PRId64, at.remaining);
+    if (seconds && limit && remaining) {
+        cyx_http_response_header(response, "RateLimit-Limit", limit);
+        cyx_http_response_header(response, "RateLimit-Remaining", remaining);
+        cyx_http_response_header(response, "RateLimit-Reset", seconds);
+        if (!taken)
+            cyx_http_response_header(response, "Retry-After", seconds);
+    }
+    if (taken)
+        return CYX_OK;
+    return cyx_error_set(&response->error, CYX_ERR_RATE_LIMITED, NULL,
+                         "expected at most %" PRId64 " %s a minute; wait %s s", rate->a_minute,
+                         rate->what, seconds ? seconds : "60");
+}
+
+/* Of an account; of an address where no credential was right. Workers' grants are not counted. */
+static enum cyx_status limit_requests(struct app *app, const struct cyx_http_request *request,
+                                      const struct api_caller *caller, bool known,
+                                      struct cyx_http_response *response)
+{
+    if (known && caller->kind == API_CALLER_GRANT)
+        return CYX_OK;
+    struct api_rate rate = {"account", caller->account.id, "requests", app->requests_a_minute};
+    if (!known)
+        rate = (struct api_rate){"address", request->peer, "requests without a right credential",
+                                 app->requests_a_minute / 10};
+    return api_limit(app, request, response, &rate);
 }
 
 enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,
@@ -87,13 +182,19 @@ enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,
     struct api_caller *caller = cyx_arena_alloc(request->arena, sizeof(*caller));
     if (!caller)
         return cyx_error_set(&response->error, CYX_ERR_NO_MEMORY, NULL, "no memory");
+    memset(caller, 0, sizeof(*caller));
     request->user = caller;
-    const char *bearer = cyx_http_bearer(request);
-    if (bearer)
-        return by_bearer(app, route, bearer, caller, response);
-    if (cyx_http_header(request, "Authorization"))
-        return unauthenticated(response, "expected Authorization: Bearer cyx_…");
-    return by_cookie(app, request, caller, response);
+    enum cyx_status status = identify(app, route, request, caller, response);
+    bool known = status == CYX_OK || status == CYX_ERR_DENIED; /* denied: without the CSRF token */
+    if (known || status == CYX_ERR_UNAUTHENTICATED) {
+        enum cyx_status limited = limit_requests(app, request, caller, known, response);
+        if (limited != CYX_OK)
+            return limited;
+    }
+    caller->audited = known && !reads(request) && caller->kind != API_CALLER_GRANT;
+    if (status != CYX_OK || caller->kind == API_CALLER_GRANT)
+        return status;
+    return authorise(route, request, caller, response);
 }
 
 bool api_origin_own(const struct app *app, const struct cyx_http_request *request)

@@ -25,7 +25,10 @@
 #include "svc/svc.h"
 
 enum {
-    API_ROUTE_GRANT = CYX_ROUTE_USER_1, /* a worker's grant is a credential here too */
+    API_ROUTE_GRANT = CYX_ROUTE_USER_1,    /* a worker's grant is a credential here too */
+    API_ROUTE_OPERATOR = CYX_ROUTE_USER_2, /* for operators and administrators */
+    API_ROUTE_ADMIN = CYX_ROUTE_USER_3,    /* for administrators */
+    API_ROUTE_ACCOUNT = CYX_ROUTE_USER_4,  /* an API key needs the scope "account" to write */
     API_SMALL_BODY_BYTES = 16 * 1024,
     API_HASHING_AT_ONCE = 2, /* 64 MiB each */
 };
@@ -49,6 +52,8 @@ struct app {
     const char *cors_origins; /* that may ask from pages of their own; "": none */
     char *examples;           /* the answer of GET /examples */
     sem_t hashing;
+    int64_t sign_ins_a_minute; /* tries from an address */
+    int64_t requests_a_minute; /* of an account; an address without a credential has a tenth */
     pthread_mutex_t uploads_lock;
     struct upload *uploads; /* in progress */
     struct cyx_metric *requests, *seconds;
@@ -69,13 +74,26 @@ struct api_caller { /* request->user behind api_before() */
     struct cyx_grant grant;         /* for grants alone */
     const char *session_token;      /* for sessions alone, as the other two */
     char session_hash[GATEWAY_HASH_BYTES];
-    int64_t expires_ms;
+    int64_t expires_ms;        /* of session or key; 0: never */
+    unsigned scopes;           /* enum gateway_scope */
+    char key_id[CYX_ID_BYTES]; /* for keys alone */
+    bool audited;              /* its end goes into the audit log */
 };
 
 static inline const struct api_caller *api_caller(const struct cyx_http_request *request)
 {
     return request->user;
 }
+
+/* A limit: at most `a_minute` of `what`, counted for `who` of this `kind`. */
+struct api_rate {
+    const char *kind, *who, *what;
+    int64_t a_minute;
+};
+
+/* Counts one; sets the RateLimit headers. CYX_ERR_RATE_LIMITED with Retry-After when it is one too many. */
+enum cyx_status api_limit(struct app *app, const struct cyx_http_request *request,
+                          struct cyx_http_response *response, const struct api_rate *rate);
 
 /* Hooks of the HTTP server. */
 enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,
@@ -88,6 +106,47 @@ static inline bool api_secure(const struct app *app)
 {
     return strncmp(app->public_url, "https://", 8) == 0;
 }
+
+/* ---- signing in (api_session.c) ---------------------------------------------------------------- */
+
+/* A try, for the audit log. */
+struct api_sign_in {
+    const char *action, *credential; /* as struct store_audit has them */
+    const char *name;                /* the address or key that was named */
+    const char *account_id;          /* NULL: nobody's */
+    int http;
+};
+
+/* Counts a try from this address; CYX_ERR_RATE_LIMITED with Retry-After when it is one too many. */
+enum cyx_status api_limit_sign_in(struct app *app, const struct cyx_http_request *request,
+                                  struct cyx_http_response *response);
+
+/* Answers 201 with a new session and its cookie, and notes it. */
+enum cyx_status api_open_session(struct app *app, const struct cyx_http_request *request,
+                                 struct cyx_http_response *response,
+                                 const struct gateway_account *account,
+                                 const struct api_sign_in *sign_in);
+
+/* Notes a refusal (401 alone; not a broken body) and gives `status` back. */
+enum cyx_status api_refuse_sign_in(struct app *app, const struct cyx_http_request *request,
+                                   const struct api_sign_in *sign_in, enum cyx_status status);
+
+/* Takes as long for an address that has no account as for a wrong password: CYX_ERR_UNAUTHENTICATED. */
+enum cyx_status api_check_password(struct app *app, const char *email, const char *password,
+                                   struct gateway_account *ret_account, struct cyx_error *err);
+
+enum cyx_status api_hash_password(struct app *app, const char *password,
+                                  char ret_hash[GATEWAY_PASSWORD_HASH_BYTES],
+                                  struct cyx_error *err);
+
+json_t *api_account_json(const struct gateway_account *account);
+
+/* ---- the audit log (api_audit.c) --------------------------------------------------------------- */
+
+void api_audit_request(struct app *app, const struct cyx_http_route *route,
+                       const struct cyx_http_request *request, int http);
+void api_audit_sign_in(struct app *app, const struct cyx_http_request *request,
+                       const struct api_sign_in *sign_in);
 
 /* Whether Origin is absent or one of the gateway's own. */
 bool api_origin_own(const struct app *app, const struct cyx_http_request *request);
@@ -150,6 +209,10 @@ bool api_is_dataset_file(const char *sha256);
 
 cyx_http_handler api_session_create, api_session_get, api_session_delete; /* api_session.c */
 cyx_http_handler api_keys_create, api_keys_list, api_keys_delete;
+cyx_http_handler api_accounts_create, api_accounts_list, api_accounts_change; /* api_access.c */
+cyx_http_handler api_password_set, api_challenge_create, api_session_wallet;
+cyx_http_handler api_wallets_create, api_wallets_list, api_wallets_delete;
+cyx_http_handler api_audit_list;                                                /* api_audit.c */
 cyx_http_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_cancel; /* api_jobs.c */
 cyx_http_handler api_jobs_validate, api_jobs_quote, api_jobs_model;
 cyx_http_handler api_account_quota, api_accounts_quota_set;

@@ -102,6 +102,9 @@ void api_after(void *ctx, const struct cyx_http_route *route,
     set_headers(app, request, response);
     if (request->path && strncmp(request->path, "/api/", 5) == 0)
         set_cors(app, request, response);
+    const struct api_caller *caller = api_caller(request);
+    if (caller && caller->audited && route)
+        api_audit_request(app, route, request, response->status);
     double seconds = (double)(cyx_clock_monotonic_ns() - request->received_ns) / 1e9;
     char code[8];
     snprintf(code, sizeof(code), "%d", response->status);

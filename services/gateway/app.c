@@ -115,6 +115,9 @@ static enum cyx_status open_http(struct app *app, const struct cyx_http_route *r
                                       host, (unsigned)port);
     app->public_url = cyx_config_text(config, "CYXWIZ_PUBLIC_URL", fallback);
     app->web_dir = cyx_config_text(config, "CYXWIZ_WEB_DIR", "web/dist");
+    app->sign_ins_a_minute = cyx_config_int(config, "CYXWIZ_SIGN_IN_LIMIT", 10, 1, 1000000);
+    app->requests_a_minute =
+        cyx_config_int(config, "CYXWIZ_RATE_LIMIT", 6000, 60, INT64_C(1000000000));
     app->cors_origins = cyx_config_text(config, "CYXWIZ_CORS_ORIGINS", "");
     if (!certificate != !key)
         cyx_config_refuse(config, certificate ? "CYXWIZ_TLS_CERTIFICATE" : "CYXWIZ_TLS_KEY",

@@ -2,15 +2,16 @@
 
 #include <ctype.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 #include "base/banned.h"
 
-enum { TOKEN_RANDOM_BYTES = 32, LIMITER_SLOTS = 4096, LIMITER_KEY_BYTES = 64 };
+enum { TOKEN_RANDOM_BYTES = 32 };
 
 static const char *const role_names[] = {"user", "operator", "admin"};
 
@@ -181,6 +182,98 @@ bool gateway_csrf_matches(const char *session_token, const char *given)
     return sodium_memcmp(expected, given, GATEWAY_HASH_BYTES - 1) == 0;
 }
 
+/* ---- scopes ---- */
+
+static const char *const scope_names[] = {"read", "write", "account", "admin"};
+
+unsigned gateway_scope_parse(const char *name)
+{
+    for (unsigned i = 0; i < sizeof(scope_names) / sizeof(scope_names[0]); i++)
+        if (strcmp(name, scope_names[i]) == 0)
+            return 1U << i;
+    return 0;
+}
+
+const char *gateway_scope_name(unsigned scope)
+{
+    unsigned i = 0;
+    while (i < 3 && !(scope & (1U << i)))
+        i++;
+    return scope_names[i];
+}
+
+void gateway_scopes_format(unsigned scopes, char ret_text[GATEWAY_SCOPES_BYTES])
+{
+    size_t used = 0;
+    ret_text[0] = '\0';
+    for (unsigned scope = 1; scope < GATEWAY_SCOPES_ALL; scope <<= 1)
+        if (scopes & scope)
+            used += (size_t)snprintf(ret_text + used, GATEWAY_SCOPES_BYTES - used, "%s%s",
+                                     used ? " " : "", gateway_scope_name(scope));
+}
+
+unsigned gateway_scopes_parse(const char *text)
+{
+    unsigned scopes = 0;
+    for (const char *at = text; *at;) {
+        char word[16];
+        size_t length = strcspn(at, " ");
+        snprintf(word, sizeof(word), "%.*s", (int)length, at);
+        scopes |= gateway_scope_parse(word);
+        at += length;
+        at += strspn(at, " ");
+    }
+    return scopes;
+}
+
+/* ---- wallets ---- */
+
+enum cyx_status gateway_challenge_format(const struct gateway_challenge *challenge,
+                                         char ret_text[GATEWAY_CHALLENGE_BYTES],
+                                         struct cyx_error *ret_error)
+{
+    char issued[CYX_TIME_TEXT_BYTES], expires[CYX_TIME_TEXT_BYTES];
+    cyx_time_format(challenge->issued_ms, issued);
+    cyx_time_format(challenge->expires_ms, expires);
+    int length = snprintf(ret_text, GATEWAY_CHALLENGE_BYTES,
+                          "%s wants you to %s with your Ed25519 key:\n%s\n\nURI: %s\nVersion: 1\n"
+                          "Nonce: %s\nIssued At: %s\nExpiration Time: %s",
+                          challenge->domain, challenge->action, challenge->public_key,
+                          challenge->uri, challenge->nonce, issued, expires);
+    if (length < 0 || length >= GATEWAY_CHALLENGE_BYTES)
+        return cyx_error_set(ret_error, CYX_ERR_TOO_LARGE, NULL,
+                             "the gateway's own URL is too long for a challenge");
+    return CYX_OK;
+}
+
+void gateway_nonce_new(char ret_nonce[GATEWAY_NONCE_BYTES])
+{
+    uint8_t bytes[(GATEWAY_NONCE_BYTES - 1) / 2];
+    cyx_random_bytes(bytes, sizeof(bytes));
+    cyx_hex_encode(bytes, sizeof(bytes), ret_nonce);
+}
+
+bool gateway_public_key_plausible(const char *text)
+{
+    return strlen(text) == GATEWAY_PUBLIC_KEY_BYTES - 1 &&
+           strspn(text, "0123456789abcdef") == GATEWAY_PUBLIC_KEY_BYTES - 1;
+}
+
+bool gateway_signature_valid(const char *public_key, const char *text, const char *signature)
+{
+    uint8_t key[crypto_sign_PUBLICKEYBYTES], bytes[crypto_sign_BYTES];
+    size_t length = 0;
+    if (strlen(signature) != GATEWAY_SIGNATURE_DIGITS ||
+        sodium_hex2bin(bytes, sizeof(bytes), signature, GATEWAY_SIGNATURE_DIGITS, NULL, &length,
+                       NULL) != 0 ||
+        length != sizeof(bytes) ||
+        sodium_hex2bin(key, sizeof(key), public_key, strlen(public_key), NULL, &length, NULL) !=
+            0 ||
+        length != sizeof(key))
+        return false;
+    return crypto_sign_verify_detached(bytes, (const unsigned char *)text, strlen(text), key) == 0;
+}
+
 enum cyx_status gateway_idempotency_key_check(const char *text, struct cyx_error *ret_error)
 {
     size_t length = strlen(text);
@@ -233,58 +326,4 @@ enum cyx_status gateway_range_parse(const char *text, uint64_t limit_bytes,
                              range.total);
     *ret_range = range;
     return CYX_OK;
-}
-
-struct limiter_slot {
-    char key[LIMITER_KEY_BYTES];
-    int64_t window_start_ms;
-    unsigned count;
-};
-
-struct gateway_limiter {
-    pthread_mutex_t lock;
-    unsigned limit;
-    int64_t window_ms;
-    uint8_t hash_key[crypto_shorthash_KEYBYTES];
-    struct limiter_slot slots[LIMITER_SLOTS];
-};
-
-struct gateway_limiter *gateway_limiter_create(unsigned limit, int64_t window_ms)
-{
-    struct gateway_limiter *self = calloc(1, sizeof(*self));
-    if (!self)
-        return NULL;
-    self->limit = limit;
-    self->window_ms = window_ms;
-    cyx_random_bytes(self->hash_key, sizeof(self->hash_key));
-    pthread_mutex_init(&self->lock, NULL);
-    return self;
-}
-
-void gateway_limiter_destroy(struct gateway_limiter *self)
-{
-    if (!self)
-        return;
-    pthread_mutex_destroy(&self->lock);
-    free(self);
-}
-
-bool gateway_limiter_allow(struct gateway_limiter *self, const char *key, int64_t now_ms,
-                           int64_t *ret_wait_ms)
-{
-    uint64_t hash = 0;
-    crypto_shorthash((uint8_t *)&hash, (const unsigned char *)key, strlen(key), self->hash_key);
-    struct limiter_slot *slot = &self->slots[hash % LIMITER_SLOTS];
-    pthread_mutex_lock(&self->lock);
-    if (strncmp(slot->key, key, sizeof(slot->key) - 1) != 0 ||
-        now_ms - slot->window_start_ms >= self->window_ms || now_ms < slot->window_start_ms) {
-        snprintf(slot->key, sizeof(slot->key), "%s", key);
-        slot->window_start_ms = now_ms;
-        slot->count = 0;
-    }
-    bool allowed = slot->count < self->limit;
-    slot->count += allowed;
-    *ret_wait_ms = allowed ? 0 : slot->window_start_ms + self->window_ms - now_ms;
-    pthread_mutex_unlock(&self->lock);
-    return allowed;
 }

@@ -1,13 +1,13 @@
 /*
  * The gateway's rules: who somebody is and what may be said. Accounts, passwords, session tokens,
- * API keys, CSRF tokens, rate limits. No SQL, no HTTP, no NATS in here.
+ * API keys and their scopes, wallets, CSRF tokens. No SQL, no HTTP, no NATS in here.
  *
  * Secrets: a session token and an API key are 32 random bytes in base64url; only their SHA-256 is
  * ever stored. The CSRF token is an HMAC under the session's token, so it needs no storing and page
  * scripts can have it without the cookie. Passwords are Argon2id (libsodium, interactive limits: 64
  * MiB, two passes).
  *
- * Ownership: plain values; a limiter is on the heap. Threads: gateway_init() once before the
+ * Ownership: plain values. Threads: gateway_init() once before the
  * others; the rest from any thread.
  *
  *     char token[GATEWAY_TOKEN_BYTES], hash[GATEWAY_HASH_BYTES], csrf[GATEWAY_HASH_BYTES];
@@ -36,8 +36,14 @@ enum {
     GATEWAY_API_KEY_PREFIX_BYTES = 13, /* what lists show */
     GATEWAY_HASH_BYTES = 65,           /* SHA-256 in hexadecimal and the NUL */
     GATEWAY_API_KEYS_LIMIT = 100,      /* an account */
-    GATEWAY_LOGINS_A_MINUTE = 10,      /* an address */
     GATEWAY_SESSION_S = 7 * 24 * 3600,
+    GATEWAY_SCOPES_BYTES = 64,
+    GATEWAY_PUBLIC_KEY_BYTES = 65, /* Ed25519, hexadecimal, and the NUL */
+    GATEWAY_SIGNATURE_DIGITS = 128,
+    GATEWAY_NONCE_BYTES = 65,
+    GATEWAY_CHALLENGE_BYTES = 1024,
+    GATEWAY_CHALLENGE_MS = 5 * 60 * 1000,
+    GATEWAY_WALLETS_LIMIT = 20, /* an account */
     GATEWAY_IDEMPOTENCY_KEY_LIMIT = 200,
 };
 
@@ -95,6 +101,52 @@ bool gateway_csrf_matches(const char *session_token, const char *given);
 /* 1 to 200 printable ASCII characters. */
 enum cyx_status gateway_idempotency_key_check(const char *text, struct cyx_error *ret_error);
 
+/* ---- scopes of API keys ------------------------------------------------------------------------
+ */
+
+enum gateway_scope {
+    GATEWAY_SCOPE_READ = 1 << 0,    /* all that GET gives */
+    GATEWAY_SCOPE_WRITE = 1 << 1,   /* jobs, uploads */
+    GATEWAY_SCOPE_ACCOUNT = 1 << 2, /* keys, wallets, password */
+    GATEWAY_SCOPE_ADMIN = 1 << 3,   /* what the account's role allows beyond a user's */
+    GATEWAY_SCOPES_ALL = (1 << 4) - 1,
+};
+
+/* 0 for an unknown name. */
+unsigned gateway_scope_parse(const char *name);
+
+/* The name of a single scope. */
+const char *gateway_scope_name(unsigned scope);
+
+/* Words with spaces between, as stored, and back; unknown words are left out. */
+void gateway_scopes_format(unsigned scopes, char ret_text[GATEWAY_SCOPES_BYTES]);
+unsigned gateway_scopes_parse(const char *text);
+
+/* ---- wallets -----------------------------------------------------------------------------------
+ */
+
+struct gateway_challenge {
+    const char *domain, *uri; /* whose page asks */
+    const char *action;       /* "sign in" or "link this key to your account" */
+    const char *public_key;   /* lower-case hexadecimal */
+    const char *nonce;
+    int64_t issued_ms, expires_ms;
+};
+
+/* The text that a wallet shows and signs, in the form of ERC-4361. CYX_ERR_TOO_LARGE. */
+enum cyx_status gateway_challenge_format(const struct gateway_challenge *challenge,
+                                         char ret_text[GATEWAY_CHALLENGE_BYTES],
+                                         struct cyx_error *ret_error);
+
+/* 32 random bytes in hexadecimal. */
+void gateway_nonce_new(char ret_nonce[GATEWAY_NONCE_BYTES]);
+
+/* 64 lower-case hexadecimal digits. */
+bool gateway_public_key_plausible(const char *text);
+
+/* Ed25519 (RFC 8032) over the text's bytes; false too for a signature that is no 128 hexadecimal digits. */
+bool gateway_signature_valid(const char *public_key, const char *text, const char *signature);
+
 /* ---- byte ranges of an upload ------------------------------------------------------------------
  */
 
@@ -106,20 +158,5 @@ struct gateway_range {
  * `limit_bytes`. */
 enum cyx_status gateway_range_parse(const char *text, uint64_t limit_bytes,
                                     struct gateway_range *ret_range, struct cyx_error *ret_error);
-
-/* ---- rate limit within this process, for when the shared one is away ----------------------------
- */
-
-struct gateway_limiter;
-
-/* At most `limit` calls a key and window. NULL when memory ran out. Memory is bounded: keys that
- * share a slot push each other out, the limit then errs towards letting through. */
-struct gateway_limiter *gateway_limiter_create(unsigned limit, int64_t window_ms);
-void gateway_limiter_destroy(struct gateway_limiter *self);
-
-/* Counts one call at `now_ms`; false when it is one too many, then `ret_wait_ms` tells how long to
- * wait. */
-bool gateway_limiter_allow(struct gateway_limiter *self, const char *key, int64_t now_ms,
-                           int64_t *ret_wait_ms);
 
 #endif

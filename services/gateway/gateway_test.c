@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "gateway.h"
+#include "limit.h"
 
 static void test_gateway__an_email_is_lower_cased_and_checked(void **state)
 {
@@ -153,20 +154,117 @@ static void test_gateway__ranges_of_uploads_are_read_strictly(void **state)
     assert_int_equal(gateway_range_parse("bytes 0-1/101", 100, &range, &err), CYX_ERR_TOO_LARGE);
 }
 
-static void test_gateway__the_limiter_counts_a_window_for_each_key(void **state)
+static void test_gateway__scopes_are_words_and_unknown_ones_are_left_out(void **state)
 {
     (void)state;
-    struct gateway_limiter *limiter = gateway_limiter_create(3, 60000);
-    assert_non_null(limiter);
-    int64_t wait = -1;
-    for (int i = 0; i < 3; i++)
-        assert_true(gateway_limiter_allow(limiter, "10.0.0.1", 1000 + i, &wait));
-    assert_false(gateway_limiter_allow(limiter, "10.0.0.1", 2000, &wait));
-    assert_int_equal(wait, 59000);
-    assert_true(gateway_limiter_allow(limiter, "10.0.0.2", 2000, &wait));
-    assert_true(gateway_limiter_allow(limiter, "10.0.0.1", 61000, &wait));
-    gateway_limiter_destroy(limiter);
-    gateway_limiter_destroy(NULL);
+    char text[GATEWAY_SCOPES_BYTES];
+    gateway_scopes_format(GATEWAY_SCOPES_ALL, text);
+    assert_string_equal(text, "read write account admin");
+    gateway_scopes_format(GATEWAY_SCOPE_WRITE | GATEWAY_SCOPE_READ, text);
+    assert_string_equal(text, "read write");
+    gateway_scopes_format(0, text);
+    assert_string_equal(text, "");
+    assert_int_equal(gateway_scopes_parse("admin  read sudo writer-of-very-long-names"),
+                     GATEWAY_SCOPE_ADMIN | GATEWAY_SCOPE_READ);
+    assert_int_equal(gateway_scopes_parse(""), 0);
+    assert_string_equal(gateway_scope_name(GATEWAY_SCOPE_ACCOUNT), "account");
+}
+
+/* RFC 8032, 7.1, test 2. */
+#define PUBLIC_KEY "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+#define SIGNATURE                                                                                  \
+    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"                             \
+    "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+
+static void test_gateway__signatures_are_ed25519(void **state)
+{
+    (void)state;
+    char changed[] = SIGNATURE;
+    assert_true(gateway_signature_valid(PUBLIC_KEY, "r", SIGNATURE));
+    assert_false(gateway_signature_valid(PUBLIC_KEY, "s", SIGNATURE));
+    assert_false(gateway_signature_valid(PUBLIC_KEY, "", SIGNATURE));
+    changed[10] = changed[10] == '0' ? '1' : '0';
+    assert_false(gateway_signature_valid(PUBLIC_KEY, "r", changed));
+    assert_false(gateway_signature_valid(PUBLIC_KEY, "r", "92a0"));
+    assert_false(gateway_signature_valid(PUBLIC_KEY, "r", PUBLIC_KEY "zz" PUBLIC_KEY));
+    /* A point of small order, whose signatures fit any text. */
+    static const char small[] = "0100000000000000000000000000000000000000000000000000000000000000";
+    static const char any[] = "0100000000000000000000000000000000000000000000000000000000000000"
+                              "0000000000000000000000000000000000000000000000000000000000000000";
+    assert_false(gateway_signature_valid(small, "r", any));
+    assert_true(gateway_public_key_plausible(PUBLIC_KEY));
+    assert_false(gateway_public_key_plausible("3D4017c3"));
+}
+
+static void test_gateway__a_challenge_says_who_asks_for_what_and_until_when(void **state)
+{
+    (void)state;
+    struct cyx_error err = {0};
+    char text[GATEWAY_CHALLENGE_BYTES], nonce[GATEWAY_NONCE_BYTES], other[GATEWAY_NONCE_BYTES];
+    struct gateway_challenge challenge = {.domain = "cyx.example",
+                                          .uri = "https://cyx.example",
+                                          .action = "sign in",
+                                          .public_key = PUBLIC_KEY,
+                                          .nonce = "00ff",
+                                          .issued_ms = 0,
+                                          .expires_ms = 300000};
+    assert_int_equal(gateway_challenge_format(&challenge, text, &err), CYX_OK);
+    assert_string_equal(text, "cyx.example wants you to sign in with your Ed25519 key:\n" PUBLIC_KEY
+                              "\n\nURI: https://cyx.example\nVersion: 1\nNonce: 00ff\n"
+                              "Issued At: 1970-01-01T00:00:00.000Z\n"
+                              "Expiration Time: 1970-01-01T00:05:00.000Z");
+    char domain[GATEWAY_CHALLENGE_BYTES];
+    memset(domain, 'a', sizeof(domain) - 1);
+    domain[sizeof(domain) - 1] = '\0';
+    challenge.domain = domain;
+    assert_int_equal(gateway_challenge_format(&challenge, text, &err), CYX_ERR_TOO_LARGE);
+    gateway_nonce_new(nonce);
+    gateway_nonce_new(other);
+    assert_int_equal(strlen(nonce), GATEWAY_NONCE_BYTES - 1);
+    assert_string_not_equal(nonce, other);
+}
+
+static void test_limit__shares_are_asked_for_and_counted_down(void **state)
+{
+    (void)state;
+    struct limit *limit = limit_create();
+    struct limit_state at = {0};
+    assert_int_equal(limit_share(100), 2);
+    assert_int_equal(limit_share(10), 1);
+    assert_int_equal(limit_take(limit, "a", 100, 1000, &at), LIMIT_ASK);
+    limit_grant(limit, "a", 2, 98, 30000, 1000);
+    assert_int_equal(limit_take(limit, "a", 100, 1500, &at), LIMIT_TAKEN);
+    assert_int_equal(at.limit, 100);
+    assert_int_equal(at.remaining, 99);
+    assert_int_equal(at.reset_ms, 29500);
+    assert_int_equal(limit_take(limit, "b", 100, 1500, &at), LIMIT_ASK); /* another's is its own */
+    assert_int_equal(limit_take(limit, "a", 100, 1500, &at), LIMIT_TAKEN);
+    assert_int_equal(limit_take(limit, "a", 100, 1500, &at), LIMIT_ASK);
+    limit_grant(limit, "a", 0, 0, 20000, 2000); /* others have taken the rest */
+    assert_int_equal(limit_take(limit, "a", 100, 2000, &at), LIMIT_REFUSED);
+    assert_int_equal(at.remaining, 0);
+    assert_int_equal(at.reset_ms, 20000);
+    assert_int_equal(limit_take(limit, "a", 100, 22000, &at), LIMIT_ASK); /* a new window */
+    limit_destroy(limit);
+    limit_destroy(NULL);
+}
+
+static void test_limit__alone_it_holds_by_its_own_count(void **state)
+{
+    (void)state;
+    struct limit *limit = limit_create();
+    struct limit_state at = {0};
+    int taken = 0;
+    for (int i = 0; i < 1000; i++) {
+        enum limit_answer answer = limit_take(limit, "a", 120, 5000, &at);
+        if (answer == LIMIT_ASK)
+            limit_grant_self(limit, "a", 120, 5000);
+        taken += answer == LIMIT_TAKEN;
+    }
+    assert_int_equal(taken, 120);
+    assert_int_equal(at.reset_ms, LIMIT_WINDOW_MS);
+    assert_int_equal(limit_take(limit, "a", 120, 5000 + LIMIT_WINDOW_MS, &at), LIMIT_ASK);
+    limit_destroy(limit);
 }
 
 static void test_gateway__idempotency_keys_and_roles(void **state)
@@ -197,7 +295,11 @@ int main(void)
         cmocka_unit_test(test_gateway__tokens_are_unlike_and_only_their_hash_is_kept),
         cmocka_unit_test(test_gateway__a_csrf_token_fits_its_session_alone),
         cmocka_unit_test(test_gateway__ranges_of_uploads_are_read_strictly),
-        cmocka_unit_test(test_gateway__the_limiter_counts_a_window_for_each_key),
+        cmocka_unit_test(test_gateway__scopes_are_words_and_unknown_ones_are_left_out),
+        cmocka_unit_test(test_gateway__signatures_are_ed25519),
+        cmocka_unit_test(test_gateway__a_challenge_says_who_asks_for_what_and_until_when),
+        cmocka_unit_test(test_limit__shares_are_asked_for_and_counted_down),
+        cmocka_unit_test(test_limit__alone_it_holds_by_its_own_count),
         cmocka_unit_test(test_gateway__idempotency_keys_and_roles),
     };
     return cmocka_run_group_tests(tests, start_crypto, NULL);

@@ -1,6 +1,6 @@
 /*
  * cyxwiz-gateway: the door to the outside.
- * Owns accounts, sessions, API keys and artifacts (schema gateway). Listens on CYXWIZ_HTTP_ADDRESS: REST and
+ * Owns accounts, sessions, API keys, wallets, audit log and artifacts (schema gateway). Listens on CYXWIZ_HTTP_ADDRESS: REST and
  * WebSocket under /api/v1 (docs/contracts/openapi.yaml), the dashboard elsewhere. Asks scheduler, registry, payments
  * and marketplace over NATS. Publishes cyx.evt.account.created; reads cyx.evt.job.> and cyx.job.> for live views.
  */
@@ -13,11 +13,22 @@
 static const struct cyx_http_route routes[] = {
     {"POST", V1 "/session", api_session_create, CYX_ROUTE_NO_HOOK,
      .max_body_bytes = API_SMALL_BODY_BYTES},
+    {"POST", V1 "/session/challenge", api_challenge_create, CYX_ROUTE_NO_HOOK,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
+    {"POST", V1 "/session/wallet", api_session_wallet, CYX_ROUTE_NO_HOOK,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
     {"GET", V1 "/session", api_session_get},
-    {"DELETE", V1 "/session", api_session_delete},
-    {"POST", V1 "/api-keys", api_keys_create, 0, .max_body_bytes = API_SMALL_BODY_BYTES},
+    {"DELETE", V1 "/session", api_session_delete, API_ROUTE_ACCOUNT},
+    {"POST", V1 "/api-keys", api_keys_create, API_ROUTE_ACCOUNT,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
     {"GET", V1 "/api-keys", api_keys_list},
-    {"DELETE", V1 "/api-keys/{id}", api_keys_delete},
+    {"DELETE", V1 "/api-keys/{id}", api_keys_delete, API_ROUTE_ACCOUNT},
+    {"POST", V1 "/wallets", api_wallets_create, API_ROUTE_ACCOUNT,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
+    {"GET", V1 "/wallets", api_wallets_list},
+    {"DELETE", V1 "/wallets/{id}", api_wallets_delete, API_ROUTE_ACCOUNT},
+    {"PUT", V1 "/account/password", api_password_set, API_ROUTE_ACCOUNT,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
     {"POST", V1 "/jobs", api_jobs_create},
     {"GET", V1 "/jobs", api_jobs_list},
     {"POST", V1 "/jobs/validate", api_jobs_validate},
@@ -40,7 +51,13 @@ static const struct cyx_http_route routes[] = {
     {"GET", V1 "/account/balance", api_account_balance},
     {"GET", V1 "/account/statement", api_account_statement},
     {"GET", V1 "/account/quota", api_account_quota},
-    {"PUT", V1 "/accounts/{id}/quota", api_accounts_quota_set},
+    {"POST", V1 "/accounts", api_accounts_create, API_ROUTE_ADMIN,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
+    {"GET", V1 "/accounts", api_accounts_list, API_ROUTE_ADMIN},
+    {"PATCH", V1 "/accounts/{id}", api_accounts_change, API_ROUTE_ADMIN,
+     .max_body_bytes = API_SMALL_BODY_BYTES},
+    {"PUT", V1 "/accounts/{id}/quota", api_accounts_quota_set, API_ROUTE_ADMIN},
+    {"GET", V1 "/audit", api_audit_list, API_ROUTE_ADMIN},
     {"GET", V1 "/artifacts/{sha256}", api_artifacts_get, API_ROUTE_GRANT},
     {"PUT", V1 "/artifacts/{sha256}", api_artifacts_put, API_ROUTE_GRANT,
      .max_body_bytes = API_ARTIFACT_LIMIT_BYTES, .deadline_ms = -1, .sink = &api_artifacts_sink},

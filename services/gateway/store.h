@@ -1,9 +1,9 @@
 /*
- * What the gateway keeps: accounts, sessions, API keys, who owns which artifact. The only SQL and Redis of the
- * service; store_artifact.c holds the artifacts' part.
+ * What the gateway keeps: accounts, sessions, API keys, wallets, the audit log, who owns which artifact. The only SQL
+ * and Redis of the service, in the store*.c files.
  *
- * PostgreSQL is the truth. Redis holds found sessions and keys for STORE_CACHE_MS and the counts of sign-in tries;
- * with Redis gone everything works from PostgreSQL and an in-process limit.
+ * PostgreSQL is the truth. Redis holds found sessions and keys for STORE_CACHE_MS and the counts of rate limits;
+ * with Redis gone everything works from PostgreSQL and limits in the process.
  *
  * Ownership: the store borrows database, cache and outbox, which outlive it. Any thread.
  * Errors: those of store/db.h; CYX_ERR_NOT_FOUND where nothing fits.
@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "gateway.h"
+#include "limit.h"
 #include "store/cache.h"
 #include "store/db.h"
 #include "store/outbox.h"
@@ -43,7 +44,28 @@ enum cyx_status store_account_by_email(struct store *self, const char *email,
                                        char ret_password_hash[GATEWAY_PASSWORD_HASH_BYTES],
                                        struct cyx_error *err);
 
-/* ---- sessions and keys: who holds a token's hash ------------------------------------------------ */
+/* Newest first, `role` NULL: all; those before `cursor` (an id, or NULL). `*ret_accounts` is the caller's to free(). */
+enum cyx_status store_account_list(struct store *self, const char *role, const char *cursor,
+                                   int64_t limit, struct gateway_account **ret_accounts,
+                                   size_t *ret_count, struct cyx_error *err);
+
+/* Counts at once for all its sessions and keys. */
+enum cyx_status store_account_set_role(struct store *self, const char *id, enum gateway_role role,
+                                       struct gateway_account *ret_account, struct cyx_error *err);
+
+/* Ends the account's sessions but `keep_session` (a token's hash, or ""). */
+enum cyx_status store_account_set_password(struct store *self, const char *id,
+                                           const char *password_hash, const char *keep_session,
+                                           struct cyx_error *err);
+
+/* ---- sessions and keys: who holds a token's hash (store_credential.c) --------------------------- */
+
+struct store_holder {
+    struct gateway_account account;
+    unsigned scopes;           /* enum gateway_scope; all of them for a session */
+    int64_t expires_ms;        /* 0: never */
+    char key_id[CYX_ID_BYTES]; /* "" for a session */
+};
 
 /* Also forgets the account's sessions that have expired. */
 enum cyx_status store_session_create(struct store *self, const char *account_id,
@@ -51,8 +73,7 @@ enum cyx_status store_session_create(struct store *self, const char *account_id,
                                      struct cyx_error *err);
 
 enum cyx_status store_session_find(struct store *self, const char *token_hash,
-                                   struct gateway_account *ret_account, int64_t *ret_expires_ms,
-                                   struct cyx_error *err);
+                                   struct store_holder *ret_holder, struct cyx_error *err);
 
 enum cyx_status store_session_delete(struct store *self, const char *token_hash,
                                      struct cyx_error *err);
@@ -61,6 +82,8 @@ struct store_api_key {
     char id[CYX_ID_BYTES];
     char name[GATEWAY_NAME_BYTES];
     char prefix[GATEWAY_API_KEY_PREFIX_BYTES];
+    unsigned scopes;
+    int64_t expires_ms;               /* 0: never */
     int64_t created_ms, last_used_ms; /* last_used_ms 0: never */
 };
 
@@ -69,19 +92,89 @@ enum cyx_status store_api_key_create(struct store *self, const char *account_id,
                                      const char *key_hash, struct store_api_key *key,
                                      struct cyx_error *err);
 
-/* Newest first; `*ret_keys` is the caller's to free(). */
+/* Newest first, those that have expired too; `*ret_keys` is the caller's to free(). */
 enum cyx_status store_api_key_list(struct store *self, const char *account_id,
                                    struct store_api_key **ret_keys, size_t *ret_count,
                                    struct cyx_error *err);
 
 enum cyx_status store_api_key_find(struct store *self, const char *key_hash,
-                                   struct gateway_account *ret_account, struct cyx_error *err);
+                                   struct store_holder *ret_holder, struct cyx_error *err);
 
 enum cyx_status store_api_key_revoke(struct store *self, const char *account_id, const char *id,
                                      struct cyx_error *err);
 
-/* Counts a try to sign in from `address`; false when it is one too many. */
-bool store_login_allow(struct store *self, const char *address, int64_t *ret_wait_ms);
+/* ---- rate limits -------------------------------------------------------------------------------- */
+
+/* Takes one call of `limit` a minute of what `key` names; with Redis away, of this process's own count. */
+bool store_limit_take(struct store *self, const char *key, int64_t limit,
+                      struct limit_state *ret_state);
+
+/* ---- wallets (store_access.c) -------------------------------------------------------------------- */
+
+struct store_wallet {
+    char id[CYX_ID_BYTES];
+    char public_key[GATEWAY_PUBLIC_KEY_BYTES];
+    char name[GATEWAY_NAME_BYTES];
+    int64_t created_ms, last_used_ms; /* last_used_ms 0: never */
+};
+
+struct store_challenge {
+    const char *nonce, *purpose; /* "sign-in" or "link" */
+    char public_key[GATEWAY_PUBLIC_KEY_BYTES];
+    char message[GATEWAY_CHALLENGE_BYTES];
+    int64_t expires_ms;
+};
+
+/* Keeps it until it is taken or expires. */
+enum cyx_status store_challenge_add(struct store *self, const struct store_challenge *challenge,
+                                    struct cyx_error *err);
+
+/* Gives it once, by nonce and purpose; CYX_ERR_NOT_FOUND when it was taken, has expired or never was. */
+enum cyx_status store_challenge_take(struct store *self, struct store_challenge *challenge,
+                                     struct cyx_error *err);
+
+/* Fills id and created_ms. CYX_ERR_CONFLICT when the key has an account, or the account too many. */
+enum cyx_status store_wallet_add(struct store *self, const char *account_id,
+                                 struct store_wallet *wallet, struct cyx_error *err);
+
+/* Whose key it is; notes the use. */
+enum cyx_status store_wallet_find(struct store *self, const char *public_key,
+                                  struct gateway_account *ret_account, struct cyx_error *err);
+
+/* Newest first; `*ret_wallets` is the caller's to free(). */
+enum cyx_status store_wallet_list(struct store *self, const char *account_id,
+                                  struct store_wallet **ret_wallets, size_t *ret_count,
+                                  struct cyx_error *err);
+
+enum cyx_status store_wallet_delete(struct store *self, const char *account_id, const char *id,
+                                    struct cyx_error *err);
+
+/* ---- the audit log (store_access.c) -------------------------------------------------------------- */
+
+struct store_audit {
+    int64_t id, at_ms;      /* set by the store */
+    const char *account_id; /* NULL: nobody known */
+    const char *credential; /* "session", "key", "password", "wallet" or "none" */
+    const char *key_id;     /* NULL: none */
+    const char *action;     /* "POST /jobs/{id}/cancel" */
+    const char *target;     /* the path, or who tried to sign in */
+    int status;             /* HTTP */
+    const char *address, *request_id;
+};
+
+enum cyx_status store_audit_add(struct store *self, const struct store_audit *entry,
+                                struct cyx_error *err);
+
+struct store_audit_query {
+    const char *account_id, *action; /* NULL: any */
+    int64_t before;                  /* entries with a smaller id; 0: from the newest */
+    int64_t limit;
+};
+
+/* Newest first: `take` is called for each, its texts live until it returns. */
+enum cyx_status store_audit_list(struct store *self, const struct store_audit_query *query,
+                                 void (*take)(void *ctx, const struct store_audit *entry),
+                                 void *ctx, struct cyx_error *err);
 
 /* ---- artifacts --------------------------------------------------------------------------------- */
 

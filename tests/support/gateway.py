@@ -34,8 +34,8 @@ class World(Services):
         (self.web / "assets" / "app-0a1b2c3d.js").write_bytes(SCRIPT)
 
 
-@pytest.fixture(scope="module")
-def world():
+def open_world(**extra):
+    """A world with settings of its own, to be entered; skips where it cannot be."""
     if not FASHION.exists():
         pytest.skip("SKIP: the package dataset-fashion-mnist is not installed")
     names = ["registry", "scheduler", "payments", "marketplace", "gateway"]
@@ -44,7 +44,12 @@ def world():
             binary(f"cyxwiz-{name}")
         except FileNotFoundError as missing:
             pytest.skip(f"SKIP: {missing}")
-    with World(*names) as running:
+    return World(*names, **extra)
+
+
+@pytest.fixture(scope="module")
+def world():
+    with open_world() as running:
         yield running
 
 
