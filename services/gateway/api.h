@@ -219,6 +219,7 @@ cyx_http_handler api_account_quota, api_accounts_quota_set;
 cyx_http_handler api_nodes_list, api_nodes_get; /* api_catalog.c */
 cyx_http_handler api_models_list, api_models_get, api_models_download;
 cyx_http_handler api_datasets_list, api_examples_list, api_openapi_get;
+cyx_http_handler api_reference_get, api_reference_css_get;
 cyx_http_handler api_account_balance, api_account_statement;
 cyx_http_handler api_artifacts_get, api_artifacts_put; /* api_artifacts.c */
 extern const struct cyx_http_sink api_artifacts_sink;

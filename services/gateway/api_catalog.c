@@ -275,3 +275,21 @@ enum cyx_status api_openapi_get(void *ctx, const struct cyx_http_request *reques
     (void)request;
     return cyx_http_respond_json(response, 200, gateway_openapi, gateway_openapi_length);
 }
+
+enum cyx_status api_reference_get(void *ctx, const struct cyx_http_request *request,
+                                  struct cyx_http_response *response)
+{
+    (void)ctx;
+    (void)request;
+    return cyx_http_respond(response, 200, "text/html; charset=utf-8", gateway_reference,
+                            gateway_reference_length);
+}
+
+enum cyx_status api_reference_css_get(void *ctx, const struct cyx_http_request *request,
+                                      struct cyx_http_response *response)
+{
+    (void)ctx;
+    (void)request;
+    return cyx_http_respond(response, 200, "text/css; charset=utf-8", gateway_reference_css,
+                            gateway_reference_css_length);
+}

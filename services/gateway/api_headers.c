@@ -17,12 +17,13 @@
 /* A year, as browsers ask for; only where the page came by TLS does it mean anything. */
 #define TRANSPORT_POLICY "max-age=31536000"
 
-static bool has_header(const struct cyx_http_response *response, const char *name)
+/* The header that a handler has set, or NULL. */
+static const char *find_header(const struct cyx_http_response *response, const char *name)
 {
     for (size_t i = 0; i < response->header_count; i++)
         if (strcasecmp(response->headers[i].name, name) == 0)
-            return true;
-    return false;
+            return response->headers[i].value;
+    return NULL;
 }
 
 /* ---- CORS (the Fetch standard's) ---------------------------------------------------------------- */
@@ -44,11 +45,8 @@ static bool names_origin(const char *list, const char *origin)
 /* A preflight has no route of its own: the 405 knows what the path takes. */
 static void answer_preflight(struct cyx_http_response *response)
 {
-    const char *allow = "";
-    for (size_t i = 0; i < response->header_count; i++)
-        if (strcasecmp(response->headers[i].name, "Allow") == 0)
-            allow = response->headers[i].value;
-    cyx_http_response_header(response, "Access-Control-Allow-Methods", allow);
+    const char *allow = find_header(response, "Allow");
+    cyx_http_response_header(response, "Access-Control-Allow-Methods", allow ? allow : "");
     cyx_http_response_header(response, "Access-Control-Allow-Headers",
                              "Authorization, Content-Type, Content-Range, Idempotency-Key, "
                              "Last-Event-ID, Range, Upload-Offset, X-Request-Id");
@@ -81,17 +79,19 @@ static void set_headers(const struct app *app, const struct cyx_http_request *re
                         struct cyx_http_response *response)
 {
     bool api = request->path && strncmp(request->path, "/api/", 5) == 0;
+    const char *type = find_header(response, "Content-Type");
+    bool page = !api || (type && strncmp(type, "text/html", 9) == 0); /* the reference is one */
     cyx_http_response_header(response, "X-Content-Type-Options", "nosniff");
     cyx_http_response_header(response, "Referrer-Policy", "same-origin");
-    cyx_http_response_header(response, "Content-Security-Policy", api ? API_POLICY : PAGE_POLICY);
+    cyx_http_response_header(response, "Content-Security-Policy", page ? PAGE_POLICY : API_POLICY);
     cyx_http_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
     if (api_secure(app))
         cyx_http_response_header(response, "Strict-Transport-Security", TRANSPORT_POLICY);
-    if (api && !has_header(response, "Cache-Control"))
+    if (api && !find_header(response, "Cache-Control"))
         cyx_http_response_header(response, "Cache-Control", "no-store");
     if (response->status == 401)
         cyx_http_response_header(response, "WWW-Authenticate", "Bearer realm=\"cyxwiz\"");
-    if (response->status == 503 && !has_header(response, "Retry-After"))
+    if (response->status == 503 && !find_header(response, "Retry-After"))
         cyx_http_response_header(response, "Retry-After", "2");
 }
 

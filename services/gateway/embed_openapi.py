@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns the OpenAPI document from YAML into JSON and writes it as C.
+"""Turns the OpenAPI document from YAML into JSON and into a reference page, and writes both as C.
 
   embed_openapi.py openapi.yaml openapi.json openapi.c
 
@@ -10,6 +10,8 @@ references pointing to where it now stands.
 import json
 import sys
 from pathlib import Path
+
+from reference_page import Page
 
 try:
     import yaml
@@ -38,14 +40,16 @@ def bundle(document, folder):
     return document
 
 
-def c_source(text):
-    lines = ['#include "openapi.h"', "", "const char gateway_openapi[] ="]
-    data = text.encode("ascii")
+def c_text(name, text):
+    """A constant NAME and its NAME_length."""
+    lines = [f"const char {name}[] ="]
+    data = text.encode("utf-8")
     for start in range(0, len(data), 100):
-        part = data[start:start + 100].decode("ascii").replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
+        part = "".join(chr(byte) if 32 <= byte < 127 and byte not in b'\\"?' else f"\\{byte:03o}"
+                       for byte in data[start:start + 100])
         lines.append(f'    "{part}"')
     lines[-1] += ";"
-    lines.append("const size_t gateway_openapi_length = sizeof(gateway_openapi) - 1;")
+    lines.append(f"const size_t {name}_length = sizeof({name}) - 1;")
     return "\n".join(lines) + "\n"
 
 
@@ -54,7 +58,10 @@ def main():
     document = bundle(yaml.safe_load(source.read_text(encoding="utf-8")), source.parent)
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=True)
     json_path.write_text(text + "\n", encoding="utf-8")
-    c_path.write_text(c_source(text), encoding="utf-8")
+    style = (Path(__file__).parent / "reference.css").read_text(encoding="utf-8")
+    c_path.write_text('#include "openapi.h"\n\n' + c_text("gateway_openapi", text)
+                      + c_text("gateway_reference", Page(document).html())
+                      + c_text("gateway_reference_css", style), encoding="utf-8")
 
 
 main()

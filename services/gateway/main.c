@@ -62,6 +62,8 @@ static const struct cyx_http_route routes[] = {
     {"PUT", V1 "/artifacts/{sha256}", api_artifacts_put, API_ROUTE_GRANT,
      .max_body_bytes = API_ARTIFACT_LIMIT_BYTES, .deadline_ms = -1, .sink = &api_artifacts_sink},
     {"GET", V1 "/openapi.json", api_openapi_get, CYX_ROUTE_NO_HOOK},
+    {"GET", V1 "/reference", api_reference_get, CYX_ROUTE_NO_HOOK},
+    {"GET", V1 "/reference.css", api_reference_css_get, CYX_ROUTE_NO_HOOK},
 };
 
 int main(void)

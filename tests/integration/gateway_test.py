@@ -1,8 +1,10 @@
 """The gateway before real servers and the real scheduler: who may do what, what is refused, and how files move."""
 
 import hashlib
+import html.parser
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -16,7 +18,7 @@ from gateway import (  # noqa: E402, F401
     PAGE, SCRIPT, api, contract, example, grant_for, stranger, submit, user, world,
 )
 from nats_client import Nats  # noqa: E402
-from services import Client  # noqa: E402
+from services import ROOT, Client  # noqa: E402
 
 # ---- who asks -----------------------------------------------------------------------------------
 
@@ -456,6 +458,53 @@ def test_gateway__the_model_of_a_completed_job_is_downloaded(world, api, strange
     down = contract.check(api.call("GET", f"/api/v1/models/{shown['id']}/download"), "get", "/models/{id}/download")
     assert down.body == model
     contract.problem(stranger.call("GET", f"/api/v1/models/{shown['id']}"), 404)
+
+
+# ---- the contract -------------------------------------------------------------------------------
+
+
+def test_gateway__every_route_is_in_the_contract_and_nothing_else(contract):
+    table = (ROOT / "services/gateway/main.c").read_text()
+    routes = {(method.lower(), path) for method, path in re.findall(r'\{"([A-Z]+)", V1 "([^"]+)"', table)}
+    told = {(method, path) for path, item in contract.document["paths"].items() for method in item if method != "parameters"}
+    assert routes == told - {("head", "/artifacts/{sha256}")}  # HEAD is answered by the GET route
+    assert len(routes) > 40
+
+
+class Links(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.ids, self.targets, self.open = set(), [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        assert "style" not in attributes and not any(name.startswith("on") for name in attributes)  # the policy's
+        if "id" in attributes:
+            assert attributes["id"] not in self.ids
+            self.ids.add(attributes["id"])
+        self.targets += [attributes[name] for name in ("href", "src") if name in attributes]
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_gateway__the_reference_page_is_whole_and_needs_nobody_else(world, contract):
+    browser = Client(world.url)
+    page = browser.call("GET", "/api/v1/reference")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'; style-src 'self'")
+    links = Links()
+    links.feed(page.body.decode())
+    assert links.open == [] and "<script" not in page.body.decode()
+    operations = {operation["operationId"] for item in contract.document["paths"].values()
+                  for method, operation in item.items() if method != "parameters"}
+    assert operations <= links.ids
+    for target in set(links.targets):
+        if target.startswith("#"):
+            assert target[1:] in links.ids, target
+        else:
+            assert browser.call("GET", target).status == 200, target
 
 
 # ---- pages --------------------------------------------------------------------------------------
