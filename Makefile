@@ -4,7 +4,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status build dev web test unit bench bench-platform lint fmt asan tsan check clean
+.PHONY: help demo up down status build dev web test unit bench bench-platform bench-gateway lint fmt asan tsan check clean
 
 JOBS ?= $(shell nproc)
 
@@ -54,6 +54,9 @@ bench-platform: build ## The scheduler: placements a second, submit to offer, co
 	@deploy/local/install test
 	@cmake --build --preset release -j $(JOBS) --target platform_bench -- --quiet
 	@CYX_TEST_DURABLE=1 tests/support/servers build/release/tests/platform_bench
+
+bench-gateway: build ## The gateway: GET of a job against nginx in the same run, 5,000 WebSockets on one job
+	@/usr/bin/python3 -B tests/bench/gateway_bench.py
 
 lint: ## Format, static analysis, layering, types
 	@deploy/local/install lint

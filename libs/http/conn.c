@@ -271,6 +271,8 @@ static enum MHD_Result dispatch(struct cyx_exchange *self)
         cyx_exchange_run(self);
         return answer(self);
     }
+    if (cyx_exchange_quick(self))
+        return answer(self);
     if (hand_over(self, CYX_STEP_HANDLER, false))
         return MHD_YES;
     refuse_busy(self);

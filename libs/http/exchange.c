@@ -145,3 +145,19 @@ void cyx_exchange_run(struct cyx_exchange *self)
     }
     cyx_exchange_finish_response(self, false);
 }
+
+bool cyx_exchange_quick(struct cyx_exchange *self)
+{
+    const struct cyx_http_route *route = self->match.route;
+    struct cyx_http_response *response = &self->response;
+    if (!route->quick || self->has_body)
+        return false;
+    if (route->quick(self->match.ctx, &self->request, response) == CYX_OK && response->status) {
+        cyx_exchange_finish_response(self, false);
+        return true;
+    }
+    cyx_response_reset(response);
+    response->error = (struct cyx_error){0};
+    response->error_http = 0;
+    return false;
+}

@@ -129,6 +129,8 @@ void cyx_exchange_destroy(struct cyx_exchange *self);
 /* Runs on a worker or, for inline routes, on the event thread: the before hook, the handler, the
  * after hook and the building of the response. */
 void cyx_exchange_run(struct cyx_exchange *self);
+/* On the event thread: true when the route's quick handler has answered. */
+bool cyx_exchange_quick(struct cyx_exchange *self);
 void cyx_exchange_begin(struct cyx_exchange *self);
 void cyx_exchange_chunk(struct cyx_exchange *self);
 /* A refusal or failure of the server's own. `http` 0 takes the status's. */

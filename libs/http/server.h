@@ -251,6 +251,12 @@ struct cyx_http_route {
     const char *content_type; /* of request bodies; NULL: application/json */
     const struct cyx_http_sink *sink;
     const struct cyx_ws_handlers *websocket; /* then method is GET and handler may be NULL */
+    /*
+     * Tried first, on the event thread, where the request has no body: may answer at once from memory,
+     * and must not block. It authenticates by itself, since the before hook has not run. What it does
+     * not answer with CYX_OK goes to the workers as if nothing had happened. May be NULL.
+     */
+    cyx_http_handler *quick;
 };
 
 struct cyx_http_options {

@@ -47,6 +47,17 @@ static enum cyx_status look(void *ctx, const struct cyx_http_request *request,
     return cyx_http_respond(response, 200, "text/plain", text, strlen(text));
 }
 
+/* Answers what it knows, and leaves no trace of what it does not. */
+static enum cyx_status quick(void *ctx, const struct cyx_http_request *request,
+                             struct cyx_http_response *response)
+{
+    (void)ctx;
+    cyx_http_response_header(response, "X-Quick", "1");
+    if (!cyx_http_query(request, "known"))
+        return cyx_error_set(&response->error, CYX_ERR_NOT_FOUND, NULL, "not known");
+    return cyx_http_respond_json(response, 200, "{\"quick\":true}", 14);
+}
+
 static enum cyx_status slow(void *ctx, const struct cyx_http_request *request,
                             struct cyx_http_response *response)
 {
@@ -101,6 +112,7 @@ static const struct cyx_http_sink sink = {.begin = never};
 static const struct cyx_http_route routes[] = {
     {.method = "GET", .path = "/hello", .handler = hello},
     {.method = "GET", .path = "/inline", .handler = hello, .flags = CYX_ROUTE_INLINE},
+    {.method = "GET", .path = "/quick", .handler = hello, .quick = quick},
     {.method = "POST", .path = "/echo", .handler = echo},
     {.method = "POST", .path = "/any", .handler = echo, .flags = CYX_ROUTE_ANY_TYPE},
     {.method = "POST", .path = "/big", .handler = echo, .max_body_bytes = 8 << 20},
@@ -165,6 +177,21 @@ static void test_server__answers_and_keeps_the_connection(void **state)
         assert_string_equal(answer_header(&f->answer, "Content-Length"), "11");
     }
     close(fd);
+}
+
+static void test_server__a_quick_handler_answers_before_the_hook_or_not_at_all(void **state)
+{
+    struct fixture *f = *state;
+    raw_ask(f->port, "GET /quick?known=1 HTTP/1.1\r\nHost: x\r\nX-Deny: 1\r\n\r\n", &f->answer);
+    assert_int_equal(f->answer.status, 200);
+    assert_string_equal(answer_header(&f->answer, "X-Quick"), "1");
+    assert_string_equal(answer_header(&f->answer, "X-Content-Type-Options"), "nosniff");
+    assert_non_null(answer_header(&f->answer, "X-Request-Id"));
+    raw_ask(f->port, "GET /quick HTTP/1.1\r\nHost: x\r\n\r\n", &f->answer);
+    assert_int_equal(f->answer.status, 200);
+    assert_null(answer_header(&f->answer, "X-Quick"));
+    raw_ask(f->port, "GET /quick HTTP/1.1\r\nHost: x\r\nX-Deny: 1\r\n\r\n", &f->answer);
+    assert_problem(&f->answer, 403, "denied");
 }
 
 static void test_server__pipelined_requests_are_answered_in_order(void **state)
@@ -527,6 +554,7 @@ int main(void)
 #define T(name, how) cmocka_unit_test_setup_teardown(name, how, fixture_stop)
     const struct CMUnitTest tests[] = {
         T(test_server__answers_and_keeps_the_connection, setup),
+        T(test_server__a_quick_handler_answers_before_the_hook_or_not_at_all, setup),
         T(test_server__pipelined_requests_are_answered_in_order, setup),
         T(test_server__request_is_taken_apart, setup),
         T(test_server__failures_become_problems, setup),

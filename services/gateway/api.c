@@ -133,29 +133,44 @@ static enum cyx_status authorise(const struct cyx_http_route *route,
     return CYX_OK;
 }
 
-enum cyx_status api_limit(struct app *app, const struct cyx_http_request *request,
-                          struct cyx_http_response *response, const struct api_rate *rate)
+static void limit_headers(struct cyx_http_response *response, const struct limit_state *at,
+                          bool taken)
+{
+    char limit[24], remaining[24], seconds[24];
+    snprintf(limit, sizeof(limit), "%" PRId64, at->limit);
+    snprintf(remaining, sizeof(remaining), "%" PRId64, at->remaining);
+    snprintf(seconds, sizeof(seconds), "%" PRId64, at->reset_ms / 1000 + 1);
+    cyx_http_response_header(response, "RateLimit-Limit", limit);
+    cyx_http_response_header(response, "RateLimit-Remaining", remaining);
+    cyx_http_response_header(response, "RateLimit-Reset", seconds);
+    if (!taken)
+        cyx_http_response_header(response, "Retry-After", seconds);
+}
+
+enum cyx_status api_limit(struct app *app, struct cyx_http_response *response,
+                          const struct api_rate *rate)
 {
     struct limit_state at;
-    const char *key = cyx_arena_printf(request->arena, "%s:%s", rate->kind, rate->who);
-    bool taken = !key || store_limit_take(app->store, key, rate->a_minute, &at);
-    if (!key)
-        return CYX_OK;
-    const char *seconds = cyx_arena_printf(request->arena, "%" PRId64, at.reset_ms / 1000 + 1);
-    const char *limit = cyx_arena_printf(request->arena, "%" PRId64, at.limit);
-    const char *remaining = cyx_arena_printf(request->arena, "%" PRId64, at.remaining);
-    if (seconds && limit && remaining) {
-        cyx_http_response_header(response, "RateLimit-Limit", limit);
-        cyx_http_response_header(response, "RateLimit-Remaining", remaining);
-        cyx_http_response_header(response, "RateLimit-Reset", seconds);
-        if (!taken)
-            cyx_http_response_header(response, "Retry-After", seconds);
-    }
+    char key[128];
+    snprintf(key, sizeof(key), "%s:%s", rate->kind, rate->who);
+    bool taken = store_limit_take(app->store, key, rate->a_minute, &at);
+    limit_headers(response, &at, taken);
     if (taken)
         return CYX_OK;
     return cyx_error_set(&response->error, CYX_ERR_RATE_LIMITED, NULL,
-                         "expected at most %" PRId64 " %s a minute; wait %s s", rate->a_minute,
-                         rate->what, seconds ? seconds : "60");
+                         "expected at most %" PRId64 " %s a minute; wait %" PRId64 " s",
+                         rate->a_minute, rate->what, at.reset_ms / 1000 + 1);
+}
+
+bool api_limit_peek(struct app *app, struct cyx_http_response *response, const char *account_id)
+{
+    struct limit_state at;
+    char key[128];
+    snprintf(key, sizeof(key), "account:%s", account_id);
+    if (!store_limit_peek(app->store, key, app->requests_a_minute, &at))
+        return false;
+    limit_headers(response, &at, true);
+    return true;
 }
 
 /* Of an account; of an address where no credential was right. Workers' grants are not counted. */
@@ -169,7 +184,7 @@ static enum cyx_status limit_requests(struct app *app, const struct cyx_http_req
     if (!known)
         rate = (struct api_rate){"address", request->peer, "requests without a right credential",
                                  app->requests_a_minute / 10};
-    return api_limit(app, request, response, &rate);
+    return api_limit(app, response, &rate);
 }
 
 enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,

@@ -21,6 +21,7 @@
 #include "http/ws.h"
 #include "import.h"
 #include "live.h"
+#include "memo.h"
 #include "store.h"
 #include "svc/svc.h"
 
@@ -46,6 +47,7 @@ struct app {
     struct cyx_blob_store *blobs;
     struct importer *importer;
     struct live *live;
+    struct memo *memo; /* answers to GET of a job */
     struct cyx_http_server *http;
     uint8_t grant_key[CYX_GRANT_KEY_BYTES];
     const char *public_url, *web_dir;
@@ -92,8 +94,11 @@ struct api_rate {
 };
 
 /* Counts one; sets the RateLimit headers. CYX_ERR_RATE_LIMITED with Retry-After when it is one too many. */
-enum cyx_status api_limit(struct app *app, const struct cyx_http_request *request,
-                          struct cyx_http_response *response, const struct api_rate *rate);
+enum cyx_status api_limit(struct app *app, struct cyx_http_response *response,
+                          const struct api_rate *rate);
+
+/* The same for an account, without waiting: false when a worker must do it. */
+bool api_limit_peek(struct app *app, struct cyx_http_response *response, const char *account_id);
 
 /* Hooks of the HTTP server. */
 enum cyx_status api_before(void *ctx, const struct cyx_http_route *route,
@@ -214,6 +219,7 @@ cyx_http_handler api_password_set, api_challenge_create, api_session_wallet;
 cyx_http_handler api_wallets_create, api_wallets_list, api_wallets_delete;
 cyx_http_handler api_audit_list;                                                /* api_audit.c */
 cyx_http_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_cancel; /* api_jobs.c */
+cyx_http_handler api_jobs_get_quick;
 cyx_http_handler api_jobs_validate, api_jobs_quote, api_jobs_model;
 cyx_http_handler api_account_quota, api_accounts_quota_set;
 cyx_http_handler api_nodes_list, api_nodes_get; /* api_catalog.c */

@@ -89,6 +89,8 @@ enum cyx_status api_jobs_get(void *ctx, const struct cyx_http_request *request,
 {
     struct app *app = ctx;
     CYX_CLEANUP_JSON json_t *job = NULL, *payment = NULL;
+    const char *id = cyx_http_param(request, "id");
+    uint64_t generation = memo_generation(app->memo, id);
     enum cyx_status status = api_own_job(app, request, response, &job);
     if (status != CYX_OK)
         return status;
@@ -112,7 +114,30 @@ enum cyx_status api_jobs_get(void *ctx, const struct cyx_http_request *request,
     json_object_set_new(job, "escrow", json_is_object(escrow) ? json_incref(escrow) : json_null());
     if (!json_is_array(json_object_get(job, "transitions")))
         json_object_set_new(job, "transitions", json_array());
-    return api_respond(response, 200, json_incref(job));
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    if ((status = cyx_message_write(json_incref(job), &text, &response->error)) != CYX_OK)
+        return status;
+    memo_keep(app->memo, id, api_caller(request)->account.id, generation, text.data, text.length);
+    return cyx_http_respond_buf(response, 200, "application/json", &text);
+}
+
+/* On the event thread: a key that was just found, a job that was just fetched. */
+enum cyx_status api_jobs_get_quick(void *ctx, const struct cyx_http_request *request,
+                                   struct cyx_http_response *response)
+{
+    struct app *app = ctx;
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    struct store_holder holder;
+    char hash[GATEWAY_HASH_BYTES];
+    const char *bearer = cyx_http_bearer(request), *id = cyx_http_param(request, "id");
+    if (!gateway_api_key_plausible(bearer) || request->query_count > 0)
+        return CYX_ERR_NOT_FOUND;
+    gateway_token_hash(bearer, hash);
+    if (!store_api_key_peek(app->store, hash, &holder) || !(holder.scopes & GATEWAY_SCOPE_READ) ||
+        !memo_find(app->memo, id, holder.account.id, &text) ||
+        !api_limit_peek(app, response, holder.account.id))
+        return CYX_ERR_NOT_FOUND;
+    return cyx_http_respond_buf(response, 200, "application/json", &text);
 }
 
 enum cyx_status api_jobs_cancel(void *ctx, const struct cyx_http_request *request,
@@ -130,6 +155,7 @@ enum cyx_status api_jobs_cancel(void *ctx, const struct cyx_http_request *reques
     };
     json_t *reply = NULL;
     status = api_call(app, request, response, &call, &reply);
+    memo_forget(app->memo, id);
     return status == CYX_OK ? api_respond(response, 200, reply) : status;
 }
 

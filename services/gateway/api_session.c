@@ -85,7 +85,7 @@ enum cyx_status api_limit_sign_in(struct app *app, const struct cyx_http_request
                                   struct cyx_http_response *response)
 {
     struct api_rate rate = {"login", request->peer, "tries to sign in", app->sign_ins_a_minute};
-    return api_limit(app, request, response, &rate);
+    return api_limit(app, response, &rate);
 }
 
 enum cyx_status api_open_session(struct app *app, const struct cyx_http_request *request,

@@ -148,6 +148,12 @@ static enum cyx_status open_http(struct app *app, const struct cyx_http_route *r
     return tell_port(app, host, err);
 }
 
+/* Who saw the event must not be shown what was before it. */
+static void job_changed(void *ctx, const char *job_id)
+{
+    memo_forget(((struct app *)ctx)->memo, job_id);
+}
+
 enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, size_t count,
                          struct cyx_error *err)
 {
@@ -161,7 +167,10 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
     cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
     sem_init(&app->hashing, 0, API_HASHING_AT_ONCE);
     pthread_mutex_init(&app->uploads_lock, NULL);
+    app->memo = memo_create();
     enum cyx_status status;
+    if (!app->memo)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the gateway");
     if ((status = cyx_config_check(config, err)) != CYX_OK ||
         (status = gateway_init(err)) != CYX_OK ||
         (status = store_create(app->db, app->cache, app->outbox, &app->store, err)) != CYX_OK ||
@@ -170,7 +179,7 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
         (status = importer_create(app->blobs, data_dir, &app->importer, err)) != CYX_OK ||
         (status = api_load_examples(app, examples, err)) != CYX_OK ||
         (status = cyx_bus_ensure_stream(app->bus, &cyx_bus_stream_jobs, err)) != CYX_OK ||
-        (status = live_create(app->bus, &app->live, err)) != CYX_OK)
+        (status = live_create(app->bus, job_changed, app, &app->live, err)) != CYX_OK)
         return status;
     return open_http(app, routes, count, err);
 }
@@ -179,6 +188,7 @@ void api_close(struct app *app)
 {
     cyx_http_server_destroy(app->http);
     live_destroy(app->live);
+    memo_destroy(app->memo);
     importer_destroy(app->importer);
     cyx_blob_store_destroy(app->blobs);
     store_destroy(app->store);

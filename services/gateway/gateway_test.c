@@ -8,8 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "gateway.h"
 #include "limit.h"
+#include "memo.h"
 
 static void test_gateway__an_email_is_lower_cased_and_checked(void **state)
 {
@@ -267,6 +269,31 @@ static void test_limit__alone_it_holds_by_its_own_count(void **state)
     limit_destroy(limit);
 }
 
+static void test_memo__gives_the_owner_what_is_young_and_was_not_forgotten(void **state)
+{
+    (void)state;
+    static const char job[] = "01935b1e-0000-7000-8000-000000000001", me[] = "me", you[] = "you";
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    struct memo *memo = memo_create();
+    uint64_t generation = memo_generation(memo, job);
+    assert_false(memo_find(memo, job, me, &text));
+    memo_keep(memo, job, me, generation, "{}", 2);
+    assert_false(memo_find(memo, job, you, &text));
+    assert_true(memo_find(memo, job, me, &text));
+    assert_int_equal(text.length, 2);
+    memo_forget(memo, job);
+    assert_false(memo_find(memo, job, me, &text));
+    memo_keep(memo, job, me, generation, "{}", 2); /* was fetched before it changed */
+    assert_false(memo_find(memo, job, me, &text));
+    memo_keep(memo, job, me, memo_generation(memo, job), "[]", 2);
+    int64_t until_ns = cyx_clock_monotonic_ns() + (MEMO_MS + 1) * INT64_C(1000000);
+    while (cyx_clock_monotonic_ns() < until_ns)
+        cyx_buf_clear(&text);
+    assert_false(memo_find(memo, job, me, &text));
+    memo_destroy(memo);
+    memo_destroy(NULL);
+}
+
 static void test_gateway__idempotency_keys_and_roles(void **state)
 {
     (void)state;
@@ -298,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_gateway__scopes_are_words_and_unknown_ones_are_left_out),
         cmocka_unit_test(test_gateway__signatures_are_ed25519),
         cmocka_unit_test(test_gateway__a_challenge_says_who_asks_for_what_and_until_when),
+        cmocka_unit_test(test_memo__gives_the_owner_what_is_young_and_was_not_forgotten),
         cmocka_unit_test(test_limit__shares_are_asked_for_and_counted_down),
         cmocka_unit_test(test_limit__alone_it_holds_by_its_own_count),
         cmocka_unit_test(test_gateway__idempotency_keys_and_roles),

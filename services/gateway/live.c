@@ -63,6 +63,8 @@ struct live_subscription {
 
 struct live {
     struct cyx_bus *bus;
+    void (*on_change)(void *ctx, const char *job_id);
+    void *change_ctx;
     pthread_t threads[THREADS];
     size_t n_threads;
     pthread_mutex_t lock;
@@ -180,6 +182,9 @@ static void on_message(void *ctx, const struct cyx_bus_message *message)
         event.data = text;
         event.length = text ? strlen(text) : 0;
     }
+    const struct live *live = feed->live;
+    if (text && live->on_change && strcmp(event.kind, CYX_JOB_STATE) == 0)
+        live->on_change(live->change_ctx, event.job_id);
     pthread_mutex_lock(&feed->lock);
     feed->last_sequence = message->sequence;
     if (text)
@@ -509,11 +514,14 @@ static void *hub_thread(void *ctx)
     return NULL;
 }
 
-enum cyx_status live_create(struct cyx_bus *bus, struct live **ret_live, struct cyx_error *err)
+enum cyx_status live_create(struct cyx_bus *bus, void (*on_change)(void *ctx, const char *job_id),
+                            void *ctx, struct live **ret_live, struct cyx_error *err)
 {
     struct live *self = calloc(1, sizeof(*self));
     if (!self)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for live events");
+    self->on_change = on_change;
+    self->change_ctx = ctx;
     self->bus = bus;
     self->last_task = &self->tasks;
     pthread_mutex_init(&self->lock, NULL);

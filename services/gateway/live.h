@@ -60,7 +60,9 @@ struct live_request {
     void *ctx;
 };
 
-enum cyx_status live_create(struct cyx_bus *bus, struct live **ret_live, struct cyx_error *err);
+/* `on_change` (may be NULL) is told of each watched job's state change, before its readers are; it must not block. */
+enum cyx_status live_create(struct cyx_bus *bus, void (*on_change)(void *ctx, const char *job_id),
+                            void *ctx, struct live **ret_live, struct cyx_error *err);
 
 /* All subscriptions must have been ended. NULL is fine. */
 void live_destroy(struct live *self);

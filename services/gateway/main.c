@@ -33,7 +33,7 @@ static const struct cyx_http_route routes[] = {
     {"GET", V1 "/jobs", api_jobs_list},
     {"POST", V1 "/jobs/validate", api_jobs_validate},
     {"POST", V1 "/jobs/quote", api_jobs_quote},
-    {"GET", V1 "/jobs/{id}", api_jobs_get},
+    {"GET", V1 "/jobs/{id}", api_jobs_get, .quick = api_jobs_get_quick},
     {"POST", V1 "/jobs/{id}/cancel", api_jobs_cancel, CYX_ROUTE_ANY_TYPE,
      .max_body_bytes = API_SMALL_BODY_BYTES},
     {"GET", V1 "/jobs/{id}/metrics", api_jobs_metrics},

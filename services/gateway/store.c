@@ -21,6 +21,8 @@ enum cyx_status store_create(struct cyx_db *db, struct cyx_cache *cache,
                              struct cyx_error *err)
 {
     struct store *self = calloc(1, sizeof(*self));
+    for (size_t i = 0; self && i < RECENT_LOCKS; i++)
+        pthread_mutex_init(&self->recent_locks[i], NULL);
     if (self)
         self->limit = limit_create();
     if (!self || !self->limit) {
@@ -38,6 +40,8 @@ void store_destroy(struct store *self)
 {
     if (!self)
         return;
+    for (size_t i = 0; i < RECENT_LOCKS; i++)
+        pthread_mutex_destroy(&self->recent_locks[i]);
     limit_destroy(self->limit);
     free(self);
 }

@@ -2,7 +2,7 @@
  * What the gateway keeps: accounts, sessions, API keys, wallets, the audit log, who owns which artifact. The only SQL
  * and Redis of the service, in the store*.c files.
  *
- * PostgreSQL is the truth. Redis holds found sessions and keys for STORE_CACHE_MS and the counts of rate limits;
+ * PostgreSQL is the truth. The process remembers keys for a second (another replica's revocation counts after it), Redis holds found sessions and keys for STORE_CACHE_MS and the counts of rate limits;
  * with Redis gone everything works from PostgreSQL and limits in the process.
  *
  * Ownership: the store borrows database, cache and outbox, which outlive it. Any thread.
@@ -100,6 +100,9 @@ enum cyx_status store_api_key_list(struct store *self, const char *account_id,
 enum cyx_status store_api_key_find(struct store *self, const char *key_hash,
                                    struct store_holder *ret_holder, struct cyx_error *err);
 
+/* Without waiting for anybody: false when the key was not found in the last second. */
+bool store_api_key_peek(struct store *self, const char *key_hash, struct store_holder *ret_holder);
+
 enum cyx_status store_api_key_revoke(struct store *self, const char *account_id, const char *id,
                                      struct cyx_error *err);
 
@@ -107,6 +110,10 @@ enum cyx_status store_api_key_revoke(struct store *self, const char *account_id,
 
 /* Takes one call of `limit` a minute of what `key` names; with Redis away, of this process's own count. */
 bool store_limit_take(struct store *self, const char *key, int64_t limit,
+                      struct limit_state *ret_state);
+
+/* The same without waiting for anybody; false too when the next share must be asked for. */
+bool store_limit_peek(struct store *self, const char *key, int64_t limit,
                       struct limit_state *ret_state);
 
 /* ---- wallets (store_access.c) -------------------------------------------------------------------- */

@@ -72,8 +72,53 @@ static void cache_keep(struct store *self, const char *kind, const char *hash,
     json_decref(root);
 }
 
+/* ---- what was found in the last second ---- */
+
+/* A token's hash is random already. */
+static struct recent *lock_recent(struct store *self, const char *hash, pthread_mutex_t **ret_lock)
+{
+    uint32_t at = 0;
+    for (size_t i = 0; i < 8; i++)
+        at = at << 4 | (uint32_t)(hash[i] <= '9' ? hash[i] - '0' : hash[i] - 'a' + 10);
+    at %= RECENT_SLOTS;
+    *ret_lock = &self->recent_locks[at % RECENT_LOCKS];
+    pthread_mutex_lock(*ret_lock);
+    return &self->recent[at];
+}
+
+static void remember(struct store *self, const char *hash, const struct store_holder *holder)
+{
+    pthread_mutex_t *lock;
+    struct recent *recent = lock_recent(self, hash, &lock);
+    recent->holder = *holder;
+    recent->until_ns = cyx_clock_monotonic_ns() + RECENT_MS * INT64_C(1000000);
+    memcpy(recent->hash, hash, sizeof(recent->hash));
+    pthread_mutex_unlock(lock);
+}
+
+static bool recall(struct store *self, const char *hash, struct store_holder *ret_holder)
+{
+    pthread_mutex_t *lock;
+    const struct recent *recent = lock_recent(self, hash, &lock);
+    bool found = recent->until_ns > cyx_clock_monotonic_ns() && strcmp(recent->hash, hash) == 0;
+    if (found)
+        *ret_holder = recent->holder;
+    pthread_mutex_unlock(lock);
+    return found;
+}
+
+static void forget(struct store *self, const char *hash)
+{
+    pthread_mutex_t *lock;
+    struct recent *recent = lock_recent(self, hash, &lock);
+    if (strcmp(recent->hash, hash) == 0)
+        recent->until_ns = 0;
+    pthread_mutex_unlock(lock);
+}
+
 static void cache_forget(struct store *self, const char *kind, const char *hash)
 {
+    forget(self, hash);
     char key[CACHE_KEY_BYTES];
     cache_key(key, kind, hash);
     cyx_cache_delete(self->cache, key);
@@ -281,9 +326,16 @@ enum cyx_status store_api_key_find(struct store *self, const char *key_hash,
         cache_keep(self, "key", key_hash, &holder);
     }
     enum cyx_status status = check_expiry(&holder, err);
-    if (status == CYX_OK)
-        *ret_holder = holder;
-    return status;
+    if (status != CYX_OK)
+        return status;
+    remember(self, key_hash, &holder);
+    *ret_holder = holder;
+    return CYX_OK;
+}
+
+bool store_api_key_peek(struct store *self, const char *key_hash, struct store_holder *ret_holder)
+{
+    return recall(self, key_hash, ret_holder) && check_expiry(ret_holder, NULL) == CYX_OK;
 }
 
 enum cyx_status store_api_key_revoke(struct store *self, const char *account_id, const char *id,
@@ -334,4 +386,11 @@ bool store_limit_take(struct store *self, const char *key, int64_t limit,
         get_share(self, key, limit, now_ms);
     }
     return true; /* a slot that keys fight over */
+}
+
+bool store_limit_peek(struct store *self, const char *key, int64_t limit,
+                      struct limit_state *ret_state)
+{
+    return limit_take(self->limit, key, limit, cyx_clock_monotonic_ns() / 1000000, ret_state) ==
+           LIMIT_TAKEN;
 }

@@ -2,14 +2,27 @@
 #ifndef CYX_GATEWAY_STORE_INTERNAL_H
 #define CYX_GATEWAY_STORE_INTERNAL_H
 
+#include <pthread.h>
+
 #include "limit.h"
 #include "store.h"
+
+enum { RECENT_SLOTS = 1024, RECENT_LOCKS = 32, RECENT_MS = 1000 };
+
+/* A session or key that was found in the last second. */
+struct recent {
+    char hash[GATEWAY_HASH_BYTES]; /* of the token */
+    int64_t until_ns;
+    struct store_holder holder;
+};
 
 struct store {
     struct cyx_db *db;
     struct cyx_cache *cache;
     struct cyx_outbox_relay *outbox;
     struct limit *limit;
+    pthread_mutex_t recent_locks[RECENT_LOCKS];
+    struct recent recent[RECENT_SLOTS];
 };
 
 void store_connection_give(struct cyx_db_conn **conn);
