@@ -143,6 +143,10 @@ static int run_http(int port, const char *path, int connections, int seconds, co
             send_all(getter->fd, request, (size_t)size);
         }
     }
+    for (int i = 0; i < connections; i++)
+        close(getters[i].fd);
+    free(getters);
+    close(epoll);
     if (answers == 0)
         die("no answers");
     printf("%.0f %.0f\n", (double)answers / seconds, (double)bytes / (double)answers);
@@ -172,7 +176,8 @@ static void send_text(int fd, const char *text)
     if (length > 125)
         die("the message is too long");
     frame[1] = (uint8_t)(0x80 | length);
-    memcpy(frame + 6, text, length);
+    for (size_t i = 0; i < length; i++)
+        frame[6 + i] = (uint8_t)text[i];
     send_all(fd, frame, length + 6);
 }
 
@@ -292,6 +297,11 @@ static int run_ws(int port, const char *job, int subscribers, const char *token,
     qsort(tally.ms, tally.wanted, sizeof(*tally.ms), by_value);
     printf("%zu %.1f %.1f %.1f\n", tally.updates, tally.ms[tally.wanted / 2],
            tally.ms[tally.wanted * 99 / 100], tally.ms[tally.wanted - 1]);
+    for (int i = 0; i < subscribers; i++)
+        close(readers[i].fd);
+    free(readers);
+    free(tally.ms);
+    close(epoll);
     return 0;
 }
 
