@@ -4,21 +4,21 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status build dev web test unit bench bench-platform bench-gateway lint fmt asan tsan check clean
+.PHONY: help packages demo up down status build dev web test unit bench bench-platform bench-gateway lint fmt asan tsan check clean
 
 JOBS ?= $(shell nproc)
+
+# What deploy/local/install brings for the targets that were asked for.
+PACKAGES := $(or $(if $(filter lint fmt check,$(MAKECMDGOALS)),lint),\
+	$(if $(filter dev test unit bench bench-platform bench-gateway asan tsan,$(MAKECMDGOALS)),test),run)
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: ## Install, build, start the stack, train a real network through it, print where everything is
-	@deploy/local/install run
-	@$(MAKE) --no-print-directory build web
+demo: build web ## Install, build, start the stack, train a real network through it, print where everything is
 	@deploy/local/stack demo
 
-up: ## Start the stack (what `make down` stopped comes back with nothing lost)
-	@deploy/local/install run
-	@$(MAKE) --no-print-directory build web
+up: build web ## Start the stack (what `make down` stopped comes back with nothing lost)
 	@deploy/local/stack up
 
 down: ## Stop the stack
@@ -27,21 +27,22 @@ down: ## Stop the stack
 status: ## What runs, and where its logs are
 	@deploy/local/stack status
 
-build: ## The release build, which the stack runs
+packages:
+	@deploy/local/install $(PACKAGES)
+
+build: packages ## The release build, which the stack runs
 	@printf '==> Building the services, the worker and the command line\n'
 	@cmake --preset release >/dev/null
 	@cmake --build --preset release -j $(JOBS) -- --quiet
 
-web: ## The dashboard, into web/dist
+web: packages ## The dashboard, into web/dist
 	@deploy/local/build-web
 
-dev: ## The development build: warnings are errors
+dev: packages ## The development build: warnings are errors
 	@cmake --preset dev >/dev/null
 	@cmake --build --preset dev -j $(JOBS) -- --quiet
 
-test: ## Every test: unit, integration, dashboard, end to end; ends with "N passed, N failed"
-	@deploy/local/install test
-	@$(MAKE) --no-print-directory dev build web
+test: dev build web ## Every test: unit, integration, dashboard, end to end; ends with "N passed, N failed"
 	@tests/run
 
 unit: dev ## Only the unit tests
@@ -51,27 +52,24 @@ bench: build ## Performance, as ratios against named peers measured in the same 
 	@tests/bench/run
 
 bench-platform: build ## The scheduler: placements a second, submit to offer, cost by the length of the queue
-	@deploy/local/install test
 	@cmake --build --preset release -j $(JOBS) --target platform_bench -- --quiet
 	@CYX_TEST_DURABLE=1 tests/support/servers build/release/tests/platform_bench
 
 bench-gateway: build ## The gateway: GET of a job against nginx in the same run, 5,000 WebSockets on one job
 	@/usr/bin/python3 -B tests/bench/gateway_bench.py
 
-lint: ## Format, static analysis, layering, types
-	@deploy/local/install lint
-	@$(MAKE) --no-print-directory dev web
+lint: dev web ## Format, static analysis, layering, types
 	@tests/support/lint
 
-fmt: ## Format the C sources in place
+fmt: packages ## Format the C sources in place
 	@git ls-files '*.c' '*.h' | tr '\n' '\0' | xargs -0 clang-format -i
 
-asan: ## Unit tests under the address and undefined-behaviour sanitizers
+asan: packages ## Unit tests under the address and undefined-behaviour sanitizers
 	@cmake --preset asan >/dev/null
 	@cmake --build --preset asan -j $(JOBS) -- --quiet
 	@tests/run unit --preset asan
 
-tsan: ## Unit tests under the thread sanitizer
+tsan: packages ## Unit tests under the thread sanitizer
 	@cmake --preset tsan >/dev/null
 	@cmake --build --preset tsan -j $(JOBS) -- --quiet
 	@tests/run unit --preset tsan
