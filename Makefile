@@ -4,16 +4,17 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help packages demo up down status build dev web test unit bench bench-platform bench-gateway lint fmt asan tsan check clean
+.PHONY: help packages demo up down status build dev web fuzzers test unit fuzz chaos bench bench-platform bench-gateway \
+	lint fmt asan tsan check clean
 
 JOBS ?= $(shell nproc)
 
 # What deploy/local/install brings for the targets that were asked for.
 PACKAGES := $(or $(if $(filter lint fmt check,$(MAKECMDGOALS)),lint),\
-	$(if $(filter dev test unit bench bench-platform bench-gateway asan tsan,$(MAKECMDGOALS)),test),run)
+	$(if $(filter dev fuzzers test unit fuzz chaos bench bench-platform bench-gateway asan tsan,$(MAKECMDGOALS)),test),run)
 
 help: ## What can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: build web ## Install, build, start the stack, train a real network through it, print where everything is
 	@deploy/local/stack demo
@@ -42,11 +43,21 @@ dev: packages ## The development build: warnings are errors
 	@cmake --preset dev >/dev/null
 	@cmake --build --preset dev -j $(JOBS) -- --quiet
 
-test: dev build web ## Every test: unit, integration, dashboard, end to end; ends with "N passed, N failed"
+fuzzers: packages
+	@cmake --preset fuzz >/dev/null
+	@cmake --build --preset fuzz -j $(JOBS) --target fuzzers -- --quiet
+
+test: dev build web fuzzers ## Every test: unit, integration, dashboard, end to end; ends with "N passed, N failed"
 	@tests/run
 
 unit: dev ## Only the unit tests
 	@tests/run unit
+
+fuzz: fuzzers ## The fuzzers, a minute each; SECONDS_EACH=600 for longer
+	@tests/fuzz/run --seconds $(or $(SECONDS_EACH),60)
+
+chaos: build ## Faults against a real stack while 200 jobs run: what is lost, how long until it goes on
+	@tests/chaos/run
 
 bench: build ## Performance, as ratios against named peers measured in the same run
 	@tests/bench/run
