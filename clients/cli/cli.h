@@ -202,6 +202,7 @@ enum cyx_status cli_job_cancel(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_job_logs(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_node_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_node_show(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_top(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_model_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_model_pull(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_data_list(struct cli *cli, struct cyx_error *err);

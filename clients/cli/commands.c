@@ -38,6 +38,10 @@ static const struct cli_option train_options[] = {
 static const struct cli_option describe_options[] = {
     {"batch", 'n', "N", "batch size for shapes and memory (default: what the spec says)", NULL},
     END};
+static const struct cli_option top_options[] = {
+    {"once", '1', NULL, "print a plain table and end (so does a pipe)", NULL},
+    {"interval", 'i', "SECONDS", "how often to look (default 2)", NULL},
+    END};
 static const struct cli_option eval_options[] = {
     {"data", 0, "NAME|SPEC", "another data set, or the data of another spec (default: the model's)",
      NULL},
@@ -123,6 +127,7 @@ const struct cli_command cli_commands[] = {
     {"node list", "", "nodes and what they do", "cyxwiz node list", NULL, cli_node_list},
     {"node show", "ID", "a node's devices, load, GPUs, power and sandbox", "cyxwiz node show ID",
      NULL, cli_node_show},
+    {"top", "", "watch nodes and jobs on the terminal", "cyxwiz top", top_options, cli_top},
     {"model list", "", "your models", "cyxwiz model list", NULL, cli_model_list},
     {"model pull", "[ID]", "download a model, resumed and verified",
      "cyxwiz model pull --job ID -o model.safetensors", pull_options, cli_model_pull},
