@@ -151,17 +151,22 @@ static void worker_failed(const struct cyx_sched_facts *facts,
     }
 }
 
-/* The worker stopped before the end: for a job of higher priority, or for reasons of its own. */
-static void worker_stopped(const struct cyx_sched_facts *facts,
-                           const struct cyx_sched_policy *policy, struct cyx_sched_change *change,
-                           const char *cause)
+/*
+ * The worker stopped before the end: for a job of higher priority, or for reasons of its own. A worker on its way out
+ * that hands back what it was training is no fault of the job, and does not count towards the limit of requeues.
+ */
+static void worker_stopped(const struct cyx_sched_facts *facts, enum cyx_sched_event event,
+                           const struct cyx_sched_policy *policy, struct cyx_sched_change *change)
 {
-    if (!facts->preempted || change->cancel_requested) {
+    bool drained = event == CYX_SCHED_HAND_BACK && facts->state == CYX_SCHED_RUNNING;
+    const char *cause = event == CYX_SCHED_HAND_BACK ? "handed-back" : "worker-stopped";
+    if (change->cancel_requested || !(facts->preempted || drained)) {
         give_up_node(policy, change, cause);
         return;
     }
-    change->ends_assignment = change->preempted = true;
-    move(change, CYX_SCHED_QUEUED, "preempted");
+    change->ends_assignment = true;
+    change->preempted = facts->preempted;
+    move(change, CYX_SCHED_QUEUED, facts->preempted ? "preempted" : cause);
 }
 
 static void user_cancels(const struct cyx_sched_facts *facts, struct cyx_sched_change *change)
@@ -255,10 +260,8 @@ static void carry_out(const struct cyx_sched_facts *facts, enum cyx_sched_event 
         worker_failed(facts, policy, change);
         break;
     case CYX_SCHED_STOP: /* without a user's wish it was the node's: somebody else takes the job */
-        worker_stopped(facts, policy, change, "worker-stopped");
-        break;
     case CYX_SCHED_HAND_BACK:
-        worker_stopped(facts, policy, change, "handed-back");
+        worker_stopped(facts, event, policy, change);
         break;
     case CYX_SCHED_CANCEL:
         user_cancels(facts, change);

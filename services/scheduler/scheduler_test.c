@@ -189,6 +189,27 @@ static void test_scheduler__does_not_retry_what_stays_wrong(void **state)
     assert_true(cyx_sched_failure_may_pass(CYX_ERR_INTERNAL));
 }
 
+/* Nor is a worker that goes: a fleet that is updated node by node may hand a long job on twenty times. */
+static void test_scheduler__a_hand_back_counts_no_requeue(void **state)
+{
+    (void)state;
+    struct cyx_sched_facts facts = {.state = CYX_SCHED_RUNNING, .requeues = 10};
+    struct cyx_sched_change change;
+    assert_int_equal(cyx_sched_apply(&facts, CYX_SCHED_HAND_BACK, policy(), &change, NULL), CYX_OK);
+    assert_int_equal(change.to, CYX_SCHED_QUEUED);
+    assert_string_equal(change.cause, "handed-back");
+    assert_int_equal(change.requeues, 10);
+    assert_false(change.preempted);
+    assert_true(change.ends_assignment);
+    facts.cancel_requested = true;
+    assert_int_equal(cyx_sched_apply(&facts, CYX_SCHED_HAND_BACK, policy(), &change, NULL), CYX_OK);
+    assert_int_equal(change.to, CYX_SCHED_CANCELLED);
+    /* One that was only offered has not been worked on: taking and refusing it for ever is not free. */
+    facts = (struct cyx_sched_facts){.state = CYX_SCHED_ASSIGNED, .requeues = 3};
+    assert_int_equal(cyx_sched_apply(&facts, CYX_SCHED_HAND_BACK, policy(), &change, NULL), CYX_OK);
+    assert_int_equal(change.requeues, 4);
+}
+
 static void test_scheduler__ten_requeues_then_lease_lost(void **state)
 {
     (void)state;
@@ -242,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_scheduler__retries_as_often_as_the_user_says),
         cmocka_unit_test(test_scheduler__makes_way_without_being_counted),
         cmocka_unit_test(test_scheduler__does_not_retry_what_stays_wrong),
+        cmocka_unit_test(test_scheduler__a_hand_back_counts_no_requeue),
         cmocka_unit_test(test_scheduler__ten_requeues_then_lease_lost),
         cmocka_unit_test(test_scheduler__offer_rest_doubles_up_to_a_minute),
         cmocka_unit_test(test_scheduler__names_go_both_ways),

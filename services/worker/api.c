@@ -26,16 +26,33 @@ static enum cyx_status ask(struct cyx_bus *bus, const char *subject, json_t *bod
     return status;
 }
 
+/* "a,b" as ["a","b"]; spaces around a label are nobody's. */
+static json_t *labels_json(const char *labels)
+{
+    json_t *array = json_array();
+    for (size_t length; *labels; labels += length + (labels[length] == ',')) {
+        labels += strspn(labels, " ");
+        length = strcspn(labels, ",");
+        size_t end = length;
+        while (end > 0 && labels[end - 1] == ' ')
+            end--;
+        if (end > 0)
+            json_array_append_new(array, json_stringn(labels, end));
+    }
+    return array;
+}
+
 enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err)
 {
     CYX_CLEANUP_JSON json_t *reply = NULL;
     return ask(bus, CYX_SVC_REGISTRY_ENROL,
-               json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s}", "node_id", node->id,
-                         "name", node->name, "enrol_token", node->enrol_token, "boot_id",
+               json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s, s:o, s:o}", "node_id",
+                         node->id, "name", node->name, "enrol_token", node->enrol_token, "boot_id",
                          node->boot_id, "version", cyx_version(), "devices", node->devices,
                          "host_memory_bytes", (json_int_t)node->host_memory_bytes, "cpus",
                          (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "price_per_hour",
-                         node->price_per_hour),
+                         node->price_per_hour, "labels", labels_json(node->labels), "region",
+                         cyx_message_new_text(node->region)),
                &reply, err);
 }
 

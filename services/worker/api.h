@@ -13,6 +13,7 @@
 /* Who this node is and what it offers; texts live as long as the process. */
 struct api_node {
     const char *id, *name, *enrol_token, *price_per_hour;
+    const char *labels, *region; /* "disk=ssd,lab"; "eu/west"; "" for none */
     char boot_id[37];
     int64_t host_memory_bytes;           /* that a job may use */
     const struct sandbox_state *sandbox; /* told with each heartbeat */

@@ -34,6 +34,8 @@ static enum cyx_status read_all(struct cyx_svc *svc, struct agent_settings *sett
     settings->node.name = cyx_config_text(config, "CYXWIZ_NODE_NAME", "worker");
     settings->node.enrol_token =
         cyx_config_require(config, "CYXWIZ_ENROL_TOKEN", "set it to the registry's token");
+    settings->node.labels = cyx_config_text(config, "CYXWIZ_LABELS", "");
+    settings->node.region = cyx_config_text(config, "CYXWIZ_REGION", "");
     settings->node.price_per_hour = cyx_config_text(config, "CYXWIZ_PRICE_PER_HOUR", "1 CYX");
     settings->gateway_url = cyx_config_text(config, "CYXWIZ_GATEWAY_URL", "http://127.0.0.1:8080");
     settings->data_dir = cyx_config_require(config, "CYXWIZ_DATA_DIR", "set it to a folder");

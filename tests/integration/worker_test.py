@@ -189,3 +189,37 @@ def test_worker__a_vulkan_job_tells_the_memory_of_its_device(world, jobs):
     if gpu["source"] == "vulkan":  # it speaks of the trainer alone
         wait_for(lambda: not jobs.client.call("GET", path).json["system"]["gpus"])
     assert process.poll() is None
+
+
+def test_worker__a_drain_hands_the_job_back_with_its_work(world, jobs):
+    world.start_worker()
+    job_id = jobs.submit(checkpoint={"every_steps": 1_000_000}, **ENDLESS)
+    jobs.wait(job_id, lambda job: job["progress"] and job["progress"]["step"] > 30)
+    assert world.stop("worker") == 0
+    job = jobs.get(job_id)
+    assert (job["state"], job["transitions"][-1]["cause"]) == ("queued", "handed-back"), job["transitions"]
+    checkpoint = int(world.sql(f"select checkpoint_step from scheduler.job where id = '{job_id}'"))
+    assert checkpoint >= 30
+    assert world.sql(f"select requeues, failures from scheduler.job where id = '{job_id}'") == "0|0"
+    world.start("worker")
+    job = jobs.wait(job_id, lambda job: job["state"] == "running" and (job["progress"] or {"step": 0})["step"] > checkpoint + 30)
+    assert job["attempt"] == 2
+    lines = [line["message"] for line in jobs.client.call("GET", f"/api/v1/jobs/{job_id}/logs").json["lines"]]
+    assert len([line for line in lines if line.endswith("from a checkpoint")]) == 1, lines
+    again = [transition["at"] for transition in job["transitions"] if transition["to"] == "running"][-1]
+    points = jobs.client.call("GET", f"/api/v1/jobs/{job_id}/metrics").json["points"]
+    assert min(point["step"] for point in points if point["at"] >= again) > checkpoint, "it began again at the start"
+    assert jobs.client.call("POST", f"/api/v1/jobs/{job_id}/cancel").status == 200
+    assert jobs.end(job_id)["state"] == "cancelled"
+
+
+def test_worker__labels_and_region_come_from_its_settings(world, jobs):
+    world.start_worker(LABELS="disk=ssd, lab,", REGION="eu/west")
+    node = jobs.client.call("GET", f"/api/v1/nodes/{world.node_id}").json
+    assert (node["labels"], node["region"]) == (["disk=ssd", "lab"], "eu/west")
+    wanted = {"labels": ["lab"], "regions": ["eu"]}
+    job = jobs.end(jobs.submit(resources=wanted))
+    assert job["state"] == "completed", job["error"]
+    waiting = jobs.submit(resources={"labels": ["disk=nvme"]})
+    jobs.wait(waiting, lambda job: job["pending"]["code"] == "no-node-fits")
+    assert jobs.client.call("POST", f"/api/v1/jobs/{waiting}/cancel").status == 200
