@@ -126,6 +126,20 @@ enum cyx_status cyx_db_query_one_params(struct cyx_db_conn *conn, const char *sq
                                         const struct cyx_db_param *params,
                                         struct cyx_db_result **ret_result, struct cyx_error *err);
 
+/* The same two on a connection of the pool that is borrowed for this one statement. */
+#define cyx_db_run(db, sql, ret_result, err, ...)                                                  \
+    cyx_db_run_params((db), (sql), CYX_DB_COUNT(__VA_ARGS__), CYX_DB_ARRAY(__VA_ARGS__),           \
+                      (ret_result), (err))
+enum cyx_status cyx_db_run_params(struct cyx_db *self, const char *sql, size_t count,
+                                  const struct cyx_db_param *params,
+                                  struct cyx_db_result **ret_result, struct cyx_error *err);
+#define cyx_db_run_one(db, sql, ret_result, err, ...)                                              \
+    cyx_db_run_one_params((db), (sql), CYX_DB_COUNT(__VA_ARGS__), CYX_DB_ARRAY(__VA_ARGS__),       \
+                          (ret_result), (err))
+enum cyx_status cyx_db_run_one_params(struct cyx_db *self, const char *sql, size_t count,
+                                      const struct cyx_db_param *params,
+                                      struct cyx_db_result **ret_result, struct cyx_error *err);
+
 /* Runs several statements of trusted text without parameters (migrations). */
 enum cyx_status cyx_db_script(struct cyx_db_conn *conn, const char *sql, struct cyx_error *err);
 

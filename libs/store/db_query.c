@@ -162,6 +162,30 @@ enum cyx_status cyx_db_query_one_params(struct cyx_db_conn *conn, const char *sq
     return CYX_OK;
 }
 
+enum cyx_status cyx_db_run_params(struct cyx_db *self, const char *sql, size_t count,
+                                  const struct cyx_db_param *params,
+                                  struct cyx_db_result **ret_result, struct cyx_error *err)
+{
+    struct cyx_db_conn *conn = NULL;
+    enum cyx_status status = cyx_db_take(self, &conn, err);
+    if (status == CYX_OK)
+        status = cyx_db_query_params(conn, sql, count, params, ret_result, err);
+    cyx_db_give(conn);
+    return status;
+}
+
+enum cyx_status cyx_db_run_one_params(struct cyx_db *self, const char *sql, size_t count,
+                                      const struct cyx_db_param *params,
+                                      struct cyx_db_result **ret_result, struct cyx_error *err)
+{
+    struct cyx_db_conn *conn = NULL;
+    enum cyx_status status = cyx_db_take(self, &conn, err);
+    if (status == CYX_OK)
+        status = cyx_db_query_one_params(conn, sql, count, params, ret_result, err);
+    cyx_db_give(conn);
+    return status;
+}
+
 enum cyx_status cyx_db_script(struct cyx_db_conn *conn, const char *sql, struct cyx_error *err)
 {
     PGresult *result = PQexec(conn->pg, sql);

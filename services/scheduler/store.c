@@ -17,20 +17,15 @@ enum cyx_status cyx_sched_store_get(struct cyx_sched_store *self, const char *jo
                                     const char *account_id, struct cyx_arena *arena,
                                     struct cyx_sched_job *ret_job, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn,
-                          "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM
-                          "where j.id = $1 and ($2::uuid is null or j.account_id = $2)",
-                          &rows, err, CYX_DB_TEXT(job_id), CYX_DB_TEXT(account_id));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM
+                   "where j.id = $1 and ($2::uuid is null or j.account_id = $2)",
+                   &rows, err, CYX_DB_TEXT(job_id), CYX_DB_TEXT(account_id));
     if (status == CYX_OK)
         status = cyx_db_rows(rows) == 1 ? cyx_sched_row_read(rows, 0, arena, ret_job, err)
                                         : not_yours(job_id, err);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -71,20 +66,14 @@ enum cyx_status cyx_sched_store_transitions(struct cyx_sched_store *self, const 
                                             struct cyx_sched_transition **ret_transitions,
                                             size_t *ret_count, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status =
-        cyx_db_query(conn,
-                     "select from_state, to_state, cause, node_id, token, at from job_transition "
-                     "where job_id = $1 order by id limit $2",
-                     &rows, err, CYX_DB_TEXT(job_id), CYX_DB_INT(CYX_SCHED_TRANSITIONS_LIMIT));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select from_state, to_state, cause, node_id, token, at from job_transition "
+                   "where job_id = $1 order by id limit $2",
+                   &rows, err, CYX_DB_TEXT(job_id), CYX_DB_INT(CYX_SCHED_TRANSITIONS_LIMIT));
     if (status == CYX_OK)
         status = read_transitions(rows, arena, ret_transitions, ret_count, err);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -93,13 +82,9 @@ enum cyx_status cyx_sched_store_list(struct cyx_sched_store *self,
                                      struct cyx_sched_job **ret_jobs, size_t *ret_count,
                                      struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(
-        conn,
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(
+        self->db,
         "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM
         "where ($1::uuid is null or j.account_id = $1) "
         "and ($2::text is null or j.state = $2) and ($3::uuid is null or j.id < $3) "
@@ -113,8 +98,6 @@ enum cyx_status cyx_sched_store_list(struct cyx_sched_store *self,
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the list");
     for (size_t i = 0; status == CYX_OK && i < count; i++)
         status = cyx_sched_row_read(rows, i, arena, &jobs[i], err);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     if (status != CYX_OK)
         return status;
     *ret_jobs = jobs;
@@ -173,19 +156,13 @@ enum cyx_status cyx_sched_store_cancel(struct cyx_sched_store *self, const char 
 enum cyx_status cyx_sched_store_fund(struct cyx_sched_store *self, const char *job_id,
                                      bool *ret_changed, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn,
-                          "update job set funded = true "
-                          "where id = $1 and state = 'queued' and not funded",
-                          &rows, err, CYX_DB_TEXT(job_id));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(self->db,
+                                        "update job set funded = true "
+                                        "where id = $1 and state = 'queued' and not funded",
+                                        &rows, err, CYX_DB_TEXT(job_id));
     if (status == CYX_OK)
         *ret_changed = cyx_db_affected(rows) == 1;
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -222,47 +199,25 @@ enum cyx_status cyx_sched_store_refuse(struct cyx_sched_store *self, const char 
     return status;
 }
 
-/* One statement without rows, on a connection of its own. */
-#define RUN(self, sql, err, ...)                                                                   \
-    run_params((self), (sql), CYX_DB_COUNT(__VA_ARGS__), CYX_DB_ARRAY(__VA_ARGS__), (err))
-
-static enum cyx_status run_params(struct cyx_sched_store *self, const char *sql, size_t count,
-                                  const struct cyx_db_param *params, struct cyx_error *err)
-{
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query_params(conn, sql, count, params, &rows, err);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
-    return status;
-}
-
 enum cyx_status cyx_sched_store_settle(struct cyx_sched_store *self, const char *job_id,
                                        int64_t cost_base_units, struct cyx_error *err)
 {
-    return RUN(self, "update job set cost = $2 where id = $1 and cost is distinct from $2", err,
-               CYX_DB_TEXT(job_id), CYX_DB_INT(cost_base_units));
+    return cyx_db_run(self->db,
+                      "update job set cost = $2 where id = $1 and cost is distinct from $2", NULL,
+                      err, CYX_DB_TEXT(job_id), CYX_DB_INT(cost_base_units));
 }
 
 enum cyx_status cyx_sched_store_ahead(struct cyx_sched_store *self, int priority, int64_t limit,
                                       int64_t *ret_ahead, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query_one(conn,
-                              "select count(*) from (select from job where state = 'queued' and "
-                              "funded and waits_for = 0 and priority >= $1 limit $2) q",
-                              &rows, err, CYX_DB_INT(priority), CYX_DB_INT(limit));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run_one(self->db,
+                       "select count(*) from (select from job where state = 'queued' and "
+                       "funded and waits_for = 0 and priority >= $1 limit $2) q",
+                       &rows, err, CYX_DB_INT(priority), CYX_DB_INT(limit));
     if (status == CYX_OK)
         *ret_ahead = cyx_db_int(rows, 0, 0);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -270,15 +225,12 @@ enum cyx_status cyx_sched_store_counts(struct cyx_sched_store *self,
                                        int64_t ret_counts[CYX_SCHED_STATE_COUNT],
                                        struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn,
-                          "select state, count(*) from job "
-                          "where state in ('queued', 'assigned', 'running') group by state",
-                          &rows, err);
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select state, count(*) from job "
+                   "where state in ('queued', 'assigned', 'running') group by state",
+                   &rows, err);
     for (int i = 0; status == CYX_OK && i < CYX_SCHED_STATE_COUNT; i++)
         ret_counts[i] = 0;
     for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++) {
@@ -286,7 +238,5 @@ enum cyx_status cyx_sched_store_counts(struct cyx_sched_store *self,
         if (cyx_sched_state_parse(cyx_db_text(rows, i, 0), &state))
             ret_counts[state] = cyx_db_int(rows, i, 1);
     }
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }

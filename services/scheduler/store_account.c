@@ -23,15 +23,11 @@ enum cyx_status cyx_sched_store_account(struct cyx_sched_store *self, const char
 {
     const struct cyx_sched_policy *policy = &self->policy;
     struct cyx_sched_account account = {.weight = 1};
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     memcpy(account.id, account_id, strnlen(account_id, sizeof(account.id) - 1));
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     /* What has ended and is not folded yet counts as well as what runs. */
-    status = cyx_db_query_one(
-        conn,
+    enum cyx_status status = cyx_db_run_one(
+        self->db,
         "with run as (select count(*) as n, coalesce(sum(extract(epoch from clock_timestamp() - "
         "offered_at)), 0) as s from assignment where account_id = $1 and ended_at is null), "
         "late as (select coalesce(sum(device_ms), 0) / 1000.0 as s from charge "
@@ -48,8 +44,6 @@ enum cyx_status cyx_sched_store_account(struct cyx_sched_store *self, const char
         CYX_DB_DOUBLE(policy->device_hours_limit));
     if (status == CYX_OK)
         read_account(rows, &account);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     if (status == CYX_OK)
         *ret_account = account;
     return status;

@@ -146,18 +146,14 @@ static enum cyx_status refill(struct cyx_sched_store *self, int priority,
                               struct cyx_error *err)
 {
     const struct cyx_sched_candidate last = lane->jobs[lane->count - 1];
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     lane->jobs = cyx_arena_calloc(arena, CYX_SCHED_LANE_BATCH, sizeof(*lane->jobs));
     if (!lane->jobs)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for matching");
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn, refill_sql, &rows, err, CYX_DB_INT(priority),
-                          CYX_DB_TEXT(lane->share->account_id), CYX_DB_INT(lane->key),
-                          CYX_DB_TEXT(last.created_at), CYX_DB_TEXT(last.id),
-                          CYX_DB_INT(CYX_SCHED_LANE_BATCH));
+    enum cyx_status status = cyx_db_run(self->db, refill_sql, &rows, err, CYX_DB_INT(priority),
+                                        CYX_DB_TEXT(lane->share->account_id), CYX_DB_INT(lane->key),
+                                        CYX_DB_TEXT(last.created_at), CYX_DB_TEXT(last.id),
+                                        CYX_DB_INT(CYX_SCHED_LANE_BATCH));
     lane->next = 0;
     lane->count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     lane->whole = lane->count < CYX_SCHED_LANE_BATCH;
@@ -167,8 +163,6 @@ static enum cyx_status refill(struct cyx_sched_store *self, int priority,
         copy(job->created_at, sizeof(job->created_at), cyx_db_text(rows, i, 1));
         status = cyx_sched_row_need(rows, i, 2, arena, &job->need, err);
     }
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 

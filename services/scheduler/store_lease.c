@@ -87,13 +87,9 @@ enum cyx_status cyx_sched_store_renew(struct cyx_sched_store *self,
                                       const struct cyx_sched_claim *claim, bool *ret_gone,
                                       struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query_one(
-        conn,
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run_one(
+        self->db,
         "with renewed as (update assignment a set used_ms = a.used_ms + " CYX_SCHED_USED_SINCE(
             "$5") ", lease_until = clock_timestamp() + "
                   "$5 * interval '1 millisecond' where job_id = $1 and token = $2 "
@@ -106,8 +102,6 @@ enum cyx_status cyx_sched_store_renew(struct cyx_sched_store *self,
         CYX_DB_INT(self->policy.lease_ms));
     if (status == CYX_OK)
         *ret_gone = cyx_db_bool(rows, 0, 0);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -115,16 +109,13 @@ enum cyx_status cyx_sched_store_standing(struct cyx_sched_store *self, int64_t o
                                          cyx_sched_offered offered, void *ctx, size_t *ret_count,
                                          struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn,
-                          "select job_id, node_id, token, "
-                          "offered_at < clock_timestamp() - $1 * interval '1 millisecond' "
-                          "from assignment where ended_at is null and accepted_at is null limit $2",
-                          &rows, err, CYX_DB_INT(older_ms), CYX_DB_INT(BATCH));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select job_id, node_id, token, "
+                   "offered_at < clock_timestamp() - $1 * interval '1 millisecond' "
+                   "from assignment where ended_at is null and accepted_at is null limit $2",
+                   &rows, err, CYX_DB_INT(older_ms), CYX_DB_INT(BATCH));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < count; i++) {
         struct cyx_sched_offer offer = {.token = cyx_db_int(rows, i, 2)};
@@ -133,8 +124,6 @@ enum cyx_status cyx_sched_store_standing(struct cyx_sched_store *self, int64_t o
         if (cyx_db_bool(rows, i, 3))
             offered(ctx, &offer);
     }
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     *ret_count = count;
     return status;
 }

@@ -53,17 +53,12 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
         CYX_DB_TEXT(node->labels ? node->labels : ""),
         CYX_DB_TEXT(node->region ? node->region : ""),
     };
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query_params(conn, news->online ? node_online_sql : node_offline_sql,
-                                 news->online ? 12 : 3, params, &rows, err);
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run_params(self->db, news->online ? node_online_sql : node_offline_sql,
+                          news->online ? 12 : 3, params, &rows, err);
     if (status == CYX_OK)
         *ret_taken = cyx_db_affected(rows) == 1;
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -113,13 +108,9 @@ enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_on
                                       struct cyx_arena *arena, struct cyx_sched_node **ret_nodes,
                                       size_t *ret_count, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(
-        conn,
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(
+        self->db,
         free_only ? NODE_SQL
             "where online and rests_until <= clock_timestamp() and not exists (select from "
             "assignment a where a.node_id = node.id and a.ended_at is null) order by id"
@@ -131,8 +122,6 @@ enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_on
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
     for (size_t i = 0; nodes && status == CYX_OK && i < count; i++)
         status = read_node(rows, i, arena, &nodes[i], err);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     if (status != CYX_OK)
         return status;
     *ret_nodes = nodes;
@@ -143,14 +132,10 @@ enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_on
 enum cyx_status cyx_sched_store_load(struct cyx_sched_store *self, const char *node_id,
                                      double cpu_percent, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(
-        conn, "update node set cpu_percent = $2 where id = $1 and abs(cpu_percent - $2::real) > 15",
-        NULL, err, CYX_DB_TEXT(node_id), CYX_DB_DOUBLE(cpu_percent));
-    cyx_db_give(conn);
+    enum cyx_status status = cyx_db_run(
+        self->db,
+        "update node set cpu_percent = $2 where id = $1 and abs(cpu_percent - $2::real) > 15", NULL,
+        err, CYX_DB_TEXT(node_id), CYX_DB_DOUBLE(cpu_percent));
     return status;
 }
 
@@ -159,13 +144,9 @@ enum cyx_status cyx_sched_store_busy(struct cyx_sched_store *self, struct cyx_ar
                                      struct cyx_sched_busy **ret_busy, size_t *ret_count,
                                      struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(
-        conn,
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(
+        self->db,
         "select node_id, case when step > 0 and total >= step then spent * (total - step) / step "
         "else -1 end from (select a.node_id, extract(epoch from clock_timestamp() - "
         "coalesce(a.accepted_at, clock_timestamp())) as spent, (a.progress ->> 'step')::float8 as "
@@ -180,8 +161,6 @@ enum cyx_status cyx_sched_store_busy(struct cyx_sched_store *self, struct cyx_ar
         copy_id(busy[i].node_id, cyx_db_text(rows, i, 0));
         busy[i].left_s = cyx_db_double(rows, i, 1);
     }
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     if (status != CYX_OK)
         return status;
     *ret_busy = busy;

@@ -93,18 +93,12 @@ static enum cyx_status read_lost(struct cyx_sched_store *self, bool by_time,
                                  char (*ret_ids)[CYX_ID_BYTES], size_t *ret_count,
                                  struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn, LOST_SQL "order by a.lease_until limit $2", &rows, err,
-                          CYX_DB_BOOL(by_time), CYX_DB_INT(BATCH));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(self->db, LOST_SQL "order by a.lease_until limit $2", &rows,
+                                        err, CYX_DB_BOOL(by_time), CYX_DB_INT(BATCH));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < count; i++)
         copy_id(ret_ids[i], cyx_db_text(rows, i, 0));
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     *ret_count = count;
     return status;
 }
@@ -178,17 +172,11 @@ static enum cyx_status read_doomed(struct cyx_sched_store *self, const struct do
                                    char (*ret_ids)[CYX_ID_BYTES], size_t *ret_count,
                                    struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn, doom->find_sql, &rows, err, CYX_DB_INT(BATCH));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(self->db, doom->find_sql, &rows, err, CYX_DB_INT(BATCH));
     *ret_count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < *ret_count; i++)
         copy_id(ret_ids[i], cyx_db_text(rows, i, 0));
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -217,12 +205,8 @@ enum cyx_status cyx_sched_store_mend_times(struct cyx_sched_store *self, struct 
 {
     const struct cyx_sched_policy *policy = &self->policy;
     int64_t lease_ms = policy->lease_ms > policy->offer_ms ? policy->lease_ms : policy->offer_ms;
-    struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(
-        conn,
+    enum cyx_status status = cyx_db_run(
+        self->db,
         "with times as (select clock_timestamp() as now, $1 * interval '1 millisecond' as lease, "
         "$2 * interval '1 millisecond' as rest, $3 * interval '1 millisecond' as retry), "
         "leases as (update assignment set lease_until = now + lease from times "
@@ -233,7 +217,6 @@ enum cyx_status cyx_sched_store_mend_times(struct cyx_sched_store *self, struct 
         "and not_before > '-infinity' and not_before > now + 2 * retry",
         NULL, err, CYX_DB_INT(lease_ms), CYX_DB_INT(cyx_sched_offer_rest_ms(policy, 1000)),
         CYX_DB_INT(cyx_sched_longest_retry_ms(policy)));
-    cyx_db_give(conn);
     return status;
 }
 
