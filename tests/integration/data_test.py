@@ -212,3 +212,18 @@ def test_a_spec_that_is_no_json_is_named(tmp_path):
     for command in ("describe", "train"):
         done = run(command, tmp_path / "broken.json", code=6, cwd=tmp_path)
         assert f"{tmp_path}/broken.json: not JSON: line 1" in done.stderr
+
+
+def test_vulkan_draws_no_message_of_the_validation_layer(shapes, tmp_path):
+    """A whole training, its evaluations and another of the model, with synchronisation validation on."""
+    watched = os.environ | {
+        "VK_INSTANCE_LAYERS": "VK_LAYER_KHRONOS_validation", "VK_LOADER_DEBUG": "layer",
+        "VK_LAYER_ENABLES": "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT"}
+    model = tmp_path / "out/model.safetensors"
+    for command in (("train", shapes_spec(shapes), "--output", tmp_path / "out", "--max-steps", "20"),
+                    ("eval", model, "--data", shapes_spec(shapes))):
+        done = subprocess.run([CYXWIZ, *command, "--backend", "vulkan", "--json"], capture_output=True, text=True,
+                              timeout=300, env=watched)
+        assert done.returncode == 0, done.stderr
+        assert 'Inserted device layer "VK_LAYER_KHRONOS_validation"' in done.stderr
+        assert json.loads(done.stdout)["backend"] == "vulkan"  # the layer's messages would stand here too
