@@ -203,6 +203,12 @@ def test_numbers_that_are_none_are_told_as_null(tmp_path):
                                         "test_targets": "y_test"}, "batch_size": 4})
     seen = json.loads(run("data", "inspect", broken, "--json").stdout)
     assert [n is None for n in seen["mean"]] == [n is None for n in seen["std"]] == [False, True, False]
+    hidden = write(tmp_path / "hidden.json", "hidden", [{"type": "Linear", "out_features": 4}, {"type": "ReLU"}, *layers],
+                   json.loads(broken.read_text())["data"])
+    for backend in ("cpu", "vulkan"):
+        refused = run("train", hidden, "--output", tmp_path / "hidden", "--backend", backend, code=6)
+        assert "/optimizer/lr" in refused.stderr and "unless the data holds" in refused.stderr
+        assert not (tmp_path / "hidden/model.safetensors").exists()
     refused = run("train", broken, "--output", tmp_path / "bad", code=6)
     assert "loss became NaN" in refused.stderr and "unless the data holds such numbers" in refused.stderr
 

@@ -85,7 +85,10 @@ def test_targets__are_classes_numbers_or_none() -> None:
         (np.zeros(3), None, "something in it"),
         (np.zeros((2, 2, 2, 2, 2)), None, "something in it"),
         (np.zeros((3, 2)), np.zeros(2, int), "3 samples, but targets of shape"),
+        (np.zeros((3, 2), complex), None, "expected real numbers, got complex128"),
+        (np.full((3, 2), None), None, "expected real numbers, got object"),
         (np.zeros((3, 2)), np.array([0, -1, 2]), "class -1"),
+        (np.zeros((3, 2)), np.full(3, -5), "class -5, expected 0 to 0"),
         (np.zeros((3, 2)), np.array([0, 2**40, 2]), "beyond 32 bits"),
     ],
 )

@@ -171,6 +171,15 @@ def test_fit__that_diverges_says_so() -> None:
     assert np.isfinite(model.predict(blobs()[0])).all()
 
 
+@pytest.mark.parametrize("backend", ["cpu", "vulkan"])
+def test_fit__on_nan_says_so_though_relu_hides_it_from_the_loss(backend: str) -> None:
+    x, y = blobs()
+    x[5, 1] = np.nan
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    with pytest.raises(cyxwiz.DivergedError, match="unless the data hold NaN"):
+        cyxwiz.Model(net, optimizer=optim.SGD(0.1), backend=backend).fit(x, y, epochs=2, batch_size=300)
+
+
 def test_build__gives_weights_before_any_data() -> None:
     model = small(seed=5).build((4,))
     first = model.state_dict()

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,38 @@ static enum cyx_status read_values(const struct cyx_checkpoint_target *target, b
         enum cyx_status status = read_value(target, &graph->values[v], entries, error);
         if (status != CYX_OK)
             return status;
+    }
+    return CYX_OK;
+}
+
+static bool all_finite(const float *data, size_t count)
+{
+    bool all = true;
+    for (size_t i = 0; i < count; i++)
+        all = all && isfinite(data[i]);
+    return all;
+}
+
+/*
+ * A loss may stay finite over weights that are not: oneDNN's fused ReLU takes NaN to 0. `entries` are those of
+ * read_values() with state; optimizer state may be infinite where PyTorch's would.
+ */
+static enum cyx_status check_weights(const struct cyx_checkpoint_target *target,
+                                     const struct entries *entries, int64_t step,
+                                     struct cyx_error *error)
+{
+    const struct cyx_graph *graph = target->graph;
+    for (size_t v = 0, entry = 0; v < graph->n_values; v++) {
+        const struct cyx_value *value = &graph->values[v];
+        if (!wanted(value, true))
+            continue;
+        const float *data = entries->items[entry++].data;
+        if (cyx_value_in_state_dict(value->kind) &&
+            !all_finite(data, (size_t)cyx_shape_count(&value->shape)))
+            return cyx_error_set(error, CYX_ERR_INVALID, "/optimizer/lr",
+                                 "%s is no longer finite at step %lld: lower optimizer.lr, unless "
+                                 "the data holds NaN or infinity (cyxwiz data inspect)",
+                                 value->name, (long long)step);
     }
     return CYX_OK;
 }
@@ -164,6 +197,8 @@ enum cyx_status cyx_checkpoint_save(const char *path, const struct cyx_checkpoin
     enum cyx_status status = cyx_sha256_bytes(canonical, strlen(canonical), spec_hash);
     if (status == CYX_OK)
         status = read_values(target, true, &entries, ret_error);
+    if (status == CYX_OK)
+        status = check_weights(target, &entries, progress->step, ret_error);
     if (status == CYX_OK) {
         add_pair(&pairs, "format", FORMAT_NAME);
         add_pair(&pairs, "cyxwiz.spec_sha256", spec_hash);

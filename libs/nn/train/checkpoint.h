@@ -38,6 +38,7 @@ struct cyx_progress {
     struct cyx_lr_state lr;
 };
 
+/* CYX_ERR_INVALID at "/optimizer/lr" when a parameter or buffer is NaN or infinite: an older file stays. */
 enum cyx_status cyx_checkpoint_save(const char *path, const struct cyx_checkpoint_target *target,
                                     const struct cyx_progress *progress,
                                     struct cyx_error *ret_error);

@@ -545,6 +545,11 @@ def _judge(session: Session, feed: Feed, prefix: str = "") -> dict[str, float]:
     return sums.logs(session.counts_correct, prefix)
 
 
+def _diverged(what: str) -> DivergedError:
+    remedy = "lower the learning rate, unless the data hold NaN or infinity"
+    return DivergedError(f"{what}: {remedy}", pointer="/optimizer/lr", status="invalid")
+
+
 class _Run:
     """One call of fit."""
 
@@ -610,8 +615,15 @@ class _Run:
         self._end(epoch, rate)
         return None if model.stop_training else following
 
+    def _check_weights(self) -> None:
+        """A loss may stay finite over weights that are not: the CPU's fused ReLU takes NaN to 0."""
+        for tensor in self._session.parameters():
+            if not np.isfinite(tensor.numpy()).all():
+                raise _diverged(f"{tensor.name} is no longer finite at step {self._session.steps}")
+
     def _end(self, epoch: int, rate: float) -> None:
         model, session = self._model, self._session
+        self._check_weights()
         logs = self._sums.logs(session.counts_correct)
         if self._judge is not None:
             logs.update(_judge(session, self._judge, "val_"))
@@ -630,11 +642,7 @@ class _Run:
         self._sums.add(result)
         step = self._session.steps - self._session.open_steps
         if not math.isfinite(result.loss):
-            raise DivergedError(
-                f"loss became {result.loss} at step {step}: lower the learning rate, unless the data hold such numbers",
-                pointer="/optimizer/lr",
-                status="invalid",
-            )
+            raise _diverged(f"loss became {result.loss} at step {step}")
         logs = {"loss": result.loss, "lr": rate}
         if self._session.counts_correct:
             logs["accuracy"] = result.accuracy

@@ -265,6 +265,8 @@ def _inputs(x: npt.ArrayLike, channels_last: bool, what: str) -> npt.NDArray[Any
             f"{what}: expected (N, F), (N, C, L) or (N, C, H, W) with something in it, got {array.shape}",
             status="invalid",
         )
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what}: expected real numbers, got {array.dtype}", status="invalid")
     images = array.dtype == np.uint8 and array.ndim == 4
     return np.ascontiguousarray(array, np.uint8 if images else np.float32)
 
@@ -312,7 +314,7 @@ class Arrays(Source):
         """Both parts for the C library, NULL for a test part that is not there."""
         parts = [part for part in (self.train, self.test) if part is not None]
         largest = max((int(part.labels.max()) for part in parts if part.labels is not None), default=0)
-        classes = self.classes if self.classes is not None else largest + 1
+        classes = self.classes if self.classes is not None else max(largest, 0) + 1
         return self.train.struct(classes), ffi.NULL if self.test is None else self.test.struct(classes)
 
     def refine(self, sample: Sample) -> Sample:
