@@ -229,8 +229,23 @@ cyx_http_handler api_reference_get, api_reference_css_get;
 cyx_http_handler api_account_balance, api_account_statement;
 cyx_http_handler api_artifacts_get, api_artifacts_put; /* api_artifacts.c */
 extern const struct cyx_http_sink api_artifacts_sink;
-cyx_http_handler api_jobs_metrics, api_jobs_logs, api_jobs_events; /* api_live.c */
+cyx_http_handler api_jobs_metrics, api_jobs_logs; /* api_records.c */
+cyx_http_handler api_jobs_events;                 /* api_live.c */
 extern const struct cyx_ws_handlers api_websocket;
+
+/* cyx.evt.job.*: of a job that has ended, what is kept beyond the stream. */
+enum cyx_status api_records_on_job(void *ctx, const struct cyx_bus_message *message,
+                                   struct cyx_error *err);
+
+/* What is kept of an ended job, or null. */
+json_t *api_record_json(struct app *app, const char *job_id);
+
+/* Whether a job in this state changes no more. */
+static inline bool api_state_ended(const char *state)
+{
+    return strcmp(state, "completed") == 0 || strcmp(state, "failed") == 0 ||
+           strcmp(state, "cancelled") == 0;
+}
 
 /* The account of CYXWIZ_ADMIN_EMAIL when it does not exist yet. */
 enum cyx_status api_first_account(struct app *app, struct cyx_error *err);

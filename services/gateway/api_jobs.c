@@ -114,6 +114,10 @@ enum cyx_status api_jobs_get(void *ctx, const struct cyx_http_request *request,
     json_object_set_new(job, "escrow", json_is_object(escrow) ? json_incref(escrow) : json_null());
     if (!json_is_array(json_object_get(job, "transitions")))
         json_object_set_new(job, "transitions", json_array());
+    const char *reached = json_string_value(json_object_get(job, "state"));
+    json_object_set_new(job, "record",
+                        reached && api_state_ended(reached) ? api_record_json(app, id)
+                                                            : json_null());
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     if ((status = cyx_message_write(json_incref(job), &text, &response->error)) != CYX_OK)
         return status;

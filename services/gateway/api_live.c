@@ -1,4 +1,4 @@
-/* What is seen while a job runs: WebSocket, Server-Sent Events, and the kept metrics and logs. */
+/* What is seen while a job runs: WebSocket and Server-Sent Events. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,7 +18,6 @@ enum {
     WS_MESSAGE_LIMIT = 4096,
     WS_QUEUE_BYTES = 256 * 1024,
     WS_REPLAY_BYTES = 128 * 1024, /* a replay waits while so much is queued */
-    POINTS_LIMIT = 10000,
 };
 
 /* ---- WebSocket --------------------------------------------------------------------------------- */
@@ -500,79 +499,4 @@ enum cyx_status api_jobs_events(void *ctx, const struct cyx_http_request *reques
     if (status == CYX_OK)
         status = api_own_job(ctx, request, response, &job);
     return status == CYX_OK ? listen(ctx, response, &live_request) : status;
-}
-
-/* ---- what is kept ------------------------------------------------------------------------------ */
-
-struct history {
-    struct cyx_buf text;
-    const char *kind;
-    size_t seen; /* messages, the dropped ones too */
-    uint64_t last;
-};
-
-static void on_kept(void *ctx, const struct cyx_bus_message *message)
-{
-    struct history *history = ctx;
-    const char *kind = NULL;
-    CYX_CLEANUP_JSON json_t *data = NULL;
-    history->seen++;
-    history->last = message->sequence;
-    if (!live_parse(message, &kind, &data) || strcmp(kind, history->kind) != 0)
-        return;
-    json_object_set_new(data, "sequence", json_integer((json_int_t)message->sequence));
-    if (history->text.data[history->text.length - 1] != '[')
-        cyx_buf_puts(&history->text, ",");
-    cyx_message_write(json_incref(data), &history->text, NULL);
-}
-
-static enum cyx_status read_history(struct app *app, const struct cyx_http_request *request,
-                                    struct cyx_http_response *response, const char *kind,
-                                    struct history *history)
-{
-    int64_t cursor = 0, limit = 0;
-    char subject[CYX_SUBJECT_BYTES];
-    CYX_CLEANUP_JSON json_t *job = NULL;
-    struct cyx_error *err = &response->error;
-    enum cyx_status status;
-    if ((status = cyx_http_query_int(request, "cursor", 0, INT64_MAX - 1, 0, &cursor, err)) !=
-            CYX_OK ||
-        (status = cyx_http_query_int(request, "limit", 1, POINTS_LIMIT, POINTS_LIMIT, &limit,
-                                     err)) != CYX_OK ||
-        (status = api_own_job(app, request, response, &job)) != CYX_OK ||
-        (status = cyx_subject_job(subject, cyx_http_param(request, "id"), kind)) != CYX_OK)
-        return status;
-    status = cyx_bus_read(app->bus, CYX_STREAM_JOBS, subject, (uint64_t)cursor + 1, (size_t)limit,
-                          on_kept, history, err);
-    if (status == CYX_ERR_UNAVAILABLE || status == CYX_ERR_TIMEOUT)
-        return cyx_error_set(
-            err, CYX_ERR_UNAVAILABLE, NULL,
-            "kept events cannot be read at the moment; try again in a few seconds");
-    if (status != CYX_OK)
-        return status;
-    if (history->seen == (size_t)limit)
-        cyx_buf_printf(&history->text, "],\"next_cursor\":\"%" PRIu64 "\"}", history->last);
-    else
-        cyx_buf_puts(&history->text, "],\"next_cursor\":null}");
-    return cyx_http_respond_buf(response, 200, "application/json", &history->text);
-}
-
-enum cyx_status api_jobs_metrics(void *ctx, const struct cyx_http_request *request,
-                                 struct cyx_http_response *response)
-{
-    struct history history = {.kind = CYX_JOB_METRICS};
-    cyx_buf_puts(&history.text, "{\"points\":[");
-    enum cyx_status status = read_history(ctx, request, response, CYX_JOB_METRICS, &history);
-    cyx_buf_finish(&history.text);
-    return status;
-}
-
-enum cyx_status api_jobs_logs(void *ctx, const struct cyx_http_request *request,
-                              struct cyx_http_response *response)
-{
-    struct history history = {.kind = CYX_JOB_LOG};
-    cyx_buf_puts(&history.text, "{\"lines\":[");
-    enum cyx_status status = read_history(ctx, request, response, CYX_JOB_LOG, &history);
-    cyx_buf_finish(&history.text);
-    return status;
 }

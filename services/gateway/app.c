@@ -6,6 +6,7 @@
 
 #include "api.h"
 #include "base/log.h"
+#include "contract/subjects.h"
 
 #include "base/banned.h"
 
@@ -167,6 +168,12 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
     cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
     sem_init(&app->hashing, 0, API_HASHING_AT_ONCE);
     pthread_mutex_init(&app->uploads_lock, NULL);
+    struct cyx_bus_consumer ended = {.stream = CYX_STREAM_EVENTS,
+                                     .durable = "gateway-records",
+                                     .subject = CYX_EVT_JOB_ALL,
+                                     .handler = api_records_on_job,
+                                     .ctx = app,
+                                     .ack_wait_ns = INT64_C(120000000000)};
     app->memo = memo_create();
     enum cyx_status status;
     if (!app->memo)
@@ -179,6 +186,8 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
         (status = importer_create(app->blobs, data_dir, &app->importer, err)) != CYX_OK ||
         (status = api_load_examples(app, examples, err)) != CYX_OK ||
         (status = cyx_bus_ensure_stream(app->bus, &cyx_bus_stream_jobs, err)) != CYX_OK ||
+        (status = cyx_bus_ensure_stream(app->bus, &cyx_bus_stream_events, err)) != CYX_OK ||
+        (status = cyx_bus_consume(app->bus, &ended, err)) != CYX_OK ||
         (status = live_create(app->bus, job_changed, app, &app->live, err)) != CYX_OK)
         return status;
     return open_http(app, routes, count, err);

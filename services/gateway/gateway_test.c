@@ -4,6 +4,7 @@
 #include <stdint.h>
 /* cmocka wants these first */
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +13,7 @@
 #include "gateway.h"
 #include "limit.h"
 #include "memo.h"
+#include "record.h"
 
 static void test_gateway__an_email_is_lower_cased_and_checked(void **state)
 {
@@ -294,6 +296,54 @@ static void test_memo__gives_the_owner_what_is_young_and_was_not_forgotten(void 
     memo_destroy(NULL);
 }
 
+static void add_step(struct record_points *points, uint64_t sequence, double loss)
+{
+    char text[64];
+    snprintf(text, sizeof(text), "{\"sequence\":%llu}", (unsigned long long)sequence);
+    struct record_point point = {
+        .step = (double)sequence, .loss = loss, .sequence = sequence, .json = text};
+    assert_int_equal(record_points_add(points, &point), CYX_OK);
+}
+
+static void test_record__few_points_stay_as_they_are(void **state)
+{
+    (void)state;
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    struct record_points points = {0};
+    char sum[] = "{\"sequence\":2}";
+    assert_int_equal(record_points_write(&points, &text), 0);
+    assert_string_equal(text.data, "[]");
+    cyx_buf_clear(&text);
+    add_step(&points, 1, 0.5);
+    struct record_point epoch = {.epoch = true, .sequence = 2, .json = sum};
+    assert_int_equal(record_points_add(&points, &epoch), CYX_OK);
+    add_step(&points, 3, 0.25);
+    assert_int_equal(record_points_write(&points, &text), 3);
+    assert_string_equal(text.data, "[{\"sequence\":1},{\"sequence\":2},{\"sequence\":3}]");
+    record_points_finish(&points);
+}
+
+static void test_record__many_become_few_with_both_ends_and_the_peak(void **state)
+{
+    (void)state;
+    enum { MANY = 15000, PEAK = 7777 };
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    struct record_points points = {0};
+    for (uint64_t i = 1; i <= MANY; i++)
+        add_step(&points, i, i == PEAK ? 100 : 1.0 / (double)i);
+    assert_int_equal(record_points_write(&points, &text), RECORD_STEPS);
+    assert_non_null(strstr(text.data, "[{\"sequence\":1},"));
+    assert_non_null(strstr(text.data, ",{\"sequence\":7777},"));
+    assert_non_null(strstr(text.data, ",{\"sequence\":15000}]"));
+    for (uint64_t i = MANY + 1; i <= 20 * MANY; i++) /* memory stays bounded */
+        add_step(&points, i, i % 2 ? (double)NAN : 0.5);
+    assert_true(points.steps.count < 2 * RECORD_HELD);
+    assert_int_equal(points.seen, 20 * MANY);
+    cyx_buf_clear(&text);
+    assert_int_equal(record_points_write(&points, &text), RECORD_STEPS);
+    record_points_finish(&points);
+}
+
 static void test_gateway__idempotency_keys_and_roles(void **state)
 {
     (void)state;
@@ -326,6 +376,8 @@ int main(void)
         cmocka_unit_test(test_gateway__signatures_are_ed25519),
         cmocka_unit_test(test_gateway__a_challenge_says_who_asks_for_what_and_until_when),
         cmocka_unit_test(test_memo__gives_the_owner_what_is_young_and_was_not_forgotten),
+        cmocka_unit_test(test_record__few_points_stay_as_they_are),
+        cmocka_unit_test(test_record__many_become_few_with_both_ends_and_the_peak),
         cmocka_unit_test(test_limit__shares_are_asked_for_and_counted_down),
         cmocka_unit_test(test_limit__alone_it_holds_by_its_own_count),
         cmocka_unit_test(test_gateway__idempotency_keys_and_roles),

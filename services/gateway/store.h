@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "gateway.h"
 #include "limit.h"
 #include "store/cache.h"
@@ -182,6 +183,24 @@ struct store_audit_query {
 enum cyx_status store_audit_list(struct store *self, const struct store_audit_query *query,
                                  void (*take)(void *ctx, const struct store_audit *entry),
                                  void *ctx, struct cyx_error *err);
+
+/* ---- records of ended jobs (store_record.c) ------------------------------------------------------ */
+
+struct store_record {
+    char job_id[CYX_ID_BYTES];
+    int64_t n_points, n_seen;
+    char log_sha256[GATEWAY_HASH_BYTES]; /* "": no log */
+    int64_t log_bytes, log_lines;
+};
+
+/* `points` is a JSON array. Doing it twice is fine: the first stays. */
+enum cyx_status store_record_add(struct store *self, const struct store_record *record,
+                                 const char *points, struct cyx_error *err);
+
+/* `ret_points` (may be NULL: not asked for) gets the array appended. */
+enum cyx_status store_record_find(struct store *self, const char *job_id,
+                                  struct store_record *ret_record, struct cyx_buf *ret_points,
+                                  struct cyx_error *err);
 
 /* ---- artifacts --------------------------------------------------------------------------------- */
 

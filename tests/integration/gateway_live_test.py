@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -249,3 +250,46 @@ def test_gateway__a_reader_that_sleeps_loses_detail_and_is_told(world, api, nats
     assert resident_kib < (800 if sanitized else 300) * 1024  # the 128 MiB of two Argon2id at once included
     sleeper.close()
     awake.close()
+
+
+def test_gateway__an_ended_jobs_metrics_and_log_outlive_the_stream(world, api, stranger, nats, contract):
+    job_id = submit(api, name="kept")
+    path = f"/api/v1/jobs/{job_id}"
+    for step in range(2500):
+        tell(nats, job_id, step)
+    nats.publish(f"cyx.job.{job_id}.metrics", {"kind": "epoch", "epoch": 1, "epochs": 1, "step": 2500, "loss": 0.1,
+                                               "accuracy": 0.9, "images_per_second": 1.0, "eval_loss": 0.2,
+                                               "eval_accuracy": 0.8, "at": "2026-11-24T02:25:00.125Z"})
+    for line in range(300):
+        tell(nats, job_id, line, "log")
+    flushed(nats)
+    whole = contract.check(api.call("GET", f"{path}/metrics"), "get", "/jobs/{id}/metrics").json
+    lines = contract.check(api.call("GET", f"{path}/logs"), "get", "/jobs/{id}/logs").json["lines"]
+    assert (len(whole["points"]), len(lines), whole["source"]) == (2501, 300, "stream")
+    assert api.call("GET", path).json["record"] is None
+    api.call("POST", f"{path}/cancel")
+    end, record = time.monotonic() + 30, None
+    while not record and time.monotonic() < end:
+        record = api.call("GET", path).json["record"]
+    assert (record["points"], record["points_seen"], record["log"]["lines"]) == (1001, 2501, 300)
+    assert api.call("GET", f"{path}/metrics").json == whole  # as long as the stream has it
+
+    purged = nats.request("$JS.API.STREAM.PURGE.CYX_JOB", {"filter": f"cyx.job.{job_id}.>"})
+    assert purged["success"] and purged["purged"] >= 2801
+    kept = contract.check(api.call("GET", f"{path}/metrics"), "get", "/jobs/{id}/metrics").json
+    assert kept["source"] == "record" and kept["next_cursor"] is None and len(kept["points"]) == 1001
+    assert kept["points"][0] == whole["points"][0] and kept["points"][-1] == whole["points"][-1]
+    assert all(point in whole["points"] for point in kept["points"][::100])
+    pages, cursor = [], ""
+    while cursor is not None:
+        page = api.call("GET", f"{path}/metrics?limit=400{f'&cursor={cursor}' if cursor else ''}").json
+        pages, cursor = pages + page["points"], page["next_cursor"]
+    assert pages == kept["points"]
+
+    told = contract.check(api.call("GET", f"{path}/logs?limit=200"), "get", "/jobs/{id}/logs").json
+    rest = api.call("GET", f"{path}/logs?cursor={told['next_cursor']}").json
+    assert told["source"] == rest["source"] == "record" and told["lines"] + rest["lines"] == lines
+    artifact = f"/api/v1/artifacts/{record['log']['sha256']}"
+    assert [json.loads(line) for line in api.call("GET", artifact).body.splitlines()] == lines
+    contract.problem(stranger.call("GET", artifact), 404)
+    contract.problem(stranger.call("GET", f"{path}/metrics"), 404)
