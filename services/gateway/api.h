@@ -35,7 +35,7 @@ enum {
 };
 #define API_ARTIFACT_LIMIT_BYTES (UINT64_C(4) << 30)
 
-struct upload; /* api_artifacts.c */
+struct upload; /* api_receive.h */
 
 struct app {
     struct cyx_svc *svc;
@@ -54,8 +54,9 @@ struct app {
     const char *cors_origins; /* that may ask from pages of their own; "": none */
     char *examples;           /* the answer of GET /examples */
     sem_t hashing;
-    int64_t sign_ins_a_minute; /* tries from an address */
-    int64_t requests_a_minute; /* of an account; an address without a credential has a tenth */
+    int64_t upload_quota_bytes; /* of an account */
+    int64_t sign_ins_a_minute;  /* tries from an address */
+    int64_t requests_a_minute;  /* of an account; an address without a credential has a tenth */
     pthread_mutex_t uploads_lock;
     struct upload *uploads; /* in progress */
     struct cyx_metric *requests, *seconds;
@@ -227,8 +228,12 @@ cyx_http_handler api_models_list, api_models_get, api_models_download;
 cyx_http_handler api_datasets_list, api_examples_list, api_openapi_get;
 cyx_http_handler api_reference_get, api_reference_css_get;
 cyx_http_handler api_account_balance, api_account_statement;
-cyx_http_handler api_artifacts_get, api_artifacts_put; /* api_artifacts.c */
+cyx_http_handler api_artifacts_get; /* api_artifacts.c */
 extern const struct cyx_http_sink api_artifacts_sink;
+cyx_http_handler api_receive_put;                                       /* api_receive.c */
+cyx_http_handler api_uploads_create, api_uploads_list, api_uploads_get; /* api_uploads.c */
+cyx_http_handler api_uploads_delete, api_uploads_content;
+extern const struct cyx_http_sink api_uploads_sink;
 cyx_http_handler api_jobs_metrics, api_jobs_logs; /* api_records.c */
 cyx_http_handler api_jobs_events;                 /* api_live.c */
 extern const struct cyx_ws_handlers api_websocket;

@@ -116,6 +116,8 @@ static enum cyx_status open_http(struct app *app, const struct cyx_http_route *r
                                       host, (unsigned)port);
     app->public_url = cyx_config_text(config, "CYXWIZ_PUBLIC_URL", fallback);
     app->web_dir = cyx_config_text(config, "CYXWIZ_WEB_DIR", "web/dist");
+    app->upload_quota_bytes =
+        cyx_config_int(config, "CYXWIZ_UPLOAD_QUOTA_BYTES", INT64_C(10) << 30, 0, INT64_MAX);
     app->sign_ins_a_minute = cyx_config_int(config, "CYXWIZ_SIGN_IN_LIMIT", 10, 1, 1000000);
     app->requests_a_minute =
         cyx_config_int(config, "CYXWIZ_RATE_LIMIT", 6000, 60, INT64_C(1000000000));

@@ -202,6 +202,46 @@ enum cyx_status store_record_find(struct store *self, const char *job_id,
                                   struct store_record *ret_record, struct cyx_buf *ret_points,
                                   struct cyx_error *err);
 
+/* ---- uploads of accounts (store_upload.c) --------------------------------------------------------- */
+
+struct store_upload {
+    char id[CYX_ID_BYTES];
+    char kind[8]; /* "dataset" or "model" */
+    char name[GATEWAY_NAME_BYTES];
+    char sha256[GATEWAY_HASH_BYTES];
+    int64_t bytes, received;
+    int64_t created_ms, completed_ms; /* completed_ms 0: not whole */
+};
+
+/* Fills the rest. The account's own of this kind and hash is given again (`*ret_created` false). CYX_ERR_TOO_LARGE
+ * over the quota, which counts what was announced too. */
+enum cyx_status store_upload_add(struct store *self, const char *account_id, int64_t quota_bytes,
+                                 struct store_upload *upload, bool *ret_created,
+                                 struct cyx_error *err);
+
+enum cyx_status store_upload_find(struct store *self, const char *account_id, const char *id,
+                                  struct store_upload *ret_upload, struct cyx_error *err);
+
+struct store_upload_query {
+    const char *account_id, *kind, *complete; /* kind and complete ("true", "false") NULL: any */
+    const char *sort;                         /* created_at, -created_at, name, -bytes */
+    const char *cursor; /* those behind this id in the order; NULL: the first */
+    int64_t limit;
+};
+
+/* `*ret_uploads` is the caller's to free(). CYX_ERR_INVALID for an unknown order. */
+enum cyx_status store_upload_list(struct store *self, const struct store_upload_query *query,
+                                  struct store_upload **ret_uploads, size_t *ret_count,
+                                  struct cyx_error *err);
+
+enum cyx_status store_upload_progress(struct store *self, const char *id, int64_t received,
+                                      bool complete, struct cyx_error *err);
+
+/* `*ret_last`: nobody else has the bytes. */
+enum cyx_status store_upload_delete(struct store *self, const char *account_id, const char *id,
+                                    struct store_upload *ret_upload, bool *ret_last,
+                                    struct cyx_error *err);
+
 /* ---- artifacts --------------------------------------------------------------------------------- */
 
 struct store_artifact {
