@@ -126,7 +126,7 @@ enum cyx_status api_uploads_list(void *ctx, const struct cyx_http_request *reque
 enum cyx_status api_uploads_get(void *ctx, const struct cyx_http_request *request,
                                 struct cyx_http_response *response)
 {
-    struct store_upload upload;
+    struct store_upload upload = {0};
     enum cyx_status status = find(ctx, request, response, &upload);
     return status == CYX_OK ? api_respond(response, 200, upload_json(&upload)) : status;
 }
@@ -136,7 +136,7 @@ enum cyx_status api_uploads_delete(void *ctx, const struct cyx_http_request *req
 {
     struct app *app = ctx;
     const char *id = NULL;
-    struct store_upload upload;
+    struct store_upload upload = {0};
     bool last = false;
     enum cyx_status status = api_path_id(request, response, &id);
     if (status == CYX_OK)
@@ -186,7 +186,7 @@ static enum cyx_status begin_content(void *ctx, const struct cyx_http_request *r
 {
     static const struct upload_kind of_account = {
         .has = upload_has, .keep = keep_upload, .progress = note_progress};
-    struct store_upload row;
+    struct store_upload row = {0};
     if (api_caller(request)->kind == API_CALLER_GRANT)
         return cyx_error_set(&response->error, CYX_ERR_DENIED, NULL,
                              "a worker sends artifacts, not uploads");
@@ -211,7 +211,7 @@ enum cyx_status api_uploads_content(void *ctx, const struct cyx_http_request *re
                                     struct cyx_http_response *response)
 {
     struct app *app = ctx;
-    struct store_upload upload;
+    struct store_upload upload = {0};
     uint64_t here = 0;
     enum cyx_status status = find(app, request, response, &upload);
     if (status != CYX_OK)

@@ -112,14 +112,15 @@ size_t record_points_write(const struct record_points *self, struct cyx_buf *ret
     size_t places[RECORD_STEPS], steps = choose(&self->steps, places), s = 0, e = 0;
     cyx_buf_puts(ret_text, "[");
     while (s < steps || e < self->epochs.count) {
-        const struct record_point *step = s < steps ? &self->steps.points[places[s]] : NULL;
-        const struct record_point *epoch = e < self->epochs.count ? &self->epochs.points[e] : NULL;
-        bool take_step = step && (!epoch || step->sequence < epoch->sequence);
-        if (s + e > 0)
+        const struct record_point *point = NULL;
+        if (e == self->epochs.count ||
+            (s < steps && self->steps.points[places[s]].sequence < self->epochs.points[e].sequence))
+            point = &self->steps.points[places[s++]];
+        else
+            point = &self->epochs.points[e++];
+        if (s + e > 1)
             cyx_buf_puts(ret_text, ",");
-        cyx_buf_puts(ret_text, take_step ? step->json : epoch->json);
-        s += take_step;
-        e += !take_step;
+        cyx_buf_puts(ret_text, point->json);
     }
     cyx_buf_puts(ret_text, "]");
     return s + e;
