@@ -186,6 +186,86 @@ static void test_program__too_large_for_the_device_is_refused_in_words(void **st
     vulkan->device_close(device);
 }
 
+enum { TRAIN_BATCH = 4, TRAIN_PIXELS = 28 * 28, PARAM_LIMIT = 40 * TRAIN_PIXELS };
+
+/* Fills every parameter, or appends them all to `ret_params`. */
+static void move_params(const struct cyx_graph *graph, struct cyx_session *session,
+                        struct cyx_buf *ret_params)
+{
+    static float data[PARAM_LIMIT];
+    struct cyx_error error = {0};
+    for (size_t v = 0; v < graph->n_values; v++) {
+        const struct cyx_value *value = &graph->values[v];
+        size_t count = (size_t)cyx_shape_count(&value->shape);
+        if (value->kind != CYX_VALUE_PARAM)
+            continue;
+        for (size_t i = 0; i < count; i++)
+            data[i] = (float)((int)(i * 7 % 31) - 15) / 100;
+        if (!ret_params) {
+            assert_int_equal(vulkan->value_write(session, value->name, data, count, &error),
+                             CYX_OK);
+            continue;
+        }
+        assert_int_equal(vulkan->value_read(session, value->name, data, count, &error), CYX_OK);
+        cyx_buf_append(ret_params, data, count * sizeof data[0]);
+    }
+}
+
+static void train_clipped(struct cyx_program *program, uint64_t steps)
+{
+    static float input[TRAIN_BATCH * TRAIN_PIXELS];
+    static const int32_t classes[TRAIN_BATCH] = {1, 2, 3, 4};
+    struct cyx_error error = {0};
+    for (size_t i = 0; i < sizeof input / sizeof input[0]; i++)
+        input[i] = (float)(i % 17) / 16;
+    for (uint64_t step = 1; step <= steps; step++) {
+        struct cyx_feed feed = {input, classes, 1, step, {0.01}};
+        struct cyx_step_result result;
+        uint64_t ticket = 0;
+        assert_int_equal(vulkan->submit(program, &feed, &ticket, &error), CYX_OK);
+        assert_int_equal(vulkan->wait(program, ticket, &result, &error), CYX_OK);
+        assert_true(result.grad_norm > 0.1f);
+    }
+}
+
+/* Parameters of a small model after three steps with clipping, on a device that binds at most `limit` bytes. */
+static void train_bound_by(uint32_t limit, struct cyx_buf *ret_params)
+{
+    struct cyx_error error = {0};
+    struct cyx_device *device = open_device(NULL);
+    struct cyx_session *session = NULL;
+    struct cyx_program *program = NULL;
+    if (limit < device->properties.limits.maxStorageBufferRange)
+        device->properties.limits.maxStorageBufferRange = limit;
+    struct cyx_job_spec *spec = spec_of(
+        "{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":40},{\"type\":\"ReLU\"},"
+        "{\"type\":\"Linear\",\"out_features\":30},{\"type\":\"Linear\",\"out_features\":10}",
+        "\"type\":\"AdamW\"},\"clip\":{\"norm\":0.1", "");
+    struct cyx_graph *graph =
+        graph_of(spec, (struct cyx_graph_options){.batch = TRAIN_BATCH, .training = true}, true);
+    assert_int_equal(vulkan->session_create(device, graph, &session, &error), CYX_OK);
+    assert_int_equal(vulkan->program_create(session, graph, &program, &error), CYX_OK);
+    move_params(graph, session, NULL);
+    train_clipped(program, 3);
+    move_params(graph, session, ret_params);
+    vulkan->program_destroy(program);
+    vulkan->session_destroy(session);
+    cyx_graph_destroy(graph);
+    cyx_job_spec_destroy(spec);
+    vulkan->device_close(device);
+}
+
+/* 128 KiB hold the largest parameter, not all of them: several dispatches then do what one did, to the same bits. */
+static void test_optimizer__fits_what_the_device_binds_at_once(void **state)
+{
+    (void)state;
+    CYX_CLEANUP_BUF struct cyx_buf whole = {0}, parts = {0};
+    train_bound_by(UINT32_MAX, &whole);
+    train_bound_by(128 * 1024, &parts);
+    assert_int_equal(whole.length, parts.length);
+    assert_memory_equal(whole.data, parts.data, whole.length);
+}
+
 static void test_session__too_large_for_the_device_says_how_much(void **state)
 {
     (void)state;
@@ -261,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_cache__is_written_once_and_a_broken_one_replaced),
         cmocka_unit_test(test_cache__that_cannot_be_written_is_done_without),
         cmocka_unit_test(test_program__too_large_for_the_device_is_refused_in_words),
+        cmocka_unit_test(test_optimizer__fits_what_the_device_binds_at_once),
         cmocka_unit_test(test_session__too_large_for_the_device_says_how_much),
     };
     struct cyx_device *device = NULL;
