@@ -168,8 +168,13 @@ enum cyx_status agent_create(const struct agent_settings *settings, struct agent
         free(self);
         return status;
     }
-    status = monitor_create(self->work_dir, settings->heartbeat_ms, &self->monitor, err);
+    char folder[WORKER_PATH_BYTES];
+    snprintf(folder, sizeof(folder), "%s/artifacts", self->work_dir);
+    status = cache_create(folder, settings->cache_bytes, &self->cache, err);
+    if (status == CYX_OK)
+        status = monitor_create(self->work_dir, settings->heartbeat_ms, &self->monitor, err);
     if (status != CYX_OK) {
+        cache_destroy(self->cache);
         free(self);
         return status;
     }
@@ -225,6 +230,7 @@ void agent_destroy(struct agent *self)
     if (self->beater_started)
         pthread_join(self->beater, NULL);
     monitor_destroy(self->monitor);
+    cache_destroy(self->cache);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);
     free(self);

@@ -21,6 +21,7 @@ struct agent_settings {
     const char *sandbox_wanted;                  /* CYXWIZ_SANDBOX */
     struct sandbox *sandbox;
     struct worker_limits limits;
+    int64_t cache_bytes; /* of artifacts that are kept */
     int64_t heartbeat_ms;
     struct cyx_metrics *metrics;
 };

@@ -6,12 +6,14 @@
 #include <stdatomic.h>
 
 #include "agent.h"
+#include "cache.h"
 
 struct agent {
     struct agent_settings settings;
     char data_dir[WORKER_PATH_BYTES / 4], work_dir[WORKER_PATH_BYTES / 4],
         cache_dir[WORKER_PATH_BYTES / 4]; /* as the settings name them */
     struct monitor *monitor;
+    struct cache *cache;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     pthread_t runner, beater;

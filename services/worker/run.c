@@ -37,9 +37,11 @@ struct run {
     struct agent *agent;
     const struct api_job *job;
     struct api_accepted accepted;
-    struct cyx_http_client *http;
+    struct artifacts artifacts;
     struct sandbox_process process;
-    char folder[WORKER_PATH_BYTES / 2];      /* ours: the specification, what travels */
+    char folder[WORKER_PATH_BYTES / 2]; /* ours: the specification, what travels */
+    char data[WORKER_PATH_BYTES / 2 + 16];
+    const char *data_dir;                    /* where the data set lies: `data`, or the node's */
     char output[WORKER_PATH_BYTES / 2 + 16]; /* the trainer's */
     struct cyx_buf pending;                  /* bytes of a line that is not whole yet */
     struct api_progress progress;
@@ -121,7 +123,6 @@ static enum cyx_status prepare(struct run *run, char *ret_resume, size_t size,
                                struct cyx_error *err)
 {
     const struct agent_settings *settings = &run->agent->settings;
-    const struct artifacts_pulse beat = {pulse, run};
     const char *name =
         json_string_value(json_object_get(json_object_get(run->accepted.spec, "data"), "dataset"));
     const struct cyx_dataset *dataset = name ? cyx_dataset_find(name) : NULL;
@@ -134,18 +135,18 @@ static enum cyx_status prepare(struct run *run, char *ret_resume, size_t size,
     if ((mkdir(run->folder, 0700) != 0 && errno != EEXIST) ||
         (mkdir(run->output, 0700) != 0 && errno != EEXIST))
         return cyx_error_errno(err, "cannot make the folder %s", run->output);
+    snprintf(run->data, sizeof(run->data), "%s/data", run->folder);
     status = cyx_message_write(json_incref((json_t *)run->accepted.spec), &spec, err);
     snprintf(path, sizeof(path), "%s/spec.json", run->folder);
     if (status == CYX_OK)
         status = cyx_file_write_atomic(path, spec.data, spec.length, 0600, err);
     if (status == CYX_OK)
-        status = artifacts_fetch_dataset(run->http, run->accepted.grant, dataset,
-                                         settings->data_dir, &beat, err);
+        status = artifacts_fetch_dataset(&run->artifacts, dataset, settings->data_dir, run->data,
+                                         &run->data_dir, err);
     snprintf(ret_resume, size, "-");
     if (status == CYX_OK && run->accepted.checkpoint_sha256) {
         snprintf(ret_resume, size, "%s/resume.safetensors", run->folder);
-        status = artifacts_fetch(run->http, run->accepted.grant, run->accepted.checkpoint_sha256,
-                                 ret_resume, &beat, err);
+        status = artifacts_fetch(&run->artifacts, run->accepted.checkpoint_sha256, ret_resume, err);
     }
     return status;
 }
@@ -174,13 +175,12 @@ static enum cyx_status set_aside(const struct run *run, const char *named,
 
 static void upload_checkpoint(struct run *run, const struct worker_event *event)
 {
-    const struct artifacts_pulse beat = {pulse, run};
     struct cyx_error err = {0};
     char aside[WORKER_PATH_BYTES], sha256[CYX_SHA256_HEX];
     uint64_t bytes = 0;
     enum cyx_status status = set_aside(run, event->path, aside, &err);
     if (status == CYX_OK) {
-        status = artifacts_push(run->http, run->accepted.grant, aside, &beat, sha256, &bytes, &err);
+        status = artifacts_push(&run->artifacts, aside, sha256, &bytes, &err);
         unlink(aside);
     }
     if (status == CYX_OK) {
@@ -391,13 +391,13 @@ static enum cyx_status train(struct run *run, const char *resume, struct cyx_err
     const char *const arguments[] = {sandbox_program(settings->sandbox),
                                      "--train",
                                      spec,
-                                     settings->data_dir,
+                                     run->data_dir,
                                      run->output,
                                      backend,
                                      resume,
                                      settings->cache_dir,
                                      NULL};
-    const char *const read_only[] = {settings->data_dir, run->folder, NULL};
+    const char *const read_only[] = {run->data_dir, run->folder, NULL};
     const char *const writable[] = {run->output, settings->cache_dir, NULL};
     const struct sandbox_plan plan = {.read_only = read_only,
                                       .writable = writable,
@@ -438,7 +438,6 @@ static void finish(struct run *run, const struct api_finish *end)
 
 static void conclude(struct run *run, enum cyx_status status, struct cyx_error *err)
 {
-    const struct artifacts_pulse beat = {pulse, run};
     char sha256[CYX_SHA256_HEX];
     struct api_finish end = {.outcome = WORKER_FAILED, .error = err};
     if (status == CYX_OK)
@@ -455,8 +454,7 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
         char aside[WORKER_PATH_BYTES];
         status = set_aside(run, run->model_path, aside, err);
         if (status == CYX_OK)
-            status = artifacts_push(run->http, run->accepted.grant, aside, &beat, sha256,
-                                    &end.model_bytes, err);
+            status = artifacts_push(&run->artifacts, aside, sha256, &end.model_bytes, err);
         if (status != CYX_OK)
             end.outcome = WORKER_FAILED;
     }
@@ -491,13 +489,15 @@ void run_job(struct agent *agent, const struct api_job *job)
     snprintf(run.output, sizeof(run.output), "%s/output", run.folder);
     const struct cyx_http_client_options options = {.base_url = agent->settings.gateway_url,
                                                     .user_agent = "cyxwiz-worker"};
-    status = cyx_http_client_create(&options, &run.http, &err);
+    run.artifacts = (struct artifacts){
+        .cache = agent->cache, .grant = run.accepted.grant, .beat = pulse, .ctx = &run};
+    status = cyx_http_client_create(&options, &run.artifacts.http, &err);
     if (status == CYX_OK)
         status = prepare(&run, resume, sizeof(resume), &err);
     if (status == CYX_OK)
         status = train(&run, resume, &err);
     conclude(&run, status, &err);
-    cyx_http_client_destroy(run.http);
+    cyx_http_client_destroy(run.artifacts.http);
     cyx_buf_finish(&run.pending);
     json_decref(run.result);
     json_decref(run.accepted.body);

@@ -20,6 +20,8 @@ static void read_limits(struct cyx_config *config, struct agent_settings *settin
         limits->memory_bytes ? limits->memory_bytes : system_memory_bytes();
     if (!limits->memory_bytes)
         limits->memory_bytes = settings->node.host_memory_bytes / 10 * 9;
+    settings->cache_bytes =
+        cyx_config_int(config, "CYXWIZ_CACHE_BYTES", INT64_C(20) << 30, 0, most);
     limits->disk_bytes =
         cyx_config_int(config, "CYXWIZ_JOB_DISK_BYTES", INT64_C(16) << 30, 0, most);
     limits->run_ms = cyx_config_int(config, "CYXWIZ_JOB_SECONDS", 0, 0, 1 << 30) * 1000;

@@ -1,10 +1,14 @@
 """The worker's sandbox and its limits: what goes wrong in a trainer ends the job, says why, and leaves the agent alone."""
 
+import hashlib
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 import jsonschema
@@ -223,3 +227,89 @@ def test_worker__labels_and_region_come_from_its_settings(world, jobs):
     waiting = jobs.submit(resources={"labels": ["disk=nvme"]})
     jobs.wait(waiting, lambda job: job["pending"]["code"] == "no-node-fits")
     assert jobs.client.call("POST", f"/api/v1/jobs/{waiting}/cancel").status == 200
+
+
+class Narrow:
+    """A door to the gateway that lets so many bytes of answers through, and then no more until it is opened."""
+
+    def __init__(self, url, allowed):
+        self.target, self.left, self.opened = urllib.parse.urlsplit(url), allowed, threading.Event()
+        self.requests, self.carried, self.lock = [], 0, threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection((self.target.hostname, self.target.port))
+            threading.Thread(target=self._up, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._down, args=(server, client), daemon=True).start()
+
+    def _up(self, client, server):
+        try:
+            while data := client.recv(65536):
+                if data.startswith(b"GET "):
+                    self.requests.append(data.decode(errors="replace"))
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+        except OSError:
+            server.close()
+
+    def _down(self, server, client):
+        try:
+            while data := server.recv(65536):
+                with self.lock:
+                    self.left -= len(data)
+                if self.left < 0:
+                    self.opened.wait()
+                client.sendall(data)
+                self.carried += len(data)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            client.close()
+
+    def close(self):
+        self.opened.set()
+        self.listener.close()
+
+
+def test_worker__a_download_is_continued_by_the_next_process_and_kept(world, jobs):
+    artifacts = world.folder / "work" / "artifacts"
+    door = Narrow(world.url, 12_000_000)  # of 47 MB
+    try:
+        empty = world.folder / "own data"
+        first = world.start_worker(GATEWAY_URL=door.url, DATA_DIR=empty)
+        job_id = jobs.submit()
+        part = wait_for(lambda: [path for path in artifacts.glob("*.part") if path.stat().st_size > 9_000_000])[0]
+        come = part.stat().st_size
+        first.kill()
+        first.wait()
+        del world.running["worker"]
+        door.opened.set()
+        world.start("worker")
+        job = jobs.end(job_id)
+        assert job["state"] == "completed", job["error"]
+        resumed = [request for request in door.requests if f"{part.stem} " in request and "Range: bytes=" in request]
+        assert resumed, [request.split("\r\n")[0] for request in door.requests]
+        assert int(resumed[0].split("Range: bytes=")[1].split("-")[0]) >= come
+        assert door.carried < 1.3 * 55e6, "it began again at the start"
+        assert not part.exists()
+
+        names = {path.name for path in artifacts.iterdir()}
+        assert job["model"]["sha256"] in names and part.stem in names
+        for path in artifacts.iterdir():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+        before = len(door.requests)
+        assert jobs.end(jobs.submit(name="again"))["state"] == "completed"
+        assert not [request for request in door.requests[before:] if "/artifacts/" in request], "it was fetched again"
+        assert not any(empty.iterdir())
+
+        world.start_worker(GATEWAY_URL=door.url, DATA_DIR=empty, CACHE_BYTES=30_000_000)  # less than the data set
+        assert jobs.end(jobs.submit(name="little room"))["state"] == "completed"
+        assert sum(path.stat().st_size for path in artifacts.iterdir()) <= 30_000_000
+    finally:
+        door.close()
