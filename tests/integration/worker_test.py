@@ -89,8 +89,8 @@ def test_worker__a_hang_is_ended_by_the_watch(world, jobs):
 
 
 def test_worker__a_time_limit_ends_a_job(world, jobs):
-    process = world.start_worker(JOB_SECONDS=3)
-    failed(jobs, jobs.submit(**ENDLESS), "timeout", "out of time", "limit 3 s")
+    process = world.start_worker(JOB_SECONDS=12)
+    failed(jobs, jobs.submit(**ENDLESS), "timeout", "out of time", "limit 12 s")
     the_agent_goes_on(world, jobs, process)
 
 
