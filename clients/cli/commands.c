@@ -71,6 +71,13 @@ static const struct cli_option list_options[] = {
     END};
 static const struct cli_option logs_options[] = {
     {"follow", 'f', NULL, "stay for new lines until the job ends", NULL}, END};
+static const struct cli_option token_options[] = {
+    {"node", 0, "ID", "for a node that lost its key, instead of a new one; its history stays",
+     NULL},
+    {"life", 0, "SECONDS", "how long it is good (default 3600)", NULL},
+    END};
+static const struct cli_option revoke_options[] = {
+    {"reason", 0, "TEXT", "kept with the node, for those who wonder", NULL}, END};
 static const struct cli_option pull_options[] = {
     {"output", 'o', "FILE", "where to (default: <name>.safetensors)", NULL},
     {"job", 'j', "JOB", "the model of this job, instead of a model's id", NULL},
@@ -128,6 +135,12 @@ const struct cli_command cli_commands[] = {
     {"node show", "ID", "a node's devices, load, GPUs, power and sandbox", "cyxwiz node show ID",
      NULL, cli_node_show},
     {"top", "", "watch nodes and jobs on the terminal", "cyxwiz top", top_options, cli_top},
+    {"node token", "", "make a one-time token that lets a node in (operators)",
+     "cyxwiz node token --life 600", token_options, cli_node_token},
+    {"node revoke", "ID", "end a node's key: NATS cuts it off at once (operators)",
+     "cyxwiz node revoke ID --reason stolen", revoke_options, cli_node_revoke},
+    {"node rotate", "ID", "ask a node for a new key (operators)", "cyxwiz node rotate ID", NULL,
+     cli_node_rotate},
     {"model list", "", "your models", "cyxwiz model list", NULL, cli_model_list},
     {"model pull", "[ID]", "download a model, resumed and verified",
      "cyxwiz model pull --job ID -o model.safetensors", pull_options, cli_model_pull},
@@ -144,6 +157,8 @@ const struct cli_command cli_commands[] = {
     {"key revoke", "ID", "end an API key at once", "cyxwiz key revoke ID", NULL, cli_key_revoke},
     {"audit", "", "who changed what (administrators)", "cyxwiz audit --limit 20", audit_options,
      cli_audit},
+    {"trust init", "DIR", "make the keys that NATS, the registry and the services need",
+     "cyxwiz trust init /etc/cyxwiz/trust", NULL, cli_trust_init},
     {"login", "", "keep the address and a key for later calls",
      "cyxwiz login --url http://127.0.0.1:8080 --email you@example.org", login_options, cli_login},
     {"up", "", "start the local stack of this checkout", "cyxwiz up", NULL, cli_stack},

@@ -1,4 +1,4 @@
-/* cyxwiz node, model, login, and the local stack. */
+/* cyxwiz model, login, and the local stack. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -12,41 +12,6 @@
 #include "contract/message.h"
 
 #include "base/banned.h"
-
-/* ---- nodes ---- */
-
-enum cyx_status cli_node_list(struct cli *cli, struct cyx_error *err)
-{
-    static const struct cli_column columns[] = {{"ID", 36},   {"STATUS", 8}, {"JOBS", 4},
-                                                {"CPU", 5},   {"IMG/S", 7},  {"PRICE/H", 10},
-                                                {"DEVICE", 0}};
-    CYX_CLEANUP_JSON json_t *body = NULL;
-    const json_t *node;
-    size_t i;
-    enum cyx_status status = cli_call(cli, "GET", "/api/v1/nodes", NULL, &body, err);
-    if (status != CYX_OK)
-        return status;
-    const json_t *nodes = json_object_get(body, "nodes");
-    if (cli->json) {
-        cli_print_json(nodes);
-        return CYX_OK;
-    }
-    cli_print_titles(columns, 7);
-    json_array_foreach(nodes, i, node)
-    {
-        char jobs[16], cpu[16], speed[16];
-        const json_t *device = json_array_get(json_object_get(node, "devices"), 0);
-        snprintf(jobs, sizeof(jobs), "%.0f", cli_number(node, "running_jobs"));
-        snprintf(cpu, sizeof(cpu), "%.0f %%", cli_number(node, "cpu_percent"));
-        snprintf(speed, sizeof(speed), "%.0f", cli_number(node, "images_per_second"));
-        cli_print_row(columns,
-                      (const char *const[]){cli_text(node, "id"), cli_text(node, "status"), jobs,
-                                            cpu, speed, cli_text(node, "price_per_hour"),
-                                            cli_text(device, "name")},
-                      7);
-    }
-    return CYX_OK;
-}
 
 /* ---- models ---- */
 

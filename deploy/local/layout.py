@@ -11,8 +11,8 @@ import pwd
 import secrets
 import socket
 import stat
+import subprocess
 import tempfile
-import uuid
 from pathlib import Path
 
 SERVICES = ("registry", "scheduler", "payments", "marketplace", "gateway", "worker")
@@ -33,6 +33,8 @@ class Layout:
         self.log = self.home / "log"
         self.env = self.home / "env"
         self.etc = self.home / "etc"
+        self.trust = self.etc / "trust"
+        self.identity = self.home / "worker" / "identity"
         self.pgdata = self.home / "postgres"
         self.nats = self.home / "nats"
         self.redis = self.home / "redis"
@@ -58,11 +60,9 @@ class Layout:
         state = json.loads(path.read_text()) if path.exists() else {}
         state.setdefault("ports", {})
         passwords = state.setdefault("passwords", {})
-        for name in ("postgres", "nats", "nats_worker", "admin", *DATABASE_SERVICES):
+        for name in ("postgres", "admin", *DATABASE_SERVICES):
             passwords.setdefault(name, secrets.token_urlsafe(18))
         state.setdefault("grant_key", secrets.token_hex(32))
-        state.setdefault("enrol_token", secrets.token_urlsafe(24))
-        state.setdefault("node_id", str(uuid.uuid4()))
         state.setdefault("admin_email", "admin@cyxwiz.local")
         self.state = state
         self.save_state()
@@ -120,6 +120,7 @@ class Layout:
 
     def write_configuration(self) -> None:
         self._link_checkout()
+        self._make_trust()
         write_private(self.etc / "nats.conf", self._nats_conf())
         write_private(self.etc / "redis.conf", self._redis_conf())
         for service in SERVICES:
@@ -127,24 +128,18 @@ class Layout:
             write_private(self.env / f"{service}.env", text)
         write_private(self.supervisor_conf, self._supervisor_conf())
 
+    def _make_trust(self) -> None:
+        """The keys of NATS, made once."""
+        done = subprocess.run([self.binary("cyxwiz"), "trust", "init", self.trust], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise StackError(f"the keys of NATS cannot be made: {done.stderr.strip()}")
+
     def _nats_conf(self) -> str:
         """Its folder is relative to the stack's, where it runs: a path's quotes and accents would not be read back."""
-        node = self.state["node_id"]
-        inbox = f"_INBOX_{node}"
-        quoted = json.dumps
-        publish = [f"cyx.node.{node}.heartbeat", f"cyx.node.{node}.reply.>", "cyx.job.*.>",
-                   "cyx.svc.registry.enrol", "cyx.svc.scheduler.accept", "cyx.svc.scheduler.progress",
-                   "cyx.svc.scheduler.finish"]
-        subscribe = [f"cyx.node.{node}.>", f"{inbox}.>"]
         return (
             f"host: 127.0.0.1\nport: {self.state['ports']['nats']}\nserver_name: cyxwiz-local\n"
-            f"jetstream {{ store_dir: {quoted(self.nats.name)}, max_file_store: 8G, max_memory_store: 256M }}\n"
-            "authorization {\n  users = [\n"
-            f"    {{ user: cyxwiz, password: {quoted(self.state['passwords']['nats'])} }}\n"
-            f"    {{ user: {quoted(node)}, password: {quoted(self.state['passwords']['nats_worker'])}\n"
-            f"      permissions {{ publish: {{ allow: {json.dumps(publish)} }}, "
-            f"subscribe: {{ allow: {json.dumps(subscribe)} }} }} }}\n"
-            "  ]\n}\n")
+            f"jetstream {{ store_dir: {json.dumps(self.nats.name)}, max_file_store: 8G, max_memory_store: 256M }}\n"
+            f"include ./{self.trust.name}/nats.conf\n")
 
     def _redis_conf(self) -> str:
         def quoted(path: Path) -> str:
@@ -157,7 +152,6 @@ class Layout:
         state = self.state
         ports, passwords = state["ports"], state["passwords"]
         env = {"CYXWIZ_NATS_URL": f"nats://127.0.0.1:{ports['nats']}",
-               "CYXWIZ_NATS_USER": "cyxwiz", "CYXWIZ_NATS_PASSWORD": passwords["nats"],
                "CYXWIZ_HEALTH_ADDRESS": "127.0.0.1:0",
                "CYXWIZ_HEALTH_PORT_FILE": str(self.run / f"{service}.health-port")}
         if service in DATABASE_SERVICES:
@@ -167,8 +161,10 @@ class Layout:
             env["CYXWIZ_REDIS_URL"] = f"unix://{self.run / 'redis.sock'}"
         if service in ("gateway", "scheduler"):
             env["CYXWIZ_GRANT_KEY"] = state["grant_key"]
-        if service in ("registry", "worker"):
-            env["CYXWIZ_ENROL_TOKEN"] = state["enrol_token"]
+        if service != "worker":
+            env["CYXWIZ_NATS_CREDS"] = str(self.trust / f"{service}.creds")
+        if service == "registry":
+            env["CYXWIZ_NATS_TRUST"] = str(self.trust)
         if service == "gateway":
             env |= {"CYXWIZ_HTTP_ADDRESS": f"127.0.0.1:{ports['gateway']}", "CYXWIZ_PUBLIC_URL": self.url,
                     "CYXWIZ_WEB_DIR": str(self.source / "web" / "dist"),
@@ -176,8 +172,9 @@ class Layout:
                     "CYXWIZ_BLOB_DIR": str(self.blob), "CYXWIZ_DATA_DIR": str(self.data),
                     "CYXWIZ_ADMIN_EMAIL": state["admin_email"], "CYXWIZ_ADMIN_PASSWORD": passwords["admin"]}
         if service == "worker":
-            env |= {"CYXWIZ_NATS_USER": state["node_id"], "CYXWIZ_NATS_PASSWORD": passwords["nats_worker"],
-                    "CYXWIZ_NATS_INBOX": f"_INBOX_{state['node_id']}", "CYXWIZ_GATEWAY_URL": self.url, "CYXWIZ_NODE_ID": state["node_id"],
+            if "enrol_token" in state:
+                env["CYXWIZ_ENROL_TOKEN"] = state["enrol_token"]
+            env |= {"CYXWIZ_GATEWAY_URL": self.url, "CYXWIZ_IDENTITY_DIR": str(self.identity),
                     "CYXWIZ_NODE_NAME": socket.gethostname(),
                     "CYXWIZ_DATA_DIR": str(self.home / "worker" / "data"),
                     "CYXWIZ_WORK_DIR": str(self.home / "worker" / "work"),

@@ -15,12 +15,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/id.h"
 #include "base/status.h"
 
 enum {
-    CYX_SUBJECT_BYTES = 96,          /* the longest subject and its NUL */
+    CYX_SUBJECT_BYTES = 128,         /* the longest subject and its NUL */
     CYX_REQUEST_TIMEOUT_MS = 5000,   /* unless a call says otherwise */
     CYX_OFFER_TIMEOUT_MS = 5000,     /* no accept within this: the job is queued again */
     CYX_HEARTBEAT_DEFAULT_MS = 2000, /* CYXWIZ_HEARTBEAT_MS */
@@ -35,9 +36,16 @@ enum {
 #define CYX_EVENTS_ALL "cyx.evt.>"
 #define CYX_JOBS_ALL "cyx.job.>"
 
-/* Request and reply; the queue group of a service is its name */
+/* Request and reply; the queue group of a service is its name. What a node asks ends with the node's id, since its
+ * credential lets it publish nothing else: `cyx.svc.scheduler.accept.<node>`, served as ….accept.* */
+#define CYX_FROM_NODE ".*"
 #define CYX_SVC_REGISTRY "registry"
 #define CYX_SVC_REGISTRY_ENROL "cyx.svc.registry.enrol"
+#define CYX_SVC_REGISTRY_TOKEN "cyx.svc.registry.token"
+#define CYX_SVC_REGISTRY_JOIN "cyx.svc.registry.join"
+#define CYX_SVC_REGISTRY_RENEW "cyx.svc.registry.renew"
+#define CYX_SVC_REGISTRY_REVOKE "cyx.svc.registry.revoke"
+#define CYX_SVC_REGISTRY_ROTATE "cyx.svc.registry.rotate"
 #define CYX_SVC_REGISTRY_LIST "cyx.svc.registry.list"
 #define CYX_SVC_REGISTRY_GET "cyx.svc.registry.get"
 
@@ -82,11 +90,14 @@ enum {
 #define CYX_NODE_HEARTBEAT "heartbeat"
 #define CYX_NODE_OFFER "offer"
 #define CYX_NODE_CANCEL "cancel"
+#define CYX_NODE_ROTATE "rotate"
 #define CYX_NODE_HEARTBEAT_ALL "cyx.node.*.heartbeat"
 #define CYX_JOB_METRICS "metrics"
 #define CYX_JOB_LOG "log"
 #define CYX_JOB_STATE "state"
 #define CYX_JOB_STATE_ALL "cyx.job.*.state"
+/* Behind metrics and log stands who tells: a node's id, or this word for a service, which no node may use. */
+#define CYX_FROM_SERVICE "service"
 
 /* Headers */
 #define CYX_HEADER_REQUEST_ID "Cyx-Request-Id"
@@ -119,7 +130,32 @@ static inline enum cyx_status cyx_subject_node(char ret_subject[CYX_SUBJECT_BYTE
     return cyx_subject_format(ret_subject, "node", node_id, last);
 }
 
-/* cyx.job.<id>.{metrics,log,state} */
+/* A node's own subject of what it asks: `stem` is CYX_SVC_SCHEDULER_ACCEPT and the like. */
+static inline enum cyx_status cyx_subject_from_node(char ret_subject[CYX_SUBJECT_BYTES],
+                                                    const char *stem, const char *node_id)
+{
+    ret_subject[0] = '\0';
+    if (!node_id || !cyx_id_valid(node_id))
+        return CYX_ERR_INVALID;
+    int n = snprintf(ret_subject, CYX_SUBJECT_BYTES, "%s.%s", stem, node_id);
+    if (n < 0 || n >= CYX_SUBJECT_BYTES) {
+        ret_subject[0] = '\0';
+        return CYX_ERR_INVALID;
+    }
+    for (char *c = ret_subject; *c; c++)
+        if (*c >= 'A' && *c <= 'F')
+            *c = (char)(*c + ('a' - 'A'));
+    return CYX_OK;
+}
+
+/* Whether the last word of `subject` is this node's id: NATS lets nobody else publish there. */
+static inline bool cyx_subject_is_from(const char *subject, const char *node_id)
+{
+    const char *last = subject ? strrchr(subject, '.') : NULL;
+    return last && node_id && strcasecmp(last + 1, node_id) == 0;
+}
+
+/* cyx.job.<id>.{metrics,log}.<who tells>, cyx.job.<id>.state */
 static inline enum cyx_status cyx_subject_job(char ret_subject[CYX_SUBJECT_BYTES],
                                               const char *job_id, const char *last)
 {

@@ -136,6 +136,15 @@ enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
                                  struct cyx_error *err)
 {
     struct cyx_config *config = &self->config;
+    return cyx_svc_open_bus_as(self, cyx_config_text(config, "CYXWIZ_NATS_CREDS", NULL),
+                               cyx_config_text(config, "CYXWIZ_NATS_INBOX", NULL), ret_bus, err);
+}
+
+enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file,
+                                    const char *inbox_prefix, struct cyx_bus **ret_bus,
+                                    struct cyx_error *err)
+{
+    struct cyx_config *config = &self->config;
     self->bus_requests = cyx_metrics_histogram(self->metrics, "cyx_bus_request_seconds",
                                                "Requests answered, by subject and outcome.",
                                                "subject,status", NULL, 0);
@@ -144,11 +153,11 @@ enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
         .name = self->name,
         .user = cyx_config_text(config, "CYXWIZ_NATS_USER", NULL),
         .password = cyx_config_text(config, "CYXWIZ_NATS_PASSWORD", NULL),
-        .creds_file = cyx_config_text(config, "CYXWIZ_NATS_CREDS", NULL),
+        .creds_file = creds_file,
         .ca_file = cyx_config_text(config, "CYXWIZ_NATS_CA", NULL),
         .cert_file = cyx_config_text(config, "CYXWIZ_NATS_CERT", NULL),
         .key_file = cyx_config_text(config, "CYXWIZ_NATS_KEY", NULL),
-        .inbox_prefix = cyx_config_text(config, "CYXWIZ_NATS_INBOX", NULL),
+        .inbox_prefix = inbox_prefix,
         .workers = (unsigned)cyx_config_int(config, "CYXWIZ_BUS_WORKERS", 16, 1, 64),
         .observe = on_request,
         .observe_ctx = self,

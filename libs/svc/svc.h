@@ -116,6 +116,12 @@ enum cyx_status cyx_svc_open_cache(struct cyx_svc *self, struct cyx_cache **ret_
 enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
                                  struct cyx_error *err);
 
+/* The same with a credentials file and inbox prefix of the caller's, in place of those settings; the file is read at
+ * every connect. */
+enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file,
+                                    const char *inbox_prefix, struct cyx_bus **ret_bus,
+                                    struct cyx_error *err);
+
 /* The relay from this database's outbox into this bus; needs both, and makes sure of the stream
  * CYX_EVT. */
 enum cyx_status cyx_svc_open_outbox(struct cyx_svc *self, struct cyx_outbox_relay **ret_relay,

@@ -292,7 +292,8 @@ static enum cyx_status call_failed(const struct cyx_http_request *request,
                                    enum cyx_status status)
 {
     struct cyx_error *error = &response->error;
-    outside_pointer(error);
+    if (!call->own_body)
+        outside_pointer(error);
     if (cyx_status_http(status) < 500)
         return status;
     cyx_log(CYX_LOG_ERROR, "call failed", CYX_STR("subject", call->subject),

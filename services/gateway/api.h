@@ -172,6 +172,7 @@ struct api_call {
     const char *service; /* for the sentence that says who is away */
     const char *subject;
     json_t *body;   /* taken over; NULL: no memory */
+    bool own_body;  /* its members are the caller's own: errors may point into it */
     int timeout_ms; /* 0: CYX_REQUEST_TIMEOUT_MS */
 };
 
@@ -223,7 +224,9 @@ cyx_http_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_cancel; 
 cyx_http_handler api_jobs_get_quick;
 cyx_http_handler api_jobs_validate, api_jobs_quote, api_jobs_model;
 cyx_http_handler api_account_quota, api_accounts_quota_set;
-cyx_http_handler api_nodes_list, api_nodes_get; /* api_catalog.c */
+cyx_http_handler api_nodes_list, api_nodes_get;                    /* api_catalog.c */
+cyx_http_handler api_nodes_token, api_nodes_join, api_nodes_renew; /* api_nodes.c */
+cyx_http_handler api_nodes_revoke, api_nodes_rotate;
 cyx_http_handler api_models_list, api_models_get, api_models_download;
 cyx_http_handler api_datasets_list, api_examples_list, api_openapi_get;
 cyx_http_handler api_reference_get, api_reference_css_get;

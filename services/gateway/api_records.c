@@ -28,6 +28,7 @@ enum {
 /* ---- when a job has ended ----------------------------------------------------------------------- */
 
 struct gathering {
+    struct holders holders;
     struct record_points points;
     struct cyx_buf log;
     int64_t log_lines;
@@ -66,7 +67,8 @@ static void gather(void *ctx, const struct cyx_bus_message *message)
     CYX_CLEANUP_JSON json_t *data = NULL;
     self->seen++;
     self->last = message->sequence;
-    if (self->status != CYX_OK || !live_parse(message, &kind, &data))
+    if (self->status != CYX_OK || !live_parse(message, &kind, &data) ||
+        !holders_may_tell(&self->holders, message->subject))
         return;
     json_object_set_new(data, "sequence", json_integer((json_int_t)message->sequence));
     if (strcmp(kind, CYX_JOB_METRICS) == 0)
@@ -79,7 +81,7 @@ static enum cyx_status gather_all(struct app *app, const char *job_id, const cha
                                   struct gathering *self, struct cyx_error *err)
 {
     char subject[CYX_SUBJECT_BYTES];
-    enum cyx_status status = cyx_subject_job(subject, job_id, kind);
+    enum cyx_status status = holders_subject(subject, job_id, kind);
     self->last = 0;
     do {
         self->seen = 0;
@@ -123,7 +125,8 @@ static enum cyx_status keep(struct app *app, const char *job_id, struct gatherin
     CYX_CLEANUP_BUF struct cyx_buf points = {0};
     snprintf(record.job_id, sizeof(record.job_id), "%s", job_id);
     enum cyx_status status;
-    if ((status = gather_all(app, job_id, CYX_JOB_METRICS, self, err)) != CYX_OK ||
+    if ((status = live_ask_holders(app->bus, job_id, &self->holders, err)) != CYX_OK ||
+        (status = gather_all(app, job_id, CYX_JOB_METRICS, self, err)) != CYX_OK ||
         (status = gather_all(app, job_id, CYX_JOB_LOG, self, err)) != CYX_OK ||
         (self->log.length && (status = keep_log(app, &self->log, &record, err)) != CYX_OK))
         return status;
@@ -193,6 +196,7 @@ json_t *api_record_json(struct app *app, const char *job_id)
 
 struct history {
     struct cyx_buf text; /* items joined by commas */
+    struct holders holders;
     const char *kind;
     int64_t cursor, limit;
     size_t seen; /* messages, the dropped ones too */
@@ -214,7 +218,8 @@ static void on_kept(void *ctx, const struct cyx_bus_message *message)
     if (history->seen++ == 0)
         history->first = message->sequence;
     history->last = message->sequence;
-    if (!live_parse(message, &kind, &data) || strcmp(kind, history->kind) != 0)
+    if (!live_parse(message, &kind, &data) || strcmp(kind, history->kind) != 0 ||
+        !holders_may_tell(&history->holders, message->subject))
         return;
     json_object_set_new(data, "sequence", json_integer((json_int_t)message->sequence));
     char *text = json_dumps(data, JSON_COMPACT);
@@ -324,8 +329,9 @@ static enum cyx_status read_history(struct app *app, const struct cyx_http_reque
         (status = cyx_http_query_int(request, "limit", 1, POINTS_LIMIT, POINTS_LIMIT,
                                      &history->limit, err)) != CYX_OK ||
         (status = api_own_job(app, request, response, &job)) != CYX_OK ||
-        (status = cyx_subject_job(subject, id, history->kind)) != CYX_OK)
+        (status = holders_subject(subject, id, history->kind)) != CYX_OK)
         return status;
+    holders_take(&history->holders, job);
     status = cyx_bus_read(app->bus, CYX_STREAM_JOBS, subject, (uint64_t)history->cursor + 1,
                           (size_t)history->limit, on_kept, history, err);
     if (status == CYX_ERR_UNAVAILABLE || status == CYX_ERR_TIMEOUT)

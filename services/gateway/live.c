@@ -24,9 +24,17 @@ enum {
     LINGER_MS = 3000,  /* a tail without readers is kept so long: pages are reloaded */
     PAYLOAD_LIMIT = 128 * 1024,
     REQUEST_ID_BYTES = 128,
+    STRANGER_MS =
+        1000, /* the scheduler is asked so often at most about a node that is not known to hold a job */
 };
 
 #define MS_NS INT64_C(1000000)
+
+/* The nodes whose word on a job is taken, as the scheduler said when it was asked last. */
+struct believed {
+    struct holders holders;
+    int64_t asked_ns; /* 0: never */
+};
 
 enum stage { STAGE_ASK, STAGE_JOIN, STAGE_REPLAY, STAGE_ENDED };
 
@@ -39,6 +47,7 @@ struct feed {
     bool starting;
     int64_t idle_ns; /* since when nobody uses it */
     pthread_mutex_t lock;
+    struct believed believed;        /* the tail's thread */
     struct live_subscription *first; /* these two: feed->lock */
     uint64_t last_sequence;
 };
@@ -51,7 +60,8 @@ struct live_subscription {
     const struct live_sink *sink;
     void *ctx;
     bool replay;
-    enum stage stage;     /* the hub thread that runs it */
+    struct believed believed; /* the hub thread that runs it, as the next three */
+    enum stage stage;
     uint64_t position;    /* read up to here */
     uint64_t delivered;   /* by the replay; the tail's older ones are repeats */
     struct feed *feed;    /* live->lock; once set, until the subscription is freed */
@@ -119,10 +129,14 @@ static void fail(struct live_subscription *sub, const struct cyx_error *error)
 bool live_parse(const struct cyx_bus_message *message, const char **ret_kind, json_t **ret_data)
 {
     static const char *const kinds[] = {CYX_JOB_METRICS, CYX_JOB_LOG, CYX_JOB_STATE};
-    const char *last = strrchr(message->subject, '.');
+    char job_id[CYX_ID_BYTES];
     const char *kind = NULL;
-    for (size_t i = 0; last && i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (strcmp(last + 1, kinds[i]) == 0)
+    if (!cyx_subject_id(message->subject, job_id))
+        return false;
+    const char *word = message->subject + strlen("cyx.job.") + strlen(job_id) + 1;
+    size_t length = strcspn(word, ".");
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strlen(kinds[i]) == length && strncmp(word, kinds[i], length) == 0)
             kind = kinds[i];
     if (!kind || message->length > PAYLOAD_LIMIT)
         return false;
@@ -134,6 +148,37 @@ bool live_parse(const struct cyx_bus_message *message, const char **ret_kind, js
     *ret_kind = kind;
     *ret_data = data;
     return true;
+}
+
+enum cyx_status live_ask_holders(struct cyx_bus *bus, const char *job_id,
+                                 struct holders *ret_holders, struct cyx_error *err)
+{
+    char body[64];
+    CYX_CLEANUP_BUF struct cyx_buf reply = {0};
+    CYX_CLEANUP_JSON json_t *json = NULL;
+    int length = snprintf(body, sizeof(body), "{\"job_id\":\"%s\"}", job_id);
+    enum cyx_status status =
+        cyx_bus_request(bus, CYX_SVC_SCHEDULER_GET, NULL, body, (size_t)length,
+                        CYX_REQUEST_TIMEOUT_MS, &reply, err);
+    if (status == CYX_OK)
+        status = cyx_message_parse(reply.data, reply.length, &json, err);
+    if (status == CYX_OK)
+        holders_take(ret_holders, json_object_get(json, "job"));
+    return status;
+}
+
+/* Whether a message comes from who may tell of the job. A node that is not known yet may have just been given it. */
+static bool is_believed(struct live *live, const char *job_id, struct believed *believed,
+                        const char *subject)
+{
+    if (holders_may_tell(&believed->holders, subject))
+        return true;
+    int64_t now_ns = cyx_clock_monotonic_ns();
+    if (believed->asked_ns && now_ns - believed->asked_ns < STRANGER_MS * MS_NS)
+        return false;
+    believed->asked_ns = now_ns;
+    (void)live_ask_holders(live->bus, job_id, &believed->holders, NULL); /* else it is asked again later */
+    return holders_may_tell(&believed->holders, subject);
 }
 
 /* cyx.evt.job.<state> as the jobs topic shows it: whose it is, and without what only services need. */
@@ -177,7 +222,8 @@ static void on_message(void *ctx, const struct cyx_bus_message *message)
     struct live_event event = {.job_id = feed->job_id, .cursor = message->sequence};
     char *text = NULL;
     if (topic ? parse_transition(message, &event, account_id, &data)
-              : live_parse(message, &event.kind, &data)) {
+              : live_parse(message, &event.kind, &data) &&
+                    is_believed(feed->live, feed->job_id, &feed->believed, message->subject)) {
         text = json_dumps(data, JSON_COMPACT);
         event.data = text;
         event.length = text ? strlen(text) : 0;
@@ -243,7 +289,7 @@ static enum cyx_status feed_start(struct feed *feed, struct cyx_error *err)
     enum cyx_status status = CYX_OK;
     if (feed->job_id[0]) {
         stream = CYX_STREAM_JOBS;
-        status = cyx_subject_job(subject, feed->job_id, "*");
+        status = cyx_subject_job(subject, feed->job_id, ">");
     }
     if (status == CYX_OK)
         status = cyx_bus_tail(live->bus, stream, subject, 0, on_message, feed, &feed->tail, err);
@@ -337,7 +383,8 @@ static void on_replayed(void *ctx, const struct cyx_bus_message *message)
         .job_id = sub->job_id, .cursor = message->sequence, .replayed = true};
     if (chunk->full || atomic_load(&sub->closed))
         return;
-    if (live_parse(message, &event.kind, &data)) {
+    if (live_parse(message, &event.kind, &data) &&
+        is_believed(sub->live, sub->job_id, &sub->believed, message->subject)) {
         char *text = json_dumps(data, JSON_COMPACT);
         event.data = text;
         event.length = text ? strlen(text) : 0;
@@ -366,7 +413,7 @@ static bool replay(struct live_subscription *sub, int64_t *ret_delay_ms, struct 
     char subject[CYX_SUBJECT_BYTES];
     struct chunk chunk = {.sub = sub};
     *ret_delay_ms = 0;
-    enum cyx_status status = cyx_subject_job(subject, sub->job_id, "*");
+    enum cyx_status status = cyx_subject_job(subject, sub->job_id, ">");
     if (status == CYX_OK)
         status = cyx_bus_read(sub->live->bus, CYX_STREAM_JOBS, subject, sub->position + 1, CHUNK,
                               on_replayed, &chunk, err);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
+#include "store_identity.h"
 #include "wire.h"
 
 #include "base/banned.h"
@@ -15,8 +16,6 @@ enum cyx_status cyx_registry_configure(struct cyx_registry_app *app, struct cyx_
                                        struct cyx_error *err)
 {
     struct cyx_config *config = cyx_svc_config(svc);
-    app->enrol_token = cyx_config_require(config, "CYXWIZ_ENROL_TOKEN",
-                                          "set it to the secret that workers enrol with");
     app->heartbeat_ms =
         cyx_config_int(config, "CYXWIZ_HEARTBEAT_MS", CYX_HEARTBEAT_DEFAULT_MS, 50, 60000);
     app->lost_ms = app->store.lost_ms = app->heartbeat_ms * CYX_HEARTBEATS_MISSED;
@@ -31,6 +30,23 @@ enum cyx_status cyx_registry_configure(struct cyx_registry_app *app, struct cyx_
     if (!app->presence)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the presence table");
     return cyx_config_check(config, err);
+}
+
+enum cyx_status cyx_registry_open_trust(struct cyx_registry_app *app, struct cyx_svc *svc,
+                                        struct cyx_error *err)
+{
+    struct cyx_config *config = cyx_svc_config(svc);
+    const char *folder = cyx_config_text(config, "CYXWIZ_NATS_TRUST", NULL);
+    int64_t life_s = cyx_config_int(config, "CYXWIZ_NODE_TOKEN_LIFE_S", 86400, 2, 2592000);
+    const struct cyx_bus_options server = {
+        .url = cyx_config_text(config, "CYXWIZ_NATS_URL", "nats://127.0.0.1:4222"),
+        .ca_file = cyx_config_text(config, "CYXWIZ_NATS_CA", NULL),
+        .cert_file = cyx_config_text(config, "CYXWIZ_NATS_CERT", NULL),
+        .key_file = cyx_config_text(config, "CYXWIZ_NATS_KEY", NULL)};
+    enum cyx_status status = cyx_config_check(config, err);
+    if (status == CYX_OK && folder)
+        status = cyx_trust_open(folder, &server, life_s, &app->trust, err);
+    return status == CYX_OK ? cyx_registry_push_revocations(app, err) : status;
 }
 
 static void drain_watch(void *ctx, int64_t deadline_ms)
@@ -58,6 +74,8 @@ void cyx_registry_finish(struct cyx_registry_app *app)
 {
     cyx_registry_watch_stop(app->watch);
     cyx_presence_destroy(app->presence);
+    cyx_trust_close(app->trust);
+    app->trust = NULL;
     app->watch = NULL;
     app->presence = NULL;
 }
@@ -83,15 +101,15 @@ enum cyx_status cyx_registry_api_enrol(void *ctx, const struct cyx_bus_message *
     struct cyx_registry_app *app = ctx;
     CYX_CLEANUP_JSON json_t *message = NULL;
     struct cyx_registry_node node;
-    const char *secret = NULL;
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
-        status = cyx_registry_enrolment_parse(message, &node, &secret, err);
+        status = cyx_registry_enrolment_parse(message, &node, err);
+    if (status == CYX_OK && !cyx_subject_is_from(request->subject, node.id))
+        status = cyx_error_set(err, CYX_ERR_DENIED, "/node_id", "a node speaks only for itself");
+    if (status == CYX_OK)
+        status = cyx_registry_store_may_work(&app->store, node.id, app->trust != NULL, err);
     if (status != CYX_OK)
         return status;
-    if (!cyx_registry_secret_equal(secret, app->enrol_token))
-        return cyx_error_set(err, CYX_ERR_UNAUTHENTICATED, "/enrol_token",
-                             "wrong: set CYXWIZ_ENROL_TOKEN as the registry has it");
     struct cyx_trace trace;
     cyx_trace_start(&trace, request->meta.request_id, request->meta.traceparent);
     status = cyx_registry_store_enrol(&app->store, &node, &trace, err);
@@ -106,21 +124,26 @@ enum cyx_status cyx_registry_api_enrol(void *ctx, const struct cyx_bus_message *
     return cyx_message_write(json_pack("{s:o}", "node", node_json(app, &node)), reply, err);
 }
 
+enum cyx_status cyx_registry_answer_node(struct cyx_registry_app *app, const char *node_id,
+                                         struct cyx_buf *reply, struct cyx_error *err)
+{
+    struct cyx_registry_node node;
+    enum cyx_status status = cyx_registry_store_get(&app->store, node_id, &node, err);
+    if (status != CYX_OK)
+        return status;
+    return cyx_message_write(json_pack("{s:o}", "node", node_json(app, &node)), reply, err);
+}
+
 enum cyx_status cyx_registry_api_get(void *ctx, const struct cyx_bus_message *request,
                                      struct cyx_buf *reply, struct cyx_error *err)
 {
     struct cyx_registry_app *app = ctx;
     CYX_CLEANUP_JSON json_t *message = NULL;
     const char *node_id = NULL;
-    struct cyx_registry_node node;
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
         status = cyx_message_id(message, "node_id", &node_id, err);
-    if (status == CYX_OK)
-        status = cyx_registry_store_get(&app->store, node_id, &node, err);
-    if (status != CYX_OK)
-        return status;
-    return cyx_message_write(json_pack("{s:o}", "node", node_json(app, &node)), reply, err);
+    return status == CYX_OK ? cyx_registry_answer_node(app, node_id, reply, err) : status;
 }
 
 static enum cyx_status parse_status(const json_t *message, enum cyx_registry_status *ret_status,

@@ -10,6 +10,7 @@
 
 #include "store.h"
 #include "svc/svc.h"
+#include "trust.h"
 
 struct cyx_registry_watch;
 
@@ -18,7 +19,7 @@ struct cyx_registry_app {
     struct cyx_registry_store store;
     struct cyx_presence *presence;
     struct cyx_registry_watch *watch;
-    const char *enrol_token;
+    struct cyx_trust *trust; /* NULL: NATS has users of its own */
     int64_t heartbeat_ms, lost_ms;
     struct cyx_metric *heartbeats; /* by result: taken, ignored, broken */
     struct cyx_metric *nodes;      /* by status */
@@ -29,18 +30,41 @@ struct cyx_registry_app {
 enum cyx_status cyx_registry_configure(struct cyx_registry_app *app, struct cyx_svc *svc,
                                        struct cyx_error *err);
 
+/* Reads the keys of CYXWIZ_NATS_TRUST, if that is set. */
+enum cyx_status cyx_registry_open_trust(struct cyx_registry_app *app, struct cyx_svc *svc,
+                                        struct cyx_error *err);
+
 /* Listens for heartbeats and starts the watch, which ends when the service drains. Comes last in main. */
 enum cyx_status cyx_registry_start(struct cyx_registry_app *app, struct cyx_svc *svc,
                                    struct cyx_error *err);
 void cyx_registry_finish(struct cyx_registry_app *app);
 
-/* cyx.svc.registry.{enrol,list,get}; ctx is the app. */
+/* cyx.svc.registry.{enrol.<node>,list,get}; ctx is the app. */
 enum cyx_status cyx_registry_api_enrol(void *ctx, const struct cyx_bus_message *request,
                                        struct cyx_buf *reply, struct cyx_error *err);
 enum cyx_status cyx_registry_api_list(void *ctx, const struct cyx_bus_message *request,
                                       struct cyx_buf *reply, struct cyx_error *err);
 enum cyx_status cyx_registry_api_get(void *ctx, const struct cyx_bus_message *request,
                                      struct cyx_buf *reply, struct cyx_error *err);
+
+/* cyx.svc.registry.{token,join,renew,revoke,rotate} (api_identity.c) */
+enum cyx_status cyx_registry_api_token(void *ctx, const struct cyx_bus_message *request,
+                                       struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_join(void *ctx, const struct cyx_bus_message *request,
+                                      struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_renew(void *ctx, const struct cyx_bus_message *request,
+                                       struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_revoke(void *ctx, const struct cyx_bus_message *request,
+                                        struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_rotate(void *ctx, const struct cyx_bus_message *request,
+                                        struct cyx_buf *reply, struct cyx_error *err);
+
+/* {node: …} as `get` answers. */
+enum cyx_status cyx_registry_answer_node(struct cyx_registry_app *app, const char *node_id,
+                                         struct cyx_buf *reply, struct cyx_error *err);
+
+/* Tells NATS which keys are revoked, all of them; without trust it does nothing. */
+enum cyx_status cyx_registry_push_revocations(struct cyx_registry_app *app, struct cyx_error *err);
 
 /* cyx.node.*.heartbeat */
 void cyx_registry_api_heartbeat(void *ctx, const struct cyx_bus_message *message);

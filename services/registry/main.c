@@ -1,8 +1,9 @@
 /*
- * The registry: which nodes there are and which of them are online.
- * Owns: schema registry (nodes), Redis registry:node:<id> (their newest load).
- * Listens: cyx.svc.registry.{enrol,list,get}, cyx.node.*.heartbeat.
- * Publishes: cyx.evt.node.online, cyx.evt.node.offline (outbox).
+ * The registry: which nodes there are, who they are by their keys, and which of them are online.
+ * Owns: schema registry (nodes, keys, enrolment tokens), Redis registry:node:<id> (their newest load), the account's
+ *       signing key of NATS.
+ * Listens: cyx.svc.registry.{enrol.<node>,token,join,renew,revoke,rotate,list,get}, cyx.node.*.heartbeat.
+ * Publishes: cyx.evt.node.online, cyx.evt.node.offline (outbox), cyx.node.<id>.rotate.
  */
 #include "api.h"
 #include "contract/subjects.h"
@@ -10,7 +11,12 @@
 #include "base/banned.h"
 
 static const struct cyx_bus_route routes[] = {
-    {CYX_SVC_REGISTRY_ENROL, cyx_registry_api_enrol},
+    {CYX_SVC_REGISTRY_ENROL CYX_FROM_NODE, cyx_registry_api_enrol},
+    {CYX_SVC_REGISTRY_TOKEN, cyx_registry_api_token},
+    {CYX_SVC_REGISTRY_JOIN, cyx_registry_api_join},
+    {CYX_SVC_REGISTRY_RENEW, cyx_registry_api_renew},
+    {CYX_SVC_REGISTRY_REVOKE, cyx_registry_api_revoke},
+    {CYX_SVC_REGISTRY_ROTATE, cyx_registry_api_rotate},
     {CYX_SVC_REGISTRY_LIST, cyx_registry_api_list},
     {CYX_SVC_REGISTRY_GET, cyx_registry_api_get},
 };
@@ -26,6 +32,7 @@ int main(void)
         cyx_svc_open_cache(svc, &app.store.cache, &err) != CYX_OK ||
         cyx_svc_open_bus(svc, &app.bus, &err) != CYX_OK ||
         cyx_svc_open_outbox(svc, &app.store.outbox, &err) != CYX_OK ||
+        cyx_registry_open_trust(&app, svc, &err) != CYX_OK ||
         cyx_svc_serve(svc, routes, CYX_COUNT_OF(routes), &app, &err) != CYX_OK ||
         cyx_registry_start(&app, svc, &err) != CYX_OK) {
         int failed = cyx_svc_fail(svc, &err);

@@ -86,18 +86,6 @@ enum cyx_status cyx_registry_check(const struct cyx_registry_node *node, struct 
     return CYX_OK;
 }
 
-bool cyx_registry_secret_equal(const char *given, const char *expected)
-{
-    if (!given || !expected || !*given || !*expected)
-        return false;
-    /* Walks all of `given`, whatever it holds; the length of `expected` is not revealed either. */
-    size_t n_given = strlen(given), n_expected = strlen(expected);
-    volatile unsigned char differ = n_given != n_expected;
-    for (size_t i = 0; i < n_given; i++)
-        differ |= (unsigned char)given[i] ^ (unsigned char)expected[i % n_expected];
-    return differ == 0;
-}
-
 static bool same_device(const struct cyx_registry_device *a, const struct cyx_registry_device *b)
 {
     return a->index == b->index && strcmp(a->backend, b->backend) == 0 &&

@@ -75,9 +75,6 @@ struct cyx_registry_node {
 /* Whether an enrolment's description makes sense; errors carry the pointer to the field. */
 enum cyx_status cyx_registry_check(const struct cyx_registry_node *node, struct cyx_error *err);
 
-/* Compares secrets in a time that depends on neither's content. NULL never matches, nor does "". */
-bool cyx_registry_secret_equal(const char *given, const char *expected);
-
 /*
  * Whether others must hear of an enrolment: a new node, one that was not online, a new boot id, or
  * a changed description. `before` is NULL for a node that was never enrolled.

@@ -73,18 +73,6 @@ static void test_registry__checks_an_enrolment(void **state)
     expect_refused(&node, "/price_per_hour");
 }
 
-static void test_registry__compares_secrets(void **state)
-{
-    (void)state;
-    assert_true(cyx_registry_secret_equal("abc", "abc"));
-    assert_false(cyx_registry_secret_equal("abd", "abc"));
-    assert_false(cyx_registry_secret_equal("abcabc", "abc")); /* repeats it */
-    assert_false(cyx_registry_secret_equal("ab", "abc"));
-    assert_false(cyx_registry_secret_equal("", ""));
-    assert_false(cyx_registry_secret_equal(NULL, "abc"));
-    assert_false(cyx_registry_secret_equal("abc", NULL));
-}
-
 static void test_registry__tells_of_what_changed(void **state)
 {
     (void)state;
@@ -209,7 +197,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_registry__checks_an_enrolment),
-        cmocka_unit_test(test_registry__compares_secrets),
         cmocka_unit_test(test_registry__tells_of_what_changed),
         cmocka_unit_test(test_registry__judges_by_what_is_known),
         cmocka_unit_test(test_presence__stores_every_ten_seconds),

@@ -223,6 +223,8 @@ static enum cyx_status judge_body(void *ctx, struct cyx_db_conn *conn, struct cy
         "revision = " NEXT_REVISION ", "
         "last_heartbeat_at = case when $3::boolean then now() else last_heartbeat_at end "
         "where id = $1 and boot_id = $2 and (status = 'offline') = $3::boolean "
+        "and not exists (select 1 from identity i where i.node_id = node.id and i.revoked_at is "
+        "not null) "
         "returning " NODE_COLUMNS,
         &rows, err, CYX_DB_TEXT(judgement->node_id), CYX_DB_TEXT(judgement->boot_id),
         CYX_DB_BOOL(online));
@@ -234,6 +236,22 @@ static enum cyx_status judge_body(void *ctx, struct cyx_db_conn *conn, struct cy
         status = add_event(conn, &node, judgement->reason, NULL, err);
     judgement->done = status == CYX_OK;
     return status;
+}
+
+enum cyx_status cyx_registry_store_take_offline(struct cyx_db_conn *conn, const char *node_id,
+                                                const char *reason, struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    struct cyx_registry_node node;
+    enum cyx_status status =
+        cyx_db_query(conn,
+                     "update node set status = 'offline', revision = " NEXT_REVISION " "
+                     "where id = $1 and status <> 'offline' returning " NODE_COLUMNS,
+                     &rows, err, CYX_DB_TEXT(node_id));
+    if (status != CYX_OK || cyx_db_rows(rows) == 0)
+        return status;
+    status = read_node(rows, 0, &node, err);
+    return status == CYX_OK ? add_event(conn, &node, reason, NULL, err) : status;
 }
 
 enum cyx_status cyx_registry_store_judge(struct cyx_registry_store *self, const char *node_id,
@@ -316,7 +334,8 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
         cyx_db_query(conn,
                      "select id, boot_id, status, "
                      "greatest(0, (extract(epoch from now() - last_heartbeat_at) * 1000)::bigint) "
-                     "from node",
+                     "from node where not exists (select 1 from identity i "
+                     "where i.node_id = node.id and i.revoked_at is not null)",
                      &rows, err);
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_registry_sight *sights =

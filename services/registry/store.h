@@ -45,6 +45,10 @@ enum cyx_status cyx_registry_store_judge(struct cyx_registry_store *self, const 
                                          const char *boot_id, enum cyx_registry_verdict verdict,
                                          const char *reason, bool *ret_done, struct cyx_error *err);
 
+/* In a transaction of the caller's: an online node goes offline, with its event. */
+enum cyx_status cyx_registry_store_take_offline(struct cyx_db_conn *conn, const char *node_id,
+                                                const char *reason, struct cyx_error *err);
+
 enum cyx_status cyx_registry_store_get(struct cyx_registry_store *self, const char *node_id,
                                        struct cyx_registry_node *ret_node, struct cyx_error *err);
 

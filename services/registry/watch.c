@@ -13,6 +13,8 @@
 
 #include "base/banned.h"
 
+enum { PUSH_MS = 5000 };
+
 struct cyx_registry_watch {
     struct cyx_registry_app *app;
     pthread_t thread;
@@ -20,7 +22,8 @@ struct cyx_registry_watch {
     pthread_cond_t wake;
     bool stop;
     int64_t listening_since_ns;
-    bool failing; /* the last look failed: it is logged once, not at every beat */
+    bool failing;      /* the last look failed: it is logged once, not at every beat */
+    int64_t pushed_ns; /* when NATS was last told of revocations */
 };
 
 /* Judges one node; counts it by the status that it then has. */
@@ -83,6 +86,19 @@ static void look(struct cyx_registry_watch *self)
     (void)cyx_presence_sweep(app->presence, app->lost_ms * 10, now_ns);
 }
 
+/* A NATS server that was started anew knows of no revocation. */
+static void push(struct cyx_registry_watch *self)
+{
+    struct cyx_error err = {0};
+    int64_t now_ns = cyx_clock_monotonic_ns();
+    if (now_ns - self->pushed_ns < PUSH_MS * INT64_C(1000000))
+        return;
+    self->pushed_ns = now_ns;
+    if (cyx_registry_push_revocations(self->app, &err) != CYX_OK)
+        cyx_log(CYX_LOG_WARN, "NATS was not told which keys are revoked",
+                CYX_STR("error", err.message));
+}
+
 static void *run(void *ctx)
 {
     struct cyx_registry_watch *self = ctx;
@@ -90,6 +106,7 @@ static void *run(void *ctx)
     while (!self->stop) {
         pthread_mutex_unlock(&self->lock);
         look(self);
+        push(self);
         pthread_mutex_lock(&self->lock);
         int64_t until_ns = cyx_clock_monotonic_ns() + self->app->heartbeat_ms * 1000000;
         const struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};

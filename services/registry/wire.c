@@ -113,13 +113,12 @@ static enum cyx_status parse_region(const json_t *message, struct cyx_registry_n
 
 enum cyx_status cyx_registry_enrolment_parse(const json_t *message,
                                              struct cyx_registry_node *ret_node,
-                                             const char **ret_secret, struct cyx_error *err)
+                                             struct cyx_error *err)
 {
     struct cyx_registry_node node = {.status = CYX_NODE_ONLINE};
     enum cyx_status status;
     if ((status = copy_id(message, "node_id", node.id, err)) != CYX_OK ||
         (status = copy_id(message, "boot_id", node.boot_id, err)) != CYX_OK ||
-        (status = cyx_message_text(message, "enrol_token", ret_secret, err)) != CYX_OK ||
         (status = copy_text(message, "name", node.name, sizeof(node.name), err)) != CYX_OK ||
         (status = copy_text(message, "version", node.version, sizeof(node.version), err)) !=
             CYX_OK ||

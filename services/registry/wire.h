@@ -11,10 +11,10 @@
 
 #include "registry.h"
 
-/* {node_id, name, enrol_token, …} into a node and the secret, both checked but for the secret's value. */
+/* {node_id, name, …} into a node, checked. */
 enum cyx_status cyx_registry_enrolment_parse(const json_t *message,
                                              struct cyx_registry_node *ret_node,
-                                             const char **ret_secret, struct cyx_error *err);
+                                             struct cyx_error *err);
 
 /* {boot_id, seq, jobs, cpu_percent, memory_used_bytes, images_per_second}. */
 enum cyx_status cyx_registry_heartbeat_parse(const json_t *message, const char **ret_boot_id,

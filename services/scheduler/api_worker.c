@@ -12,14 +12,17 @@
 
 enum { GRANT_SECONDS = 24 * 3600, HEARTBEAT_JOBS_LIMIT = 64, LOAD_EVERY = 5 };
 
-static enum cyx_status read_claim(const json_t *message, struct cyx_sched_claim *claim,
-                                  struct cyx_error *err)
+/* Whose job it is stands in the message, who speaks in the subject, which NATS has checked. */
+static enum cyx_status read_claim(const char *subject, const json_t *message,
+                                  struct cyx_sched_claim *claim, struct cyx_error *err)
 {
     enum cyx_status status;
     if ((status = cyx_message_id(message, "node_id", &claim->node_id, err)) != CYX_OK ||
         (status = cyx_message_id(message, "job_id", &claim->job_id, err)) != CYX_OK ||
         (status = cyx_message_int(message, "token", 1, INT64_MAX, &claim->token, err)) != CYX_OK)
         return status;
+    if (!cyx_subject_is_from(subject, claim->node_id))
+        return cyx_error_set(err, CYX_ERR_DENIED, "/node_id", "a node speaks only for itself");
     return CYX_OK;
 }
 
@@ -62,7 +65,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_accept)
     cyx_trace_start(&trace, request->meta.request_id, request->meta.traceparent);
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
-        status = read_claim(message, &word.claim, err);
+        status = read_claim(request->subject, message, &word.claim, err);
     if (status == CYX_OK)
         status = cyx_message_id(message, "boot_id", &word.claim.boot_id, err);
     if (status == CYX_OK)
@@ -89,7 +92,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_progress)
     bool cancel = false;
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
-        status = read_claim(message, &claim, err);
+        status = read_claim(request->subject, message, &claim, err);
     if (status == CYX_OK)
         status = cyx_sched_artifact_parse(message, "checkpoint", true, &checkpoint, err);
     if (status == CYX_OK)
@@ -172,10 +175,11 @@ static enum cyx_status read_result(const json_t *message, struct finish *finish,
     return status;
 }
 
-static enum cyx_status read_finish(const json_t *message, struct cyx_sched_claim *claim,
-                                   struct finish *finish, struct cyx_error *err)
+static enum cyx_status read_finish(const char *subject, const json_t *message,
+                                   struct cyx_sched_claim *claim, struct finish *finish,
+                                   struct cyx_error *err)
 {
-    enum cyx_status status = read_claim(message, claim, err);
+    enum cyx_status status = read_claim(subject, message, claim, err);
     if (status == CYX_OK)
         status = read_outcome(message, &finish->report, err);
     if (status == CYX_OK && finish->report.event == CYX_SCHED_COMPLETE)
@@ -198,7 +202,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_finish)
     cyx_trace_start(&trace, request->meta.request_id, request->meta.traceparent);
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
-        status = read_finish(message, &word.claim, &finish, err);
+        status = read_finish(request->subject, message, &word.claim, &finish, err);
     if (status == CYX_OK)
         status = cyx_sched_gather_hear(app->gather, &word, err);
     if (status == CYX_OK) {

@@ -289,9 +289,35 @@ static void test_scheduler__outlives_its_servers(void **state)
     retire(worker);
 }
 
+/* NATS lets a node publish under its own name alone; the name in the message counts for nothing. */
+static void test_scheduler__a_node_cannot_end_anothers_job(void **state)
+{
+    (void)state;
+    char id[CYX_ID_BYTES], subject[CYX_SUBJECT_BYTES];
+    struct cyx_error err = {0};
+    struct worker *holder = new_worker("holder", false), *thief;
+    submit_funded("guarded", id);
+    struct claim claim = accept_offer(holder, id);
+    thief = new_worker("thief", false);
+    static const char *const stems[] = {CYX_SVC_SCHEDULER_ACCEPT, CYX_SVC_SCHEDULER_PROGRESS,
+                                        CYX_SVC_SCHEDULER_FINISH};
+    for (size_t i = 0; i < sizeof(stems) / sizeof(stems[0]); i++) {
+        assert_int_equal(cyx_subject_from_node(subject, stems[i], worker_id(thief)), CYX_OK);
+        ask_error(bus, subject, finish_json(holder, &claim, "completed", NULL), CYX_ERR_DENIED,
+                  &err);
+        assert_string_equal(err.pointer, "/node_id");
+    }
+    expect_state(id, "running");
+    finish(holder, &claim, "completed", NULL);
+    expect_state(id, "completed");
+    retire(holder);
+    retire(thief);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scheduler__a_node_cannot_end_anothers_job),
         cmocka_unit_test(test_scheduler__a_lost_lease_is_given_to_another),
         cmocka_unit_test(test_scheduler__a_restarted_worker_loses_its_job_at_once),
         cmocka_unit_test(test_scheduler__an_offline_node_loses_its_job),

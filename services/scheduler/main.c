@@ -17,9 +17,9 @@ static const struct cyx_bus_route routes[] = {
     {CYX_SVC_SCHEDULER_QUOTE, cyx_sched_api_quote},
     {CYX_SVC_SCHEDULER_QUOTA, cyx_sched_api_quota},
     {CYX_SVC_SCHEDULER_CANCEL, cyx_sched_api_cancel},
-    {CYX_SVC_SCHEDULER_ACCEPT, cyx_sched_api_accept},
-    {CYX_SVC_SCHEDULER_PROGRESS, cyx_sched_api_progress},
-    {CYX_SVC_SCHEDULER_FINISH, cyx_sched_api_finish},
+    {CYX_SVC_SCHEDULER_ACCEPT CYX_FROM_NODE, cyx_sched_api_accept},
+    {CYX_SVC_SCHEDULER_PROGRESS CYX_FROM_NODE, cyx_sched_api_progress},
+    {CYX_SVC_SCHEDULER_FINISH CYX_FROM_NODE, cyx_sched_api_finish},
 };
 
 int main(void)

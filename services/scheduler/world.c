@@ -19,8 +19,8 @@
 
 #define LAST_REVISION INT64_C(9000000000000000)
 #define KEY "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
-const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=800", "CYXWIZ_ENROL_TOKEN=let me in",
-                                   ("CYXWIZ_GRANT_KEY=" KEY), "CYXWIZ_DRAIN_MS=2000", NULL};
+const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=800", ("CYXWIZ_GRANT_KEY=" KEY),
+                                   "CYXWIZ_DRAIN_MS=2000", NULL};
 const char *const account = "01935b1e-0000-7000-8000-0000000acc01";
 const char *const stranger = "01935b1e-0000-7000-8000-0000000acc02";
 const char *const sha = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -38,7 +38,6 @@ int start_all(void **state)
         printf("SKIP needs PostgreSQL and NATS: run by tests/support/servers\n");
         exit(77);
     }
-    setenv("CYXWIZ_ENROL_TOKEN", "let me in", 1);
     registry = service_start("cyxwiz-registry", environment);
     scheduler = service_start("cyxwiz-scheduler", environment);
     bus = fleet_bus("scheduler-test");

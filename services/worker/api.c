@@ -11,13 +11,16 @@
 
 #include "base/banned.h"
 
-/* Sends `body` (taken) and gives the reply's object. */
-static enum cyx_status ask(struct cyx_bus *bus, const char *subject, json_t *body,
-                           json_t **ret_reply, struct cyx_error *err)
+/* Sends `body` (taken) on this node's subject under `stem` and gives the reply's object. */
+static enum cyx_status ask(struct cyx_bus *bus, const struct api_node *node, const char *stem,
+                           json_t *body, json_t **ret_reply, struct cyx_error *err)
 {
+    char subject[CYX_SUBJECT_BYTES];
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     CYX_CLEANUP_BUF struct cyx_buf reply = {0};
     enum cyx_status status = cyx_message_write(body, &text, err);
+    if (status == CYX_OK)
+        status = cyx_subject_from_node(subject, stem, node->id);
     if (status == CYX_OK)
         status = cyx_bus_request(bus, subject, NULL, text.data, text.length, CYX_REQUEST_TIMEOUT_MS,
                                  &reply, err);
@@ -45,11 +48,11 @@ static json_t *labels_json(const char *labels)
 enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err)
 {
     CYX_CLEANUP_JSON json_t *reply = NULL;
-    return ask(bus, CYX_SVC_REGISTRY_ENROL,
-               json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s, s:o, s:o}", "node_id",
-                         node->id, "name", node->name, "enrol_token", node->enrol_token, "boot_id",
-                         node->boot_id, "version", cyx_version(), "devices", node->devices,
-                         "host_memory_bytes", (json_int_t)node->host_memory_bytes, "cpus",
+    return ask(bus, node, CYX_SVC_REGISTRY_ENROL,
+               json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s, s:o, s:o}", "node_id", node->id,
+                         "name", node->name, "boot_id", node->boot_id, "version", cyx_version(),
+                         "devices", node->devices, "host_memory_bytes",
+                         (json_int_t)node->host_memory_bytes, "cpus",
                          (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "price_per_hour",
                          node->price_per_hour, "labels", labels_json(node->labels), "region",
                          cyx_message_new_text(node->region)),
@@ -121,7 +124,7 @@ enum cyx_status api_accept(struct cyx_bus *bus, const struct api_node *node,
     struct api_accepted accepted = {0};
     json_t *spec = NULL;
     enum cyx_status status =
-        ask(bus, CYX_SVC_SCHEDULER_ACCEPT, held(node, job), &accepted.body, err);
+        ask(bus, node, CYX_SVC_SCHEDULER_ACCEPT, held(node, job), &accepted.body, err);
     if (status == CYX_OK)
         status = cyx_message_object(accepted.body, "spec", &spec, err);
     if (status == CYX_OK)
@@ -155,7 +158,7 @@ enum cyx_status api_progress(struct cyx_bus *bus, const struct api_node *node,
                             json_pack("{s:s, s:I, s:I}", "sha256", p->checkpoint_sha256, "bytes",
                                       (json_int_t)p->checkpoint_bytes, "step",
                                       (json_int_t)p->checkpoint_step));
-    enum cyx_status status = ask(bus, CYX_SVC_SCHEDULER_PROGRESS, body, &reply, err);
+    enum cyx_status status = ask(bus, node, CYX_SVC_SCHEDULER_PROGRESS, body, &reply, err);
     if (status == CYX_OK)
         *ret_cancel = json_is_true(json_object_get(reply, "cancel"));
     return status;
@@ -179,13 +182,16 @@ enum cyx_status api_finish(struct cyx_bus *bus, const struct api_node *node,
                             json_pack("{s:s, s:I}", "sha256", finish->model_sha256, "bytes",
                                       (json_int_t)finish->model_bytes));
     }
-    return ask(bus, CYX_SVC_SCHEDULER_FINISH, body, &reply, err);
+    return ask(bus, node, CYX_SVC_SCHEDULER_FINISH, body, &reply, err);
 }
 
-static enum cyx_status tell(struct cyx_bus *bus, const struct api_job *job, const char *last,
-                            const char *kind, int64_t number, json_t *body, struct cyx_error *err)
+/* On cyx.job.<id>.<last>.<node>: a node tells of jobs under its own name alone. */
+static enum cyx_status tell(struct cyx_bus *bus, const struct api_node *node,
+                            const struct api_job *job, const char *last, const char *kind,
+                            int64_t number, json_t *body, struct cyx_error *err)
 {
-    char subject[CYX_SUBJECT_BYTES], message_id[128], now[CYX_TIME_TEXT_BYTES];
+    char stem[CYX_SUBJECT_BYTES], subject[CYX_SUBJECT_BYTES], message_id[128],
+        now[CYX_TIME_TEXT_BYTES];
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     cyx_time_format(cyx_clock_unix_ms(), now);
     json_object_set_new(body, "at", json_string(now));
@@ -193,15 +199,18 @@ static enum cyx_status tell(struct cyx_bus *bus, const struct api_job *job, cons
              kind, (long long)number);
     enum cyx_status status = cyx_message_write(body, &text, err);
     if (status == CYX_OK)
-        status = cyx_subject_job(subject, job->id, last);
+        status = cyx_subject_job(stem, job->id, last);
+    if (status == CYX_OK)
+        status = cyx_subject_from_node(subject, stem, node->id);
     if (status == CYX_OK)
         status = cyx_bus_publish_async(bus, subject, message_id, NULL, text.data, text.length, NULL,
                                        NULL, err);
     return status;
 }
 
-enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_job *job,
-                                 const struct worker_event *e, struct cyx_error *err)
+enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_node *node,
+                                 const struct api_job *job, const struct worker_event *e,
+                                 struct cyx_error *err)
 {
     bool step = e->kind == WORKER_EVENT_STEP;
     json_t *body = json_pack(
@@ -213,13 +222,14 @@ enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_job *job,
         json_object_set_new(body, "eval_loss", cyx_message_number(e->eval_loss));
         json_object_set_new(body, "eval_accuracy", cyx_message_number(e->eval_accuracy));
     }
-    return tell(bus, job, CYX_JOB_METRICS, step ? "step" : "epoch", step ? e->step : e->epoch, body,
-                err);
+    return tell(bus, node, job, CYX_JOB_METRICS, step ? "step" : "epoch", step ? e->step : e->epoch,
+                body, err);
 }
 
-enum cyx_status api_tell_log(struct cyx_bus *bus, const struct api_job *job, int64_t number,
-                             const char *level, const char *message, struct cyx_error *err)
+enum cyx_status api_tell_log(struct cyx_bus *bus, const struct api_node *node,
+                             const struct api_job *job, int64_t number, const char *level,
+                             const char *message, struct cyx_error *err)
 {
-    return tell(bus, job, CYX_JOB_LOG, "log", number,
+    return tell(bus, node, job, CYX_JOB_LOG, "log", number,
                 json_pack("{s:s, s:s}", "level", level, "message", message), err);
 }

@@ -12,7 +12,7 @@
 
 /* Who this node is and what it offers; texts live as long as the process. */
 struct api_node {
-    const char *id, *name, *enrol_token, *price_per_hour;
+    const char *id, *name, *price_per_hour;
     const char *labels, *region; /* "disk=ssd,lab"; "eu/west"; "" for none */
     char boot_id[37];
     int64_t host_memory_bytes;           /* that a job may use */
@@ -69,10 +69,12 @@ enum cyx_status api_finish(struct cyx_bus *bus, const struct api_node *node,
                            const struct api_job *job, const struct api_finish *finish,
                            struct cyx_error *err);
 
-/* Telemetry: a step or an epoch on cyx.job.<id>.metrics; a line on cyx.job.<id>.log. Does not wait. */
-enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_job *job,
-                                 const struct worker_event *event, struct cyx_error *err);
-enum cyx_status api_tell_log(struct cyx_bus *bus, const struct api_job *job, int64_t number,
-                             const char *level, const char *message, struct cyx_error *err);
+/* Telemetry: a step or an epoch on cyx.job.<id>.metrics.<node>; a line on cyx.job.<id>.log.<node>. Does not wait. */
+enum cyx_status api_tell_metrics(struct cyx_bus *bus, const struct api_node *node,
+                                 const struct api_job *job, const struct worker_event *event,
+                                 struct cyx_error *err);
+enum cyx_status api_tell_log(struct cyx_bus *bus, const struct api_node *node,
+                             const struct api_job *job, int64_t number, const char *level,
+                             const char *message, struct cyx_error *err);
 
 #endif

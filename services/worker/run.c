@@ -85,8 +85,8 @@ static void tell_log(struct run *run, const char *level, const char *format, ...
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     struct cyx_error err = {0};
-    if (api_tell_log(run->agent->settings.bus, run->job, ++run->log_number, level, text, &err) !=
-        CYX_OK)
+    if (api_tell_log(run->agent->settings.bus, &run->agent->settings.node, run->job,
+                     ++run->log_number, level, text, &err) != CYX_OK)
         cyx_log(CYX_LOG_DEBUG, "a log line was not published", CYX_STR("error", err.message));
 }
 
@@ -235,7 +235,8 @@ static void take_event(struct run *run, struct worker_event *event)
     case WORKER_EVENT_STEP:
     case WORKER_EVENT_EPOCH:
         note_progress(run, event);
-        api_tell_metrics(run->agent->settings.bus, run->job, event, &err);
+        api_tell_metrics(run->agent->settings.bus, &run->agent->settings.node, run->job, event,
+                         &err);
         if (event->kind == WORKER_EVENT_EPOCH)
             tell_epoch(run, event);
         break;

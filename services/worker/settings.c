@@ -32,10 +32,8 @@ static enum cyx_status read_all(struct cyx_svc *svc, struct agent_settings *sett
                                 struct cyx_error *err)
 {
     struct cyx_config *config = cyx_svc_config(svc);
-    settings->node.id = cyx_config_require(config, "CYXWIZ_NODE_ID", "set it to the node's UUID");
+    settings->node.id = cyx_config_text(config, "CYXWIZ_NODE_ID", NULL);
     settings->node.name = cyx_config_text(config, "CYXWIZ_NODE_NAME", "worker");
-    settings->node.enrol_token =
-        cyx_config_require(config, "CYXWIZ_ENROL_TOKEN", "set it to the registry's token");
     settings->node.labels = cyx_config_text(config, "CYXWIZ_LABELS", "");
     settings->node.region = cyx_config_text(config, "CYXWIZ_REGION", "");
     settings->node.price_per_hour = cyx_config_text(config, "CYXWIZ_PRICE_PER_HOUR", "1 CYX");
@@ -49,7 +47,7 @@ static enum cyx_status read_all(struct cyx_svc *svc, struct agent_settings *sett
     settings->heartbeat_ms =
         cyx_config_int(config, "CYXWIZ_HEARTBEAT_MS", CYX_HEARTBEAT_DEFAULT_MS, 100, 60000);
     settings->metrics = cyx_svc_metrics(svc);
-    if (*settings->node.id && !cyx_id_valid(settings->node.id))
+    if (settings->node.id && !cyx_id_valid(settings->node.id))
         cyx_config_refuse(config, "CYXWIZ_NODE_ID", "it is not a UUID");
     cyx_id_new(settings->node.boot_id);
     return cyx_config_check(config, err);

@@ -137,7 +137,10 @@ static struct cyx_error ask_once(const char *subject, json_t *body, json_t **ret
 {
     struct cyx_error err = {0};
     struct cyx_buf reply = {0};
-    char *text = json_dumps(body, JSON_COMPACT);
+    char *text = json_dumps(body, JSON_COMPACT), own[CYX_SUBJECT_BYTES];
+    const char *node_id = json_string_value(json_object_get(body, "node_id"));
+    if (node_id && cyx_subject_from_node(own, subject, node_id) == CYX_OK)
+        subject = own; /* a node asks on a subject of its own */
     if (cyx_bus_request(bench.bus, subject, NULL, text, strlen(text), 20000, &reply, &err) ==
             CYX_OK &&
         ret_reply)
@@ -152,13 +155,12 @@ static json_t *enrolment(const struct node *node, size_t index)
 {
     char name[32];
     snprintf(name, sizeof(name), "node-%zu", index);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:[{s:i, s:s, s:s, s:I, s:b, s:i}], s:I, s:i, s:s}",
-                     "node_id", node->id, "name", name, "enrol_token", getenv("CYXWIZ_ENROL_TOKEN"),
-                     "boot_id", node->boot_id, "version", "0.1.0", "devices", "index", 0, "backend",
-                     "cpu", "name", "simulated", "memory_bytes", (json_int_t)(INT64_C(8) << 30),
-                     "is_software", 0, "threads", 4, "host_memory_bytes",
-                     (json_int_t)(INT64_C(8) << 30), "cpus", 4, "price_per_hour",
-                     index % 2 ? "1 CYX" : "2 CYX");
+    return json_pack("{s:s, s:s, s:s, s:s, s:[{s:i, s:s, s:s, s:I, s:b, s:i}], s:I, s:i, s:s}",
+                     "node_id", node->id, "name", name, "boot_id", node->boot_id, "version",
+                     "0.1.0", "devices", "index", 0, "backend", "cpu", "name", "simulated",
+                     "memory_bytes", (json_int_t)(INT64_C(8) << 30), "is_software", 0, "threads", 4,
+                     "host_memory_bytes", (json_int_t)(INT64_C(8) << 30), "cpus", 4,
+                     "price_per_hour", index % 2 ? "1 CYX" : "2 CYX");
 }
 
 static void *enrol_some(void *ctx)
@@ -567,11 +569,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "run it by `make bench-platform`; 1 to %d nodes\n", NODES_MAX);
         return 2;
     }
-    setenv("CYXWIZ_ENROL_TOKEN", "let me in", 1);
     snprintf(bench.port_file, sizeof(bench.port_file), "/tmp/cyx-bench-%d.port", (int)getpid());
     snprintf(port_setting, sizeof(port_setting), "CYXWIZ_HEALTH_PORT_FILE=%s", bench.port_file);
     const char *const environment[] = {
-        "CYXWIZ_ENROL_TOKEN=let me in",
         "CYXWIZ_QUOTA_QUEUED_JOBS=-1",
         "CYXWIZ_BUS_WORKERS=16",
         "CYXWIZ_DATABASE_POOL=12",

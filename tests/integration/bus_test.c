@@ -334,29 +334,31 @@ static void test_bus__a_workers_credential_is_enough_for_its_work(void **state)
 {
     (void)state;
     const char *node = servers_env("CYXWIZ_TEST_NODE_ID");
-    char inbox[64], subject[128];
+    char inbox[64], subject[128], ask_subject[128], tell_subject[128];
     snprintf(inbox, sizeof(inbox), "_INBOX_%s", node);
+    snprintf(ask_subject, sizeof(ask_subject), "cyx.svc.scheduler.progress.%s", node);
+    snprintf(tell_subject, sizeof(tell_subject), "cyx.job.1.metrics.%s", node);
     struct cyx_bus *services = connect_bus();
     struct cyx_bus *worker = connect_with(
         (struct cyx_bus_options){.user = node, .password = node, .inbox_prefix = inbox});
     struct cyx_error err = {0};
     assert_int_equal(cyx_bus_ensure_stream(services, &cyx_bus_stream_jobs, &err), CYX_OK);
     assert_int_equal(
-        cyx_bus_serve(services, "cyx.svc.scheduler.progress", "scheduler", echo, NULL, &err),
+        cyx_bus_serve(services, "cyx.svc.scheduler.progress.*", "scheduler", echo, NULL, &err),
         CYX_OK);
-    assert_int_equal(ask(worker, "cyx.svc.scheduler.progress", "{}", 5000, NULL, &err), CYX_OK);
+    assert_int_equal(ask(worker, ask_subject, "{}", 5000, NULL, &err), CYX_OK);
     struct heard heard = {.count = LATCH_INIT, .in_order = true};
     snprintf(subject, sizeof(subject), "cyx.node.%s.offer", node);
     assert_int_equal(cyx_bus_subscribe(worker, subject, NULL, hear, &heard, &err), CYX_OK);
     assert_int_equal(cyx_bus_publish(services, subject, NULL, "0", 1, &err), CYX_OK);
     assert_true(latch_wait(&heard.count, 1));
     struct latch done = LATCH_INIT;
-    assert_int_equal(cyx_bus_publish_async(worker, "cyx.job.1.metrics", "1:1:step:1", NULL, "{}", 2,
+    assert_int_equal(cyx_bus_publish_async(worker, tell_subject, "1:1:step:1", NULL, "{}", 2,
                                            published, &done, &err),
                      CYX_OK);
     assert_true(latch_wait(&done, 1));
     assert_int_equal(
-        cyx_bus_publish_event(worker, "cyx.job.1.metrics", "1:1:step:2", NULL, "{}", 2, NULL, &err),
+        cyx_bus_publish_event(worker, tell_subject, "1:1:step:2", NULL, "{}", 2, NULL, &err),
         CYX_OK);
     cyx_bus_destroy(worker);
     cyx_bus_destroy(services);

@@ -21,7 +21,7 @@ def test_gateway__kept_metrics_and_logs_are_given_in_pages(world, api, nats, con
     job_id = submit(api, name="kept")
     for step in range(5):
         tell(nats, job_id, step)
-    nats.publish(f"cyx.job.{job_id}.metrics", b"not JSON")
+    nats.publish(f"cyx.job.{job_id}.metrics.service", b"not JSON")
     tell(nats, job_id, 1, "log")
     flushed(nats)
     path = f"/api/v1/jobs/{job_id}/metrics"

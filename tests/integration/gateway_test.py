@@ -407,8 +407,8 @@ def test_gateway__the_model_of_a_completed_job_is_downloaded(world, api, strange
     boot = str(uuid.uuid4())
     with Nats(world.servers.env["CYXWIZ_NATS_URL"], node, node, f"_INBOX_{node}") as worker:
         offers = worker.subscribe(f"cyx.node.{node}.offer")
-        enrolled = worker.request("cyx.svc.registry.enrol", {
-            "node_id": node, "name": "tester", "enrol_token": "enrol", "boot_id": boot, "version": "0.1.0",
+        enrolled = worker.request(f"cyx.svc.registry.enrol.{node}", {
+            "node_id": node, "name": "tester", "boot_id": boot, "version": "0.1.0",
             "devices": [{"index": 0, "backend": "cpu", "name": "test", "memory_bytes": 8 << 30, "is_software": False,
                          "threads": 2}],
             "host_memory_bytes": 8 << 30, "cpus": 2, "price_per_hour": "1 CYX"})
@@ -425,12 +425,12 @@ def test_gateway__the_model_of_a_completed_job_is_downloaded(world, api, strange
             except TimeoutError:
                 continue
             assert offer["job_id"] == job_id
-            accepted = worker.request("cyx.svc.scheduler.accept", {"node_id": node, "boot_id": boot, **offer})
+            accepted = worker.request(f"cyx.svc.scheduler.accept.{node}", {"node_id": node, "boot_id": boot, **offer})
         assert accepted and "grant" in accepted, accepted
         model = os.urandom(100_000)
         digest = hashlib.sha256(model).hexdigest()
         assert put(Client(world.url, accepted["grant"]), model).status == 201
-        finished = worker.request("cyx.svc.scheduler.finish", {
+        finished = worker.request(f"cyx.svc.scheduler.finish.{node}", {
             "node_id": node, "job_id": job_id, "token": offer["token"], "outcome": "completed",
             "result": {"test_accuracy": 0.9, "test_loss": 0.3, "train_loss": 0.2, "epochs": 3, "steps": 10,
                        "images_per_second": 100.0, "seconds": 1.0, "backend": "cpu", "device": "test"},

@@ -136,14 +136,28 @@ struct cyx_bus *fleet_bus(const char *name)
     return bus;
 }
 
+/* What a node asks goes to the node's own subject, which ends with the id in the body. */
+static void address(const char *subject, const json_t *body, char ret_subject[CYX_SUBJECT_BYTES])
+{
+    static const char *const of_nodes[] = {CYX_SVC_REGISTRY_ENROL, CYX_SVC_SCHEDULER_ACCEPT,
+                                           CYX_SVC_SCHEDULER_PROGRESS, CYX_SVC_SCHEDULER_FINISH};
+    snprintf(ret_subject, CYX_SUBJECT_BYTES, "%s", subject);
+    const char *node_id = json_string_value(json_object_get(body, "node_id"));
+    for (size_t i = 0; i < sizeof(of_nodes) / sizeof(of_nodes[0]); i++)
+        if (strcmp(subject, of_nodes[i]) == 0 &&
+            cyx_subject_from_node(ret_subject, subject, node_id) != CYX_OK)
+            snprintf(ret_subject, CYX_SUBJECT_BYTES, "%s.nobody", subject);
+}
+
 /* A request; CYX_OK with the reply, or what came back. Usable from any thread. */
 static enum cyx_status request(struct cyx_bus *bus, const char *subject, json_t *body,
                                json_t **ret_reply, struct cyx_error *err)
 {
     struct cyx_buf reply = {0};
-    char *text = json_dumps(body, JSON_COMPACT);
+    char *text = json_dumps(body, JSON_COMPACT), to[CYX_SUBJECT_BYTES];
+    address(subject, body, to);
     enum cyx_status status =
-        cyx_bus_request(bus, subject, NULL, text, strlen(text), WAIT_MS, &reply, err);
+        cyx_bus_request(bus, to, NULL, text, strlen(text), WAIT_MS, &reply, err);
     if (status == CYX_OK && ret_reply)
         *ret_reply = json_loadb(reply.data, reply.length, 0, NULL);
     free(text);
@@ -454,11 +468,10 @@ json_t *worker_enrolment(const struct worker *self)
                                                  (json_int_t)self->options.gpu_memory_bytes,
                                                  "is_software", 0));
     json_t *body = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:s, s:s*}", "node_id", self->id, "name",
-        self->options.name, "enrol_token", getenv("CYXWIZ_ENROL_TOKEN"), "boot_id", self->boot_id,
-        "version", "0.1.0", "devices", devices, "host_memory_bytes", (json_int_t)memory, "cpus", 4,
-        "price_per_hour", self->options.price ? self->options.price : "1 CYX", "region",
-        self->options.region);
+        "{s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:s, s:s*}", "node_id", self->id, "name",
+        self->options.name, "boot_id", self->boot_id, "version", "0.1.0", "devices", devices,
+        "host_memory_bytes", (json_int_t)memory, "cpus", 4, "price_per_hour",
+        self->options.price ? self->options.price : "1 CYX", "region", self->options.region);
     if (self->options.label)
         json_object_set_new(body, "labels", json_pack("[s]", self->options.label));
     return body;

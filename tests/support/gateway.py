@@ -105,7 +105,7 @@ def grant_for(world, job_id, rights="rw", seconds=600, key=None):
 
 
 def tell(nats, job_id, step, kind="metrics"):
-    nats.publish(f"cyx.job.{job_id}.{kind}",
+    nats.publish(f"cyx.job.{job_id}.{kind}.service",
                  {"kind": "step", "step": step, "total_steps": 100, "epoch": 0, "epochs": 1, "loss": 1 / (step + 1),
                   "accuracy": 0.5, "lr": 0.1, "images_per_second": 100.0, "at": "2026-11-24T02:25:00.125Z"}
                  if kind == "metrics" else {"level": "info", "message": f"line {step}", "at": "2026-11-24T02:25:00.125Z"})

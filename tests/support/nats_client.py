@@ -2,32 +2,47 @@
 
   with Nats(url, user=node_id, password=node_id, inbox=f"_INBOX_{node_id}") as nats:
       offers = nats.subscribe(f"cyx.node.{node_id}.offer")
-      reply = nats.request("cyx.svc.scheduler.accept", {...})
+      reply = nats.request(f"cyx.svc.scheduler.accept.{node_id}", {...})
       offer = nats.next(offers)
 """
 
+import base64
 import json
+import re
 import socket
 import time
 import urllib.parse
 import uuid
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 class Nats:
-    def __init__(self, url, user=None, password=None, inbox="_INBOX"):
+    def __init__(self, url, user=None, password=None, inbox="_INBOX", creds=None):
         parts = urllib.parse.urlparse(url)
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout=10)
         self.bytes = b""
         self.waiting = {}
         self.inbox = f"{inbox}.{uuid.uuid4().hex}"
         self.last_id = 0
-        self._line()
+        info = json.loads(self._line().split(b" ", 1)[1])
         options = {"verbose": False, "headers": True, "no_responders": True, "lang": "test", "version": "1"}
         if user or parts.username:
             options |= {"user": user or parts.username, "pass": password or parts.password}
+        if creds:
+            options |= self._signed(Path(creds).read_text(), info["nonce"])
         self._send(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
         self._until(lambda line: line == b"PONG")
         self.replies = self.subscribe(f"{self.inbox}.*")
+
+    @staticmethod
+    def _signed(creds, nonce) -> dict:
+        """The token of a credentials file, and the server's nonce signed with its seed."""
+        token, seed = re.findall(r"-----BEGIN [A-Z ]+-----\n(.*?)\n", creds)
+        raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
+        signature = Ed25519PrivateKey.from_private_bytes(raw[2:34]).sign(nonce.encode())
+        return {"jwt": token, "sig": base64.urlsafe_b64encode(signature).rstrip(b"=").decode()}
 
     def __enter__(self):
         return self

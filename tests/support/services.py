@@ -45,14 +45,14 @@ def binary(name) -> Path:
 class Services:
     ADMIN = "ada@example.org"
 
-    def __init__(self, *names, **extra):
-        self.names, self.extra, self.running = names, extra, {}
+    def __init__(self, *names, trust=False, **extra):
+        self.names, self.extra, self.running, self.trust = names, extra, {}, trust
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="cyx services "))  # a path with a space, on purpose
         self.password = secrets.token_urlsafe(12)
         self.grant_key = secrets.token_hex(32)
-        self.servers = _load_servers().Servers().__enter__()
+        self.servers = _load_servers().Servers(binary("cyxwiz") if self.trust else None).__enter__()
         try:
             self.data = self.folder / "data"
             self.web = self.folder / "web"
@@ -80,13 +80,21 @@ class Services:
 
     def environment(self, name) -> dict:
         env = {k: v for k, v in os.environ.items() if not k.startswith("CYXWIZ_")} | self.servers.env
+        if self.trust:
+            env |= {"CYXWIZ_NATS_CREDS": str(self.creds(name))}
+        if self.trust and name == "registry":
+            env |= {"CYXWIZ_NATS_TRUST": str(self.servers.folder / "trust")}
         return env | {
             "CYXWIZ_MIGRATIONS_DIR": str(ROOT / "migrations"), "CYXWIZ_GRANT_KEY": self.grant_key,
-            "CYXWIZ_ENROL_TOKEN": "enrol", "CYXWIZ_HEALTH_PORT_FILE": str(self.folder / f"{name}.health"),
+            "CYXWIZ_HEALTH_PORT_FILE": str(self.folder / f"{name}.health"),
             "CYXWIZ_HTTP_ADDRESS": "127.0.0.1:0", "CYXWIZ_HTTP_PORT_FILE": str(self.folder / "http.port"),
             "CYXWIZ_BLOB_DIR": str(self.folder / "blob"), "CYXWIZ_DATA_DIR": str(self.data),
             "CYXWIZ_WEB_DIR": str(self.web), "CYXWIZ_EXAMPLES_DIR": str(ROOT / "docs/examples"),
             "CYXWIZ_ADMIN_EMAIL": self.ADMIN, "CYXWIZ_ADMIN_PASSWORD": self.password} | self.extra
+
+    def creds(self, name) -> Path:
+        """What NATS lets a service, or this test ("tools"), in with; of a world with trust."""
+        return self.servers.folder / "trust" / f"{name}.creds"
 
     def start(self, name):
         health = self.folder / f"{name}.health"
