@@ -420,8 +420,9 @@ static bool insist(struct worker *self, const char *subject, json_t *body)
 {
     enum cyx_status status = CYX_ERR_TIMEOUT;
     for (int i = 0; i < 200 && (status == CYX_ERR_TIMEOUT || status == CYX_ERR_UNAVAILABLE); i++) {
-        char *text = json_dumps(body, JSON_COMPACT);
-        status = cyx_bus_request(self->bus, subject, NULL, text, strlen(text), 2000, NULL, NULL);
+        char *text = json_dumps(body, JSON_COMPACT), to[CYX_SUBJECT_BYTES];
+        address(subject, body, to);
+        status = cyx_bus_request(self->bus, to, NULL, text, strlen(text), 2000, NULL, NULL);
         free(text);
     }
     json_decref(body);
