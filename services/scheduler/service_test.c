@@ -340,8 +340,7 @@ static void test_scheduler__the_database_keeps_what_has_ended(void **state)
 /* One request of many that are sent at the same moment. */
 struct said {
     pthread_barrier_t *start;
-    const char *subject;
-    char *text;
+    char subject[CYX_SUBJECT_BYTES], *text;
     enum cyx_status expected, got;
 };
 
@@ -376,8 +375,8 @@ static void say_all(struct said *said, size_t count)
 
 static struct said to_say(const char *subject, json_t *body, enum cyx_status expected)
 {
-    struct said said = {
-        .subject = subject, .text = json_dumps(body, JSON_COMPACT), .expected = expected};
+    struct said said = {.text = json_dumps(body, JSON_COMPACT), .expected = expected};
+    own_subject(subject, body, said.subject);
     json_decref(body);
     return said;
 }

@@ -136,8 +136,7 @@ struct cyx_bus *fleet_bus(const char *name)
     return bus;
 }
 
-/* What a node asks goes to the node's own subject, which ends with the id in the body. */
-static void address(const char *subject, const json_t *body, char ret_subject[CYX_SUBJECT_BYTES])
+void own_subject(const char *subject, const json_t *body, char ret_subject[CYX_SUBJECT_BYTES])
 {
     static const char *const of_nodes[] = {CYX_SVC_REGISTRY_ENROL, CYX_SVC_SCHEDULER_ACCEPT,
                                            CYX_SVC_SCHEDULER_PROGRESS, CYX_SVC_SCHEDULER_FINISH};
@@ -155,7 +154,7 @@ static enum cyx_status request(struct cyx_bus *bus, const char *subject, json_t 
 {
     struct cyx_buf reply = {0};
     char *text = json_dumps(body, JSON_COMPACT), to[CYX_SUBJECT_BYTES];
-    address(subject, body, to);
+    own_subject(subject, body, to);
     enum cyx_status status =
         cyx_bus_request(bus, to, NULL, text, strlen(text), WAIT_MS, &reply, err);
     if (status == CYX_OK && ret_reply)
@@ -421,7 +420,7 @@ static bool insist(struct worker *self, const char *subject, json_t *body)
     enum cyx_status status = CYX_ERR_TIMEOUT;
     for (int i = 0; i < 200 && (status == CYX_ERR_TIMEOUT || status == CYX_ERR_UNAVAILABLE); i++) {
         char *text = json_dumps(body, JSON_COMPACT), to[CYX_SUBJECT_BYTES];
-        address(subject, body, to);
+        own_subject(subject, body, to);
         status = cyx_bus_request(self->bus, to, NULL, text, strlen(text), 2000, NULL, NULL);
         free(text);
     }

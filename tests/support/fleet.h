@@ -20,6 +20,7 @@
 #include "base/id.h"
 #include "bus/bus.h"
 #include "bus/stream.h"
+#include "contract/subjects.h"
 
 enum { WAIT_MS = 30000 };
 
@@ -31,6 +32,8 @@ int service_stop(struct service *self, int signal_number);
 
 struct cyx_bus *fleet_bus(const char *name);
 
+/* What a node asks goes to the node's own subject, which ends with the id in the body; any other as it is. */
+void own_subject(const char *subject, const json_t *body, char ret_subject[CYX_SUBJECT_BYTES]);
 /* A request with `body` (taken over); fails the test unless it answers `expected`. NULL when it failed as told. */
 json_t *ask(struct cyx_bus *bus, const char *subject, json_t *body, enum cyx_status expected);
 /* The same, and the error that came back. */
