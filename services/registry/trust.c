@@ -51,7 +51,7 @@ static enum cyx_status read_account(struct cyx_trust *self, const char *folder,
         return status;
     if (text.data)
         text.data[strcspn(text.data, " \r\n")] = '\0';
-    if (!cyx_nkey_public_valid(text.data, CYX_NKEY_ACCOUNT))
+    if (!text.data || !cyx_nkey_public_valid(text.data, CYX_NKEY_ACCOUNT))
         return cyx_error_set(err, CYX_ERR_CORRUPT, NULL, "%s/account holds no account's key",
                              folder);
     memcpy(self->account, text.data, CYX_NKEY_TEXT_BYTES);
