@@ -60,7 +60,9 @@ enum cyx_status api_nodes_renew(void *ctx, const struct cyx_http_request *reques
     static const char *const members[] = {"node_id", "public_key",    "at", "signature",
                                           "new_key", "new_signature", NULL};
     json_t *body = NULL;
-    enum cyx_status status = api_body_object(request, response, members, &body);
+    enum cyx_status status = limit_strangers(ctx, request, response);
+    if (status == CYX_OK)
+        status = api_body_object(request, response, members, &body);
     return status == CYX_OK
                ? ask_registry(ctx, request, response, CYX_SVC_REGISTRY_RENEW, body, 200)
                : status;
