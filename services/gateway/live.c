@@ -157,9 +157,8 @@ enum cyx_status live_ask_holders(struct cyx_bus *bus, const char *job_id,
     CYX_CLEANUP_BUF struct cyx_buf reply = {0};
     CYX_CLEANUP_JSON json_t *json = NULL;
     int length = snprintf(body, sizeof(body), "{\"job_id\":\"%s\"}", job_id);
-    enum cyx_status status =
-        cyx_bus_request(bus, CYX_SVC_SCHEDULER_GET, NULL, body, (size_t)length,
-                        CYX_REQUEST_TIMEOUT_MS, &reply, err);
+    enum cyx_status status = cyx_bus_request(bus, CYX_SVC_SCHEDULER_GET, NULL, body, (size_t)length,
+                                             CYX_REQUEST_TIMEOUT_MS, &reply, err);
     if (status == CYX_OK)
         status = cyx_message_parse(reply.data, reply.length, &json, err);
     if (status == CYX_OK)
@@ -177,7 +176,8 @@ static bool is_believed(struct live *live, const char *job_id, struct believed *
     if (believed->asked_ns && now_ns - believed->asked_ns < STRANGER_MS * MS_NS)
         return false;
     believed->asked_ns = now_ns;
-    (void)live_ask_holders(live->bus, job_id, &believed->holders, NULL); /* else it is asked again later */
+    (void)live_ask_holders(live->bus, job_id, &believed->holders,
+                           NULL); /* else it is asked again later */
     return holders_may_tell(&believed->holders, subject);
 }
 

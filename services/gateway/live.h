@@ -79,8 +79,8 @@ void live_unsubscribe(struct live_subscription *subscription);
 void live_counts(struct live *self, size_t *ret_feeds, size_t *ret_subscriptions);
 
 /* Asks the scheduler who has held the job, so that what they tell is believed. */
-enum cyx_status live_ask_holders(struct cyx_bus *bus, const char *job_id, struct holders *ret_holders,
-                                 struct cyx_error *err);
+enum cyx_status live_ask_holders(struct cyx_bus *bus, const char *job_id,
+                                 struct holders *ret_holders, struct cyx_error *err);
 
 /* A telemetry message's kind ("metrics", "log", "state") and its object, which the caller drops. False for what is none. */
 bool live_parse(const struct cyx_bus_message *message, const char **ret_kind, json_t **ret_data);

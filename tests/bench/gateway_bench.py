@@ -105,7 +105,7 @@ def subscribers(world, port, job, token):
     each = (resident_kib(gateway) - before) / SUBSCRIBERS
     with Nats(world.servers.env["CYXWIZ_NATS_URL"]) as nats:
         for step in range(UPDATES):
-            nats.publish(f"cyx.job.{job}.metrics",
+            nats.publish(f"cyx.job.{job}.metrics.service",
                          {"kind": "step", "step": step, "total_steps": UPDATES, "epoch": 0, "epochs": 1, "loss": 0.5,
                           "accuracy": 0.5, "lr": 0.1, "images_per_second": 1.0, "sent_ns": time.monotonic_ns()})
             time.sleep(PAUSE_S)

@@ -257,7 +257,7 @@ def test_gateway__an_ended_jobs_metrics_and_log_outlive_the_stream(world, api, s
     path = f"/api/v1/jobs/{job_id}"
     for step in range(2500):
         tell(nats, job_id, step)
-    nats.publish(f"cyx.job.{job_id}.metrics", {"kind": "epoch", "epoch": 1, "epochs": 1, "step": 2500, "loss": 0.1,
+    nats.publish(f"cyx.job.{job_id}.metrics.service", {"kind": "epoch", "epoch": 1, "epochs": 1, "step": 2500, "loss": 0.1,
                                                "accuracy": 0.9, "images_per_second": 1.0, "eval_loss": 0.2,
                                                "eval_accuracy": 0.8, "at": "2026-11-24T02:25:00.125Z"})
     for line in range(300):
