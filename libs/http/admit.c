@@ -20,13 +20,6 @@ struct headers {
     bool hidden, bad_name, no_memory;
 };
 
-static bool is_token(const char *text)
-{
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    return *text && text[strspn(text, token)] == '\0';
-}
-
 static void look_at_gaps(struct headers *self, const char *name, const char *value)
 {
     if (name != self->end + 2)
@@ -49,7 +42,7 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
     (void)kind;
     value = value ? value : "";
     look_at_gaps(self, name, value);
-    self->bad_name = self->bad_name || !is_token(name);
+    self->bad_name = self->bad_name || !cyx_is_token(name);
     self->hosts += strcasecmp(name, "Host") == 0;
     self->lengths += strcasecmp(name, "Content-Length") == 0;
     self->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
@@ -81,8 +74,7 @@ static void refuse(struct cyx_exchange *self, int http, enum cyx_status status, 
 
 static bool valid_host(const char *host)
 {
-    return *host && host[strspn(host, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                      "0123456789-._~:[]%")] == '\0';
+    return *host && cyx_span(host, "-._~:[]%") == strlen(host);
 }
 
 /* Collects the headers and refuses what is ambiguous. */
@@ -126,9 +118,7 @@ static bool check_framing(struct cyx_exchange *self, const char *method, const c
 static void take_request_id(struct cyx_http_request *request)
 {
     const char *given = cyx_http_header(request, "X-Request-Id");
-    size_t length = given ? strspn(given, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                          "0123456789._-")
-                          : 0;
+    size_t length = given ? cyx_span(given, "._-") : 0;
     if (given && length && length <= 64 && !given[length])
         memcpy(request->request_id, given, length + 1);
     else

@@ -207,6 +207,12 @@ void cyx_conn_on_completed(void *cls, struct MHD_Connection *mhd, void **context
                            enum MHD_RequestTerminationCode code);
 void cyx_in_flight_done(struct cyx_http_server *server);
 
+/* request.c: the length of the start of `text` that is ASCII letters, digits and characters of `others`. (strspn() of so
+ * many characters makes a table anew for each call.) */
+size_t cyx_span(const char *text, const char *others);
+/* Whether it is a token (RFC 9110, 5.6.2). */
+bool cyx_is_token(const char *text);
+
 /* admit.c: looks at the headers, refuses what is ambiguous, finds the route. */
 void cyx_admit(struct cyx_exchange *self, const char *method, const char *version);
 

@@ -1,4 +1,4 @@
-#include "http/server.h"
+#include "http/private.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -70,4 +70,18 @@ enum cyx_status cyx_http_query_int(const struct cyx_http_request *self, const ch
                              name, minimum, maximum);
     *ret_value = value;
     return CYX_OK;
+}
+
+size_t cyx_span(const char *text, const char *others)
+{
+    const char *c = text;
+    while ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+           (*c && strchr(others, *c)))
+        c++;
+    return (size_t)(c - text);
+}
+
+bool cyx_is_token(const char *text)
+{
+    return *text && text[cyx_span(text, "-_.!#$%&'*+^`|~")] == '\0';
 }

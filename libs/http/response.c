@@ -32,13 +32,6 @@ void cyx_response_reset(struct cyx_http_response *self)
     self->header_count = 0;
 }
 
-static bool is_token(const char *text)
-{
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    return *text && text[strspn(text, token)] == '\0';
-}
-
 static bool is_value(const char *text)
 {
     for (const unsigned char *c = (const unsigned char *)text; *c; c++)
@@ -56,7 +49,7 @@ static bool is_ours(const char *name)
 enum cyx_status cyx_http_response_header(struct cyx_http_response *self, const char *name,
                                          const char *value)
 {
-    if (!name || !value || !is_token(name) || !is_value(value) || is_ours(name))
+    if (!name || !value || !cyx_is_token(name) || !is_value(value) || is_ours(name))
         return cyx_error_set(&self->error, CYX_ERR_INVALID, NULL,
                              "the header \"%s\" cannot be sent so", name ? name : "");
     if (self->header_count == self->header_capacity) {
@@ -80,7 +73,7 @@ enum cyx_status cyx_http_response_header(struct cyx_http_response *self, const c
 enum cyx_status cyx_http_response_cookie(struct cyx_http_response *self, const char *name,
                                          const char *value, long max_age_s, bool secure)
 {
-    if (!is_token(name) || strpbrk(value, "\";,\\ \t"))
+    if (!cyx_is_token(name) || strpbrk(value, "\";,\\ \t"))
         return cyx_error_set(&self->error, CYX_ERR_INVALID, NULL,
                              "the cookie \"%s\" cannot be sent so", name);
     const char *age =

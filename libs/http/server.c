@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "http/private.h"
 
-enum { LISTEN_BACKLOG = 1024, POOL_BYTES = 64 * 1024 };
+enum { LISTEN_BACKLOG = 1024, POOL_BYTES = 32 * 1024 };
 
 static void fill_defaults(struct cyx_http_options *options)
 {
@@ -176,7 +176,7 @@ static enum cyx_status check_tls(const struct cyx_http_options *options,
 static struct MHD_Daemon *start_daemon(struct cyx_http_server *self, int fd, bool v6)
 {
     const struct cyx_http_options *o = &self->options;
-    size_t pool = 4 * o->max_header_bytes > POOL_BYTES ? 4 * o->max_header_bytes : POOL_BYTES;
+    size_t pool = 2 * o->max_header_bytes > POOL_BYTES ? 2 * o->max_header_bytes : POOL_BYTES;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
                      MHD_USE_ITC | (v6 ? MHD_USE_IPv6 : 0);
     flags |= o->tls_certificate ? MHD_USE_TLS : 0;

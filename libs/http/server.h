@@ -15,7 +15,7 @@
  * tells it), a request that did not arrive whole by its deadline (408), no such path (404), a
  * method that the path does not have (405 with Allow), a body of a type that the route does not
  * take (415). All of them are application/problem+json (RFC 9457). Only what libmicrohttpd cannot
- * read at all (a broken request line or chunk, headers over four times the limit) is answered by
+ * read at all (a broken request line or chunk, headers over twice the limit or hundreds of them) is answered by
  * itself: right status, short HTML body.
  *
  * With a certificate and key it speaks HTTPS (TLS 1.2 and 1.3, by GnuTLS) and nothing else. A

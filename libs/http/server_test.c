@@ -350,11 +350,18 @@ static void test_server__refuses_what_is_too_long(void **state)
     assert_problem(&f->answer, 414, "too-large");
     cyx_buf_clear(&text);
     cyx_buf_puts(&text, "GET /hello HTTP/1.1\r\nHost: x\r\n");
-    for (int i = 0; i < 300; i++)
-        cyx_buf_printf(&text, "X-Header-%d: %060d\r\n", i, i);
+    for (int i = 0; i < 30; i++)
+        cyx_buf_printf(&text, "X-Header-%d: %0600d\r\n", i, i);
     cyx_buf_puts(&text, "\r\n");
     raw_ask(f->port, text.data, &f->answer);
     assert_problem(&f->answer, 431, "too-large");
+    cyx_buf_clear(&text); /* so many that libmicrohttpd has no room for them: it answers itself */
+    cyx_buf_puts(&text, "GET /hello HTTP/1.1\r\nHost: x\r\n");
+    for (int i = 0; i < 600; i++)
+        cyx_buf_printf(&text, "X-Header-%d: %030d\r\n", i, i);
+    cyx_buf_puts(&text, "\r\n");
+    raw_ask(f->port, text.data, &f->answer);
+    assert_int_equal(f->answer.status, 431);
 }
 
 static void test_server__refuses_fifty_megabytes_at_once(void **state)

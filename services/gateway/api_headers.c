@@ -82,9 +82,11 @@ static void set_headers(const struct app *app, const struct cyx_http_request *re
     const char *type = find_header(response, "Content-Type");
     bool page = !api || (type && strncmp(type, "text/html", 9) == 0); /* the reference is one */
     cyx_http_response_header(response, "X-Content-Type-Options", "nosniff");
-    cyx_http_response_header(response, "Referrer-Policy", "same-origin");
     cyx_http_response_header(response, "Content-Security-Policy", page ? PAGE_POLICY : API_POLICY);
-    cyx_http_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
+    if (page) {
+        cyx_http_response_header(response, "Referrer-Policy", "same-origin");
+        cyx_http_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
+    }
     if (api_secure(app))
         cyx_http_response_header(response, "Strict-Transport-Security", TRANSPORT_POLICY);
     if (api && !find_header(response, "Cache-Control"))

@@ -291,6 +291,12 @@ static void test_memo__gives_the_owner_what_is_young_and_was_not_forgotten(void 
     int64_t until_ns = cyx_clock_monotonic_ns() + (MEMO_MS + 1) * INT64_C(1000000);
     while (cyx_clock_monotonic_ns() < until_ns)
         cyx_buf_clear(&text);
+    assert_false(memo_find(memo, job, me, &text)); /* is to fetch it, the others are not */
+    assert_true(memo_find(memo, job, me, &text));
+    until_ns += MEMO_GRACE_MS * INT64_C(1000000);
+    while (cyx_clock_monotonic_ns() < until_ns)
+        cyx_buf_clear(&text);
+    assert_false(memo_find(memo, job, me, &text));
     assert_false(memo_find(memo, job, me, &text));
     memo_destroy(memo);
     memo_destroy(NULL);

@@ -15,7 +15,8 @@ enum { SLOTS = 1024, LOCKS = 32, ANSWER_LIMIT = 64 * 1024 };
 struct slot {
     char key[CYX_ID_BYTES], account_id[CYX_ID_BYTES];
     uint64_t generation;
-    int64_t until_ns;
+    int64_t made_ns; /* 0: nothing */
+    bool fetching;   /* somebody was sent for a new one */
     struct cyx_buf text;
 };
 
@@ -78,17 +79,32 @@ void memo_keep(struct memo *self, const char *key, const char *account_id, uint6
         cyx_buf_append(&slot->text, text, length);
         snprintf(slot->key, sizeof(slot->key), "%s", key);
         snprintf(slot->account_id, sizeof(slot->account_id), "%s", account_id);
-        slot->until_ns = cyx_clock_monotonic_ns() + MEMO_MS * INT64_C(1000000);
+        slot->made_ns = cyx_clock_monotonic_ns();
+        slot->fetching = false;
     }
     pthread_mutex_unlock(lock);
+}
+
+/* Whoever finds it old first is sent for a new one. */
+static bool young_enough(struct slot *slot)
+{
+    int64_t age_ms = (cyx_clock_monotonic_ns() - slot->made_ns) / 1000000;
+    if (age_ms < MEMO_MS)
+        return true;
+    if (age_ms >= MEMO_MS + MEMO_GRACE_MS || !slot->fetching) {
+        slot->fetching = true;
+        return false;
+    }
+    return true;
 }
 
 bool memo_find(struct memo *self, const char *key, const char *account_id, struct cyx_buf *ret_text)
 {
     pthread_mutex_t *lock;
     struct slot *slot = lock_slot(self, key, &lock);
-    bool found = slot->until_ns > cyx_clock_monotonic_ns() && strcmp(slot->key, key) == 0 &&
-                 strcmp(slot->account_id, account_id) == 0 && !slot->text.failed;
+    bool found = slot->made_ns > 0 && strcmp(slot->key, key) == 0 &&
+                 strcmp(slot->account_id, account_id) == 0 && !slot->text.failed &&
+                 young_enough(slot);
     if (found)
         cyx_buf_append(ret_text, slot->text.data, slot->text.length);
     pthread_mutex_unlock(lock);
@@ -100,6 +116,6 @@ void memo_forget(struct memo *self, const char *key)
     pthread_mutex_t *lock;
     struct slot *slot = lock_slot(self, key, &lock);
     slot->generation++;
-    slot->until_ns = 0;
+    slot->made_ns = 0;
     pthread_mutex_unlock(lock);
 }
