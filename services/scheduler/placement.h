@@ -55,7 +55,9 @@ int cyx_sched_size(double flops_per_sample);
 /* What a node offers: a row of the scheduler's own projection of the registry's nodes. */
 struct cyx_sched_node {
     char id[CYX_ID_BYTES], boot_id[CYX_ID_BYTES];
-    bool busy; /* holds an assignment, or rests after missed offers */
+    bool busy;     /* has no free slot, or rests after missed offers */
+    int64_t slots; /* jobs that it takes at once */
+    int64_t slot;  /* in a list of free slots: which one this is */
     int64_t cpus;
     int64_t host_memory_bytes;
     int64_t cpu_memory_bytes;  /* of its CPU device, 0: has none */

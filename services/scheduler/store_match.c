@@ -35,7 +35,7 @@ struct placing {
 struct pass {
     struct cyx_sched_store *self;
     struct cyx_arena arena;
-    struct cyx_sched_node *nodes; /* that were free */
+    struct cyx_sched_node *nodes; /* free slots, one each */
     size_t n_nodes, n_free, assigned;
     struct placing staged[CYX_SCHED_TXN_JOBS];
     size_t n_staged;
@@ -52,7 +52,7 @@ static void write_placement(const struct cyx_sched_score *score, struct cyx_buf 
                    score->data, score->measured ? "true" : "false");
 }
 
-/* What is staged, as JSON for the database: [[job, node, boot, price, placement] …]. */
+/* What is staged, as JSON for the database: [[job, node, boot, price, placement, slot] …]. */
 static void write_staged(const struct pass *pass, struct cyx_buf *text)
 {
     cyx_buf_puts(text, "[");
@@ -62,7 +62,7 @@ static void write_staged(const struct pass *pass, struct cyx_buf *text)
                        placing->node->id, placing->node->boot_id,
                        (long long)placing->node->price_per_hour_base_units);
         write_placement(&placing->score, text);
-        cyx_buf_puts(text, "]");
+        cyx_buf_printf(text, ",%lld]", (long long)placing->node->slot);
     }
     cyx_buf_puts(text, "]");
 }
@@ -74,16 +74,19 @@ static void write_staged(const struct pass *pass, struct cyx_buf *text)
  */
 static const char *const assign_sql =
     "with staged as (select (x ->> 0)::uuid as job_id, (x ->> 1)::uuid as node_id, "
-    "(x ->> 2)::uuid as boot_id, (x ->> 3)::bigint as price, x -> 4 as placement "
+    "(x ->> 2)::uuid as boot_id, (x ->> 3)::bigint as price, x -> 4 as placement, "
+    "(x ->> 5)::smallint as slot "
     "from json_array_elements($1::json) x), "
     "jobs as (select id, account_id, token from job where id in (select job_id from staged) "
     "and state = 'queued' and funded and waits_for = 0 and not_before <= clock_timestamp() "
     "order by id for update skip locked), "
     "nodes as (select id, boot_id from node where id in (select node_id from staged) and online "
     "and rests_until <= clock_timestamp() order by id for update skip locked), "
-    "made as (insert into assignment (job_id, token, node_id, boot_id, account_id, placement, "
-    "offered_at, lease_until) select s.job_id, j.token + 1, s.node_id, s.boot_id, j.account_id, "
-    "s.placement, clock_timestamp(), clock_timestamp() + $2 * interval '1 millisecond' "
+    "made as (insert into assignment (job_id, token, node_id, boot_id, slot, account_id, "
+    "placement, "
+    "offered_at, lease_until) select s.job_id, j.token + 1, s.node_id, s.boot_id, s.slot, "
+    "j.account_id, s.placement, clock_timestamp(), clock_timestamp() + $2 * interval '1 "
+    "millisecond' "
     "from staged s join jobs j on j.id = s.job_id "
     "join nodes n on n.id = s.node_id and n.boot_id = s.boot_id "
     "on conflict do nothing returning job_id, token, node_id), "

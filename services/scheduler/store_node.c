@@ -24,14 +24,15 @@ static const char *const node_offline_sql =
     "where node.revision < excluded.revision";
 static const char *const node_online_sql =
     "insert into node (id, boot_id, online, revision, name, cpus, cpu_memory_bytes, "
-    "gpu_memory_bytes, soft_memory_bytes, price_per_hour, host_memory_bytes, labels, region) "
-    "values ($1, $2, true, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+    "gpu_memory_bytes, soft_memory_bytes, price_per_hour, host_memory_bytes, labels, region, "
+    "slots) values ($1, $2, true, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
     "on conflict (id) do update set boot_id = excluded.boot_id, online = true, "
     "revision = excluded.revision, name = excluded.name, cpus = excluded.cpus, "
     "cpu_memory_bytes = excluded.cpu_memory_bytes, gpu_memory_bytes = excluded.gpu_memory_bytes, "
     "soft_memory_bytes = excluded.soft_memory_bytes, price_per_hour = excluded.price_per_hour, "
     "host_memory_bytes = excluded.host_memory_bytes, labels = excluded.labels, "
-    "region = excluded.region, offers_missed = 0, rests_until = '-infinity', "
+    "region = excluded.region, slots = excluded.slots, offers_missed = 0, rests_until = "
+    "'-infinity', "
     "updated_at = clock_timestamp() where node.revision < excluded.revision";
 
 enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
@@ -52,21 +53,34 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
         CYX_DB_INT(node->host_memory_bytes),
         CYX_DB_TEXT(node->labels ? node->labels : ""),
         CYX_DB_TEXT(node->region ? node->region : ""),
+        CYX_DB_INT(node->slots > 0 ? node->slots : 1),
     };
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status =
         cyx_db_run_params(self->db, news->online ? node_online_sql : node_offline_sql,
-                          news->online ? 12 : 3, params, &rows, err);
+                          news->online ? 13 : 3, params, &rows, err);
     if (status == CYX_OK)
         *ret_taken = cyx_db_affected(rows) == 1;
     return status;
 }
 
-#define NODE_SQL                                                                                   \
+#define NODE_SQL(busy, slot)                                                                       \
     "select id, boot_id, cpus, cpu_memory_bytes, gpu_memory_bytes, soft_memory_bytes, "            \
-    "price_per_hour, rests_until > clock_timestamp() or exists "                                   \
-    "(select from assignment a where a.node_id = node.id and a.ended_at is null) as busy, "        \
-    "host_memory_bytes, labels, region, datasets, cpu_percent, good, bad, speed from node "
+    "price_per_hour, " busy " as busy, host_memory_bytes, labels, region, datasets, "              \
+    "cpu_percent, good, bad, speed, slots, " slot " from node"
+
+/* One row a node. */
+static const char *const nodes_sql =
+    NODE_SQL("rests_until > clock_timestamp() or (select count(*) from assignment a where "
+             "a.node_id = node.id and a.ended_at is null) >= slots",
+             "0") " where online order by id";
+/* One row a free slot; a node's second one comes behind every node's first. */
+static const char *const free_slots_sql =
+    NODE_SQL("false", "s.slot") ", generate_series(0, slots - 1) as s(slot) where online and "
+                                "rests_until <= clock_timestamp() "
+                                "and not exists (select from assignment a where a.node_id = "
+                                "node.id and a.slot = s.slot and "
+                                "a.ended_at is null) order by s.slot, id";
 
 /* PostgreSQL's text of an array of numbers: {1,2.5}. */
 static void read_speeds(const char *text, double ret_speeds[CYX_SCHED_SIZES])
@@ -99,6 +113,8 @@ static enum cyx_status read_node(const struct cyx_db_result *rows, size_t row,
     node->good = cyx_db_double(rows, row, 13);
     node->bad = cyx_db_double(rows, row, 14);
     read_speeds(cyx_db_text(rows, row, 15), node->flops_per_second);
+    node->slots = cyx_db_int(rows, row, 16);
+    node->slot = cyx_db_int(rows, row, 17);
     return node->labels && node->region && node->datasets
                ? CYX_OK
                : cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
@@ -109,13 +125,8 @@ enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_on
                                       size_t *ret_count, struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_run(
-        self->db,
-        free_only ? NODE_SQL
-            "where online and rests_until <= clock_timestamp() and not exists (select from "
-            "assignment a where a.node_id = node.id and a.ended_at is null) order by id"
-                  : NODE_SQL "where online order by id",
-        &rows, err);
+    enum cyx_status status =
+        cyx_db_run(self->db, free_only ? free_slots_sql : nodes_sql, &rows, err);
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_sched_node *nodes = cyx_arena_calloc(arena, count + 1, sizeof(*nodes));
     if (status == CYX_OK && !nodes)

@@ -307,9 +307,13 @@ static void copy_id(char target[CYX_ID_BYTES], const char *id)
     memcpy(target, id, CYX_ID_BYTES); /* a checked UUID with its NUL */
 }
 
-/* The largest memory of each kind of device. */
+/*
+ * The memory of each kind of device, and the slots: one a Vulkan device where there are several, since a job runs on one.
+ * Any of them may get a job, so that the smallest one's memory counts; of CPU devices, the largest.
+ */
 static void read_devices(const json_t *devices, struct cyx_sched_node *node)
 {
+    enum { SLOTS_LIMIT = 32 };
     size_t i;
     const json_t *device;
     json_array_foreach(devices, i, device)
@@ -319,12 +323,18 @@ static void read_devices(const json_t *devices, struct cyx_sched_node *node)
         bool software = json_is_true(json_object_get(device, "is_software"));
         if (!backend)
             continue;
-        int64_t *largest = strcmp(backend, "cpu") == 0 ? &node->cpu_memory_bytes
-                           : software                  ? &node->soft_memory_bytes
-                                                       : &node->gpu_memory_bytes;
-        if (memory > *largest)
-            *largest = memory;
+        bool cpu = strcmp(backend, "cpu") == 0;
+        int64_t *kept = cpu        ? &node->cpu_memory_bytes
+                        : software ? &node->soft_memory_bytes
+                                   : &node->gpu_memory_bytes;
+        if (*kept == 0 || (cpu ? memory > *kept : memory < *kept))
+            *kept = memory;
+        node->slots += !cpu;
     }
+    if (node->slots < 1)
+        node->slots = 1;
+    if (node->slots > SLOTS_LIMIT)
+        node->slots = SLOTS_LIMIT;
 }
 
 /* "labels": […] joined by commas; absent, or what no registry sends: none. */

@@ -20,6 +20,26 @@ static struct timespec monotonic_after(int64_t ms)
     return (struct timespec){.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
 }
 
+static bool is_same(const struct api_job *a, const struct api_job *b)
+{
+    return a->token == b->token && strcmp(a->id, b->id) == 0;
+}
+
+/* A free slot for the offer; NULL when there is none, or the offer was taken already: it is told until it is answered. */
+static struct slot *slot_for(struct agent *self, const struct api_job *offer)
+{
+    struct slot *found = NULL;
+    for (size_t i = 0; i < self->settings.n_slots; i++) {
+        struct slot *slot = &self->slots[i];
+        if ((slot->has_offer && is_same(&slot->offer, offer)) ||
+            (slot->has_job && is_same(&slot->job, offer)))
+            return NULL;
+        if (!found && !slot->has_offer && !slot->has_job)
+            found = slot;
+    }
+    return found;
+}
+
 void agent_on_offer(void *ctx, const struct cyx_bus_message *message)
 {
     struct agent *self = ctx;
@@ -30,9 +50,10 @@ void agent_on_offer(void *ctx, const struct cyx_bus_message *message)
         return;
     }
     pthread_mutex_lock(&self->lock);
-    if (!self->has_job && !self->ended && !atomic_load(&self->draining)) {
-        self->offer = offer;
-        self->has_offer = true;
+    struct slot *slot = self->ended || atomic_load(&self->draining) ? NULL : slot_for(self, &offer);
+    if (slot) {
+        slot->offer = offer;
+        slot->has_offer = true;
         pthread_cond_broadcast(&self->changed);
     }
     pthread_mutex_unlock(&self->lock);
@@ -46,34 +67,53 @@ void agent_on_cancel(void *ctx, const struct cyx_bus_message *message)
     if (api_read_job(message, &job, &err) != CYX_OK)
         return;
     pthread_mutex_lock(&self->lock);
-    if (self->has_job && strcmp(self->job.id, job.id) == 0 && self->job.token == job.token)
-        atomic_store(&self->cancelled, true);
+    for (size_t i = 0; i < self->settings.n_slots; i++)
+        if (self->slots[i].has_job && is_same(&self->slots[i].job, &job))
+            atomic_store(&self->slots[i].cancelled, true);
     pthread_mutex_unlock(&self->lock);
 }
 
 static void *runner_main(void *ctx)
 {
-    struct agent *self = ctx;
+    struct slot *slot = ctx;
+    struct agent *self = slot->agent;
     pthread_mutex_lock(&self->lock);
     while (!self->ended) {
-        if (!self->has_offer) {
+        if (!slot->has_offer) {
             pthread_cond_wait(&self->changed, &self->lock);
             continue;
         }
-        struct api_job job = self->offer;
-        self->job = job;
-        self->has_offer = false;
-        self->has_job = true;
-        atomic_store(&self->cancelled, false);
+        struct api_job job = slot->offer;
+        slot->job = job;
+        slot->has_offer = false;
+        slot->has_job = true;
+        self->changes++;
+        atomic_store(&slot->cancelled, false);
+        pthread_cond_broadcast(&self->changed);
         pthread_mutex_unlock(&self->lock);
-        run_job(self, &job);
+        run_job(slot, &job);
         pthread_mutex_lock(&self->lock);
-        self->has_job = false;
-        atomic_store(&self->images_per_second, 0.0);
+        slot->has_job = false;
+        self->changes++;
+        atomic_store(&slot->images_per_second, 0.0);
         pthread_cond_broadcast(&self->changed);
     }
     pthread_mutex_unlock(&self->lock);
     return NULL;
+}
+
+/* What the slots hold, and how fast they are together. The lock is held. */
+static size_t read_slots(struct agent *self, struct api_job ret_jobs[AGENT_SLOTS_LIMIT],
+                         double *ret_images_per_second)
+{
+    size_t count = 0;
+    *ret_images_per_second = 0;
+    for (size_t i = 0; i < self->settings.n_slots; i++) {
+        if (self->slots[i].has_job)
+            ret_jobs[count++] = self->slots[i].job;
+        *ret_images_per_second += atomic_load(&self->slots[i].images_per_second);
+    }
+    return count;
 }
 
 /* A heartbeat now, and at every change of what is held; what fails is tried again with the next. */
@@ -84,21 +124,22 @@ static void *beater_main(void *ctx)
     bool warned = false;
     pthread_mutex_lock(&self->lock);
     while (!self->ended) {
-        struct api_job job = self->job;
-        bool has_job = self->has_job;
+        struct api_job jobs[AGENT_SLOTS_LIMIT];
+        double images_per_second;
+        size_t n_jobs = read_slots(self, jobs, &images_per_second);
+        uint64_t changes = self->changes;
         pthread_mutex_unlock(&self->lock);
         struct cyx_error err = {0};
         struct monitor_reading reading = {0};
         (void)monitor_read(self->monitor, &reading); /* none: its fields are left out */
-        enum cyx_status status =
-            api_heartbeat(self->settings.bus, &self->settings.node, ++seq, has_job ? &job : NULL,
-                          &reading, atomic_load(&self->images_per_second), &err);
+        enum cyx_status status = api_heartbeat(self->settings.bus, &self->settings.node, ++seq,
+                                               jobs, n_jobs, &reading, images_per_second, &err);
         if (status != CYX_OK && !warned)
             cyx_log(CYX_LOG_WARN, "heartbeats do not go out", CYX_STR("error", err.message));
         warned = status != CYX_OK;
         struct timespec at = monotonic_after(self->settings.heartbeat_ms);
         pthread_mutex_lock(&self->lock);
-        while (!self->ended && self->has_job == has_job &&
+        while (!self->ended && self->changes == changes &&
                pthread_cond_timedwait(&self->changed, &self->lock, &at) != ETIMEDOUT)
             ;
     }
@@ -197,11 +238,26 @@ enum cyx_status agent_start(struct agent *self, struct cyx_error *err)
     enum cyx_status status = enrol(&self->settings, err);
     if (status != CYX_OK)
         return status;
-    self->runner_started = pthread_create(&self->runner, NULL, runner_main, self) == 0;
-    self->beater_started = pthread_create(&self->beater, NULL, beater_main, self) == 0;
-    if (!self->runner_started || !self->beater_started)
+    bool started = true;
+    for (size_t i = 0; started && i < self->settings.n_slots; i++) {
+        struct slot *slot = &self->slots[i];
+        *slot =
+            (struct slot){.agent = self, .index = (int)i, .device = self->settings.slot_devices[i]};
+        started = slot->runner_started =
+            pthread_create(&slot->runner, NULL, runner_main, slot) == 0;
+    }
+    self->beater_started = started && pthread_create(&self->beater, NULL, beater_main, self) == 0;
+    if (!self->beater_started)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no threads for the agent");
     return CYX_OK;
+}
+
+static bool holds_a_job(const struct agent *self)
+{
+    for (size_t i = 0; i < self->settings.n_slots; i++)
+        if (self->slots[i].has_job)
+            return true;
+    return false;
 }
 
 void agent_drain(void *ctx, int64_t deadline_ms)
@@ -210,8 +266,10 @@ void agent_drain(void *ctx, int64_t deadline_ms)
     struct timespec at = monotonic_after(deadline_ms);
     atomic_store(&self->draining, true);
     pthread_mutex_lock(&self->lock);
-    self->has_offer = false;
-    while (self->has_job && pthread_cond_timedwait(&self->changed, &self->lock, &at) != ETIMEDOUT)
+    for (size_t i = 0; i < self->settings.n_slots; i++)
+        self->slots[i].has_offer = false;
+    while (holds_a_job(self) &&
+           pthread_cond_timedwait(&self->changed, &self->lock, &at) != ETIMEDOUT)
         ;
     pthread_mutex_unlock(&self->lock);
 }
@@ -225,8 +283,9 @@ void agent_destroy(struct agent *self)
     self->ended = true;
     pthread_cond_broadcast(&self->changed);
     pthread_mutex_unlock(&self->lock);
-    if (self->runner_started)
-        pthread_join(self->runner, NULL);
+    for (size_t i = 0; i < self->settings.n_slots; i++)
+        if (self->slots[i].runner_started)
+            pthread_join(self->slots[i].runner, NULL);
     if (self->beater_started)
         pthread_join(self->beater, NULL);
     monitor_destroy(self->monitor);

@@ -1,6 +1,6 @@
 /*
  * The agent: takes offers, keeps the lease while the trainer works, moves checkpoints and the model, says how it
- * ended. One job at a time, on one thread of its own; another sends the heartbeats.
+ * ended. One job at a time a slot, each slot on a thread of its own; another sends the heartbeats.
  *
  * Ownership: create/destroy; bus and settings outlive it. agent_drain() makes it hand its job back.
  */
@@ -13,6 +13,8 @@
 
 struct agent;
 
+enum { AGENT_SLOTS_LIMIT = 16 };
+
 struct agent_settings {
     struct cyx_bus *bus;
     struct api_node node;
@@ -20,8 +22,11 @@ struct agent_settings {
     const char *data_dir, *work_dir, *cache_dir; /* absolute */
     const char *sandbox_wanted;                  /* CYXWIZ_SANDBOX */
     struct sandbox *sandbox;
-    struct worker_limits limits;
-    int64_t cache_bytes; /* of artifacts that are kept */
+    struct worker_limits limits;         /* of one job */
+    size_t n_slots;                      /* jobs at once */
+    int slot_devices[AGENT_SLOTS_LIMIT]; /* which of Vulkan's devices each has */
+    int slot_threads;                    /* of a job that asks for no number; 0: all */
+    int64_t cache_bytes;                 /* of artifacts that are kept */
     int64_t heartbeat_ms;
     struct cyx_metrics *metrics;
 };

@@ -1,4 +1,4 @@
-/* What agent.c (threads, offers, heartbeats) and run.c (one job from accept to finish) share. */
+/* What agent.c (slots, offers, heartbeats) and run.c (one job from accept to finish) share. */
 #ifndef CYX_WORKER_AGENT_INTERNAL_H
 #define CYX_WORKER_AGENT_INTERNAL_H
 
@@ -8,6 +8,21 @@
 #include "agent.h"
 #include "cache.h"
 
+/* One job at a time, on one thread and one device. */
+struct slot {
+    struct agent *agent;
+    int index;  /* among the agent's slots */
+    int device; /* of Vulkan's, for the trainer */
+    pthread_t runner;
+    bool runner_started;
+    /* under the agent's lock: */
+    bool has_offer, has_job;
+    struct api_job offer, job;
+    /* set by any thread, read by the runner: */
+    atomic_bool cancelled;
+    _Atomic double images_per_second;
+};
+
 struct agent {
     struct agent_settings settings;
     char data_dir[WORKER_PATH_BYTES / 4], work_dir[WORKER_PATH_BYTES / 4],
@@ -16,19 +31,19 @@ struct agent {
     struct cache *cache;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    pthread_t runner, beater;
-    bool runner_started, beater_started;
+    pthread_t beater;
+    bool beater_started;
+    struct slot slots[AGENT_SLOTS_LIMIT];
     /* under the lock: */
-    bool has_offer, has_job, ended;
-    struct api_job offer, job;
-    /* set by any thread, read by the runner: */
-    atomic_bool draining, cancelled;
-    _Atomic double images_per_second;
+    bool ended;
+    uint64_t changes; /* counts jobs that began or ended: each is told at once */
+    /* set by any thread, read by the runners: */
+    atomic_bool draining;
     struct cyx_metric *jobs, *steps;
 };
 
-/* Accepts the offer and runs the job to its end, whatever that is; logs it. On the runner's thread. */
-void run_job(struct agent *agent, const struct api_job *job);
+/* Accepts the offer and runs the job to its end, whatever that is; logs it. On the slot's thread. */
+void run_job(struct slot *slot, const struct api_job *job);
 
 /* Removes a folder and what is in it. */
 void run_remove_folder(const char *path);

@@ -71,22 +71,24 @@ static json_t *system_json(const struct api_node *node, const struct monitor_rea
 }
 
 enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, uint64_t seq,
-                              const struct api_job *job, const struct monitor_reading *reading,
-                              double images_per_second, struct cyx_error *err)
+                              const struct api_job *jobs, size_t n_jobs,
+                              const struct monitor_reading *reading, double images_per_second,
+                              struct cyx_error *err)
 {
     char subject[CYX_SUBJECT_BYTES];
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
-    json_t *jobs = json_array();
-    if (job)
-        json_array_append_new(
-            jobs, json_pack("{s:s, s:I}", "job_id", job->id, "token", (json_int_t)job->token));
+    json_t *held_jobs = json_array();
+    for (size_t i = 0; i < n_jobs; i++)
+        json_array_append_new(held_jobs, json_pack("{s:s, s:I}", "job_id", jobs[i].id, "token",
+                                                   (json_int_t)jobs[i].token));
     enum cyx_status status = cyx_subject_node(subject, node->id, CYX_NODE_HEARTBEAT);
     if (status == CYX_OK)
         status = cyx_message_write(
             json_pack("{s:s, s:I, s:o, s:f, s:I, s:f, s:o}", "boot_id", node->boot_id, "seq",
-                      (json_int_t)seq, "jobs", jobs, "cpu_percent", reading->system.cpu_percent,
-                      "memory_used_bytes", (json_int_t)reading->system.memory_used_bytes,
-                      "images_per_second", images_per_second, "system", system_json(node, reading)),
+                      (json_int_t)seq, "jobs", held_jobs, "cpu_percent",
+                      reading->system.cpu_percent, "memory_used_bytes",
+                      (json_int_t)reading->system.memory_used_bytes, "images_per_second",
+                      images_per_second, "system", system_json(node, reading)),
             &text, err);
     if (status == CYX_OK)
         status = cyx_bus_publish(bus, subject, NULL, text.data, text.length, err);

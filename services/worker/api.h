@@ -51,8 +51,9 @@ struct api_finish {
 
 enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err);
 enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, uint64_t seq,
-                              const struct api_job *job, const struct monitor_reading *reading,
-                              double images_per_second, struct cyx_error *err);
+                              const struct api_job *jobs, size_t n_jobs,
+                              const struct monitor_reading *reading, double images_per_second,
+                              struct cyx_error *err);
 
 /* {job_id, token} of an offer or a cancel. */
 enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_job *ret_job,

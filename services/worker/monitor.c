@@ -18,7 +18,7 @@ struct monitor {
     bool ended, gone;             /* asked to end; has ended */
     int64_t interval_ms, read_ns; /* of the newest reading, 0: none */
     struct monitor_reading reading;
-    struct gpu_sample device; /* the trainer's, memory_total_bytes 0: none */
+    struct gpu_sample devices[GPUS_LIMIT]; /* the trainers', memory_total_bytes 0: none */
     struct system_sampler sampler;
 };
 
@@ -97,17 +97,18 @@ void monitor_destroy(struct monitor *self)
     free(self);
 }
 
-void monitor_note_device(struct monitor *self, const char *name, int64_t used_bytes,
+void monitor_note_device(struct monitor *self, size_t slot, const char *name, int64_t used_bytes,
                          int64_t budget_bytes)
 {
     pthread_mutex_lock(&self->lock);
-    self->device = (struct gpu_sample){.source = "vulkan",
-                                       .busy_percent = -1,
-                                       .power_watts = -1,
-                                       .temperature_celsius = -1,
-                                       .memory_used_bytes = used_bytes,
-                                       .memory_total_bytes = used_bytes ? budget_bytes : 0};
-    snprintf(self->device.name, sizeof(self->device.name), "%s", name);
+    struct gpu_sample *device = &self->devices[slot];
+    *device = (struct gpu_sample){.source = "vulkan",
+                                  .busy_percent = -1,
+                                  .power_watts = -1,
+                                  .temperature_celsius = -1,
+                                  .memory_used_bytes = used_bytes,
+                                  .memory_total_bytes = used_bytes ? budget_bytes : 0};
+    snprintf(device->name, sizeof(device->name), "%s", name);
     pthread_mutex_unlock(&self->lock);
 }
 
@@ -118,8 +119,10 @@ bool monitor_read(struct monitor *self, struct monitor_reading *ret_reading)
                                       (MONITOR_STALE_MS + self->interval_ms) * 1000000;
     if (fresh) {
         *ret_reading = self->reading;
-        if (ret_reading->n_gpus == 0 && self->device.memory_total_bytes)
-            ret_reading->gpus[ret_reading->n_gpus++] = self->device;
+        bool told = ret_reading->n_gpus > 0;
+        for (size_t i = 0; !told && i < GPUS_LIMIT; i++)
+            if (self->devices[i].memory_total_bytes)
+                ret_reading->gpus[ret_reading->n_gpus++] = self->devices[i];
     }
     pthread_mutex_unlock(&self->lock);
     return fresh;

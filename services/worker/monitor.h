@@ -30,8 +30,8 @@ enum cyx_status monitor_create(const char *disk_path, int64_t interval_ms,
 /* Waits a second for the thread; one that hangs is left behind. */
 void monitor_destroy(struct monitor *self);
 
-/* What a trainer says of its device, until `used_bytes` is 0; for GPUs that nothing else speaks of. */
-void monitor_note_device(struct monitor *self, const char *name, int64_t used_bytes,
+/* What the trainer of a slot (below GPUS_LIMIT) says of its device, until `used_bytes` is 0; for GPUs that nothing else speaks of. */
+void monitor_note_device(struct monitor *self, size_t slot, const char *name, int64_t used_bytes,
                          int64_t budget_bytes);
 
 /* The newest; false before the first, and when it is stale. */

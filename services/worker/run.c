@@ -35,6 +35,7 @@ enum {
 
 struct run {
     struct agent *agent;
+    struct slot *slot;
     const struct api_job *job;
     struct api_accepted accepted;
     struct artifacts artifacts;
@@ -103,7 +104,7 @@ static void renew(struct run *run, struct cyx_error *err)
     else if (status != CYX_OK)
         cyx_log(CYX_LOG_WARN, "progress was not taken", CYX_STR("job_id", run->job->id),
                 CYX_STR("error", err->message));
-    if (cancel || atomic_load(&agent->cancelled))
+    if (cancel || atomic_load(&run->slot->cancelled))
         run->cancel = true;
 }
 
@@ -206,10 +207,10 @@ static void note_progress(struct run *run, const struct worker_event *event)
     run->progress.loss = event->loss;
     run->progress.accuracy = event->accuracy;
     run->progress.images_per_second = event->images_per_second;
-    atomic_store(&run->agent->images_per_second, event->images_per_second);
+    atomic_store(&run->slot->images_per_second, event->images_per_second);
     if (event->device_memory_budget_bytes)
-        monitor_note_device(run->agent->monitor, run->device, event->device_memory_used_bytes,
-                            event->device_memory_budget_bytes);
+        monitor_note_device(run->agent->monitor, (size_t)run->slot->index, run->device,
+                            event->device_memory_used_bytes, event->device_memory_budget_bytes);
     cyx_metric_set(run->agent->steps, event->images_per_second);
 }
 
@@ -287,7 +288,7 @@ static void end_now(struct run *run)
 /* Asks the trainer to stop when there is a reason to; kills it when it does not, or when the job is not ours. */
 static void stop_if_asked(struct run *run)
 {
-    if (atomic_load(&run->agent->cancelled))
+    if (atomic_load(&run->slot->cancelled))
         run->cancel = true;
     bool draining = atomic_load(&run->agent->draining);
     if (run->lost) {
@@ -374,7 +375,7 @@ static void follow(struct run *run)
         look_after(run);
     }
     run->training = false;
-    monitor_note_device(run->agent->monitor, "", 0, 0);
+    monitor_note_device(run->agent->monitor, (size_t)run->slot->index, "", 0, 0);
     if (run->end.breach == WORKER_NO_BREACH && sandbox_ran_out_of_memory(&run->process))
         run->end.breach = WORKER_BREACH_MEMORY;
     run->end.limits = run->agent->settings.limits;
@@ -384,8 +385,10 @@ static void follow(struct run *run)
 static enum cyx_status train(struct run *run, const char *resume, struct cyx_error *err)
 {
     const struct agent_settings *settings = &run->agent->settings;
-    char spec[WORKER_PATH_BYTES];
+    char spec[WORKER_PATH_BYTES], device[16], threads[16];
     snprintf(spec, sizeof(spec), "%s/spec.json", run->folder);
+    snprintf(device, sizeof(device), "%d", run->slot->device);
+    snprintf(threads, sizeof(threads), "%d", settings->slot_threads);
     const char *of_spec = json_string_value(
         json_object_get(json_object_get(run->accepted.spec, "resources"), "backend"));
     const char *backend = worker_backend(of_spec, settings->backend);
@@ -397,6 +400,8 @@ static enum cyx_status train(struct run *run, const char *resume, struct cyx_err
                                      backend,
                                      resume,
                                      settings->cache_dir,
+                                     device,
+                                     threads,
                                      NULL};
     const char *const read_only[] = {run->data_dir, run->folder, NULL};
     const char *const writable[] = {run->output, settings->cache_dir, NULL};
@@ -449,7 +454,7 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
         end.outcome = WORKER_HANDED_BACK;
     if (end.outcome == WORKER_COMPLETED) {
         run->cancel = false; /* it is done: too late to cancel */
-        atomic_store(&run->agent->cancelled, false);
+        atomic_store(&run->slot->cancelled, false);
         end.result = run->result;
         end.model_sha256 = sha256;
         char aside[WORKER_PATH_BYTES];
@@ -472,11 +477,12 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
     finish(run, &end);
 }
 
-void run_job(struct agent *agent, const struct api_job *job)
+void run_job(struct slot *slot, const struct api_job *job)
 {
+    struct agent *agent = slot->agent;
     struct cyx_error err = {0};
     char resume[WORKER_PATH_BYTES];
-    struct run run = {.agent = agent, .job = job, .renewed_ms = now_ms()};
+    struct run run = {.agent = agent, .slot = slot, .job = job, .renewed_ms = now_ms()};
     enum cyx_status status =
         api_accept(agent->settings.bus, &agent->settings.node, job, &run.accepted, &err);
     if (status != CYX_OK) {

@@ -1,6 +1,7 @@
 #include "settings.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/id.h"
 #include "base/log.h"
@@ -18,8 +19,6 @@ static void read_limits(struct cyx_config *config, struct agent_settings *settin
     limits->memory_bytes = cyx_config_int(config, "CYXWIZ_JOB_MEMORY_BYTES", 0, 0, most);
     settings->node.host_memory_bytes =
         limits->memory_bytes ? limits->memory_bytes : system_memory_bytes();
-    if (!limits->memory_bytes)
-        limits->memory_bytes = settings->node.host_memory_bytes / 10 * 9;
     settings->cache_bytes =
         cyx_config_int(config, "CYXWIZ_CACHE_BYTES", INT64_C(20) << 30, 0, most);
     limits->disk_bytes =
@@ -88,6 +87,27 @@ static enum cyx_status find_devices(struct agent_settings *settings, struct cyx_
     return CYX_OK;
 }
 
+/* A slot for each GPU where there are several, else one; what the node's settings do not say is shared among them. */
+static void make_slots(struct agent_settings *settings)
+{
+    const json_t *device;
+    size_t i;
+    json_array_foreach(settings->node.devices, i, device)
+    {
+        const char *backend = json_string_value(json_object_get(device, "backend"));
+        if (backend && strcmp(backend, "vulkan") == 0 && settings->n_slots < AGENT_SLOTS_LIMIT)
+            settings->slot_devices[settings->n_slots++] =
+                (int)json_integer_value(json_object_get(device, "index"));
+    }
+    if (settings->n_slots == 0)
+        settings->n_slots = 1;
+    int64_t n = (int64_t)settings->n_slots;
+    if (!settings->limits.memory_bytes)
+        settings->limits.memory_bytes = settings->node.host_memory_bytes / 10 * 9 / n;
+    if (n > 1)
+        settings->slot_threads = (int)(sysconf(_SC_NPROCESSORS_ONLN) / n) + 1;
+}
+
 enum cyx_status settings_read(struct cyx_svc *svc, struct agent_settings *ret_settings,
                               struct cyx_error *err)
 {
@@ -97,6 +117,8 @@ enum cyx_status settings_read(struct cyx_svc *svc, struct agent_settings *ret_se
         status = make_sandbox(&settings, err);
     if (status == CYX_OK)
         status = find_devices(&settings, err);
+    if (status == CYX_OK)
+        make_slots(&settings);
     if (status == CYX_OK)
         *ret_settings = settings;
     else

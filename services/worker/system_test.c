@@ -213,7 +213,7 @@ static void test_monitor__reads_by_itself_and_adds_the_trainers_device(void **st
     struct monitor_reading reading = {0};
     struct cyx_error err = {0};
     assert_int_equal(monitor_create("/", 50, &monitor, &err), CYX_OK);
-    monitor_note_device(monitor, "llvmpipe", 100, 1000);
+    monitor_note_device(monitor, 3, "llvmpipe", 100, 1000);
     while (!monitor_read(monitor, &reading))
         usleep(1000);
     assert_true(reading.system.memory_total_bytes > 0);
@@ -223,7 +223,7 @@ static void test_monitor__reads_by_itself_and_adds_the_trainers_device(void **st
     }
     size_t before = reading.n_gpus;
     assert_true(before > 0);
-    monitor_note_device(monitor, "", 0, 0);
+    monitor_note_device(monitor, 3, "", 0, 0);
     assert_true(monitor_read(monitor, &reading));
     assert_true(reading.n_gpus <= before);
     monitor_destroy(monitor);

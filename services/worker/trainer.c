@@ -19,7 +19,7 @@
 
 #include "base/banned.h"
 
-enum { PROBE_END_MS = 10000 };
+enum { PROBE_END_MS = 10000, PROBE_GPUS_LIMIT = 16 };
 
 static atomic_bool stop_asked;
 
@@ -105,7 +105,7 @@ static void say_result(const struct cyx_train_result *r)
     say(json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
 }
 
-/* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR */
+/* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS */
 static int train(char **arguments)
 {
     struct cyx_error err = {0};
@@ -123,7 +123,10 @@ static int train(char **arguments)
             .output_dir = arguments[2],
             .backend = arguments[3],
             .resume_from = strcmp(arguments[4], "-") == 0 ? NULL : arguments[4],
-            .device = {.threads = (int)spec->resources.threads, .cache_dir = arguments[5]},
+            .device = {.index = (int)strtol(arguments[6], NULL, 10),
+                       .threads = spec->resources.threads ? (int)spec->resources.threads
+                                                          : (int)strtol(arguments[7], NULL, 10),
+                       .cache_dir = arguments[5]},
             .on_event = on_event,
             .context = &teller,
             .cancel = &stop_asked,
@@ -138,36 +141,72 @@ static int train(char **arguments)
     return status == CYX_OK ? 0 : status == CYX_ERR_CANCELLED ? TRAINER_EXIT_STOPPED : 1;
 }
 
-/* Opens the backend and adds what it found, unless that one is listed already. */
-static void probe_one(json_t *devices, const char *backend)
+/* Beside a real GPU a software one is no place for a job. */
+static bool lists_a_gpu(const json_t *devices)
+{
+    const json_t *device;
+    size_t i;
+    json_array_foreach(devices, i, device)
+    {
+        const char *backend = json_string_value(json_object_get(device, "backend"));
+        if (backend && strcmp(backend, "vulkan") == 0 &&
+            !json_is_true(json_object_get(device, "is_software")))
+            return true;
+    }
+    return false;
+}
+
+/* Opens the backend's device and lists it; false when there is none, or this very kind and index is listed already. */
+static bool probe_one(json_t *devices, const char *backend, int index, bool *ret_software)
 {
     const struct cyx_backend *found = NULL;
     struct cyx_device *device = NULL;
     struct cyx_device_info info = {0};
     struct cyx_error err = {0};
-    const json_t *first = json_array_get(devices, 0);
-    if (cyx_backend_open(backend, &(struct cyx_device_options){0}, &found, &device, &err) != CYX_OK)
-        return;
+    const json_t *listed;
+    size_t i;
+    const struct cyx_device_options options = {.index = index};
+    if (cyx_backend_open(backend, &options, &found, &device, &err) != CYX_OK)
+        return false;
     found->device_info(device, &info);
     found->device_close(device);
-    const char *listed = json_string_value(json_object_get(first, "backend"));
-    if (listed && strcmp(listed, info.backend) == 0)
-        return;
-    json_array_append_new(
-        devices, json_pack("{s:i, s:s, s:s, s:I, s:b, s:i}", "index", 0, "backend", info.backend,
-                           "name", info.name, "memory_bytes", (json_int_t)info.memory_bytes,
-                           "is_software", info.is_software, "threads", info.threads));
+    *ret_software = info.is_software;
+    if (info.is_software && lists_a_gpu(devices))
+        return false;
+    json_array_foreach(devices, i, listed)
+    {
+        const char *of = json_string_value(json_object_get(listed, "backend"));
+        if (of && strcmp(of, info.backend) == 0 &&
+            json_integer_value(json_object_get(listed, "index")) == index)
+            return true;
+    }
+    json_array_append_new(devices,
+                          json_pack("{s:i, s:s, s:s, s:I, s:b, s:i}", "index", index, "backend",
+                                    info.backend, "name", info.name, "memory_bytes",
+                                    (json_int_t)info.memory_bytes, "is_software", info.is_software,
+                                    "threads", info.threads));
+    return true;
+}
+
+/* All GPUs; of those that are software the first alone, unless Vulkan was asked for by name. */
+static void probe_vulkan(json_t *devices, bool by_name)
+{
+    bool software = false;
+    for (int index = 0; index < PROBE_GPUS_LIMIT; index++)
+        if (!probe_one(devices, "vulkan", index, &software) || (software && !by_name))
+            return;
 }
 
 /* What training would choose comes first. */
 static int probe(const char *backend)
 {
     json_t *devices = json_array();
-    probe_one(devices, backend);
-    if (strcmp(backend, "auto") == 0) {
-        probe_one(devices, "vulkan");
-        probe_one(devices, "cpu");
-    }
+    bool software = false, automatic = strcmp(backend, "auto") == 0;
+    (void)probe_one(devices, backend, 0, &software);
+    if (automatic || strcmp(backend, "vulkan") == 0)
+        probe_vulkan(devices, !automatic);
+    if (automatic)
+        (void)probe_one(devices, "cpu", 0, &software);
     say(devices);
     return 0;
 }
@@ -192,7 +231,7 @@ static bool watch_input(void)
 
 int trainer_main(int argc, char **argv)
 {
-    bool training = argc == 8 && strcmp(argv[1], "--train") == 0;
+    bool training = argc == 10 && strcmp(argv[1], "--train") == 0;
     bool probing = argc == 3 && strcmp(argv[1], "--probe") == 0;
     if (argc == 2 && strcmp(argv[1], "--sandbox-check") == 0)
         return 0;

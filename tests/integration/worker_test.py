@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -12,9 +13,10 @@ import urllib.parse
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from worker import jobs, read, world  # noqa: E402, F401
+from worker import descendants, jobs, read, world  # noqa: E402, F401
 
 ENDLESS = {"epochs": 1000}
 
@@ -313,3 +315,47 @@ def test_worker__a_download_is_continued_by_the_next_process_and_kept(world, job
         assert sum(path.stat().st_size for path in artifacts.iterdir()) <= 30_000_000
     finally:
         door.close()
+
+
+LAVAPIPE = Path("/usr/lib/x86_64-linux-gnu/libvulkan_lvp.so")
+
+
+def two_devices(folder) -> str:
+    """Mesa's software driver twice, from two files: the loader shows a device of each."""
+    names = []
+    for number in range(2):
+        library = folder / f"lvp{number}.so"
+        shutil.copy(LAVAPIPE, library)
+        names.append(folder / f"lvp{number}.json")
+        names[-1].write_text(json.dumps({"file_format_version": "1.0.0",
+                                         "ICD": {"library_path": str(library), "api_version": "1.3.230"}}))
+    return ":".join(str(name) for name in names)
+
+
+@pytest.mark.skipif(not LAVAPIPE.exists(), reason="SKIP: mesa-vulkan-drivers is not installed")
+def test_worker__each_of_two_devices_has_a_slot(world, jobs):
+    """Without walls, since they hide the drivers of this test's folder."""
+    process = world.start_worker(BACKEND="vulkan", SANDBOX="off", VK_ICD_FILENAMES=two_devices(world.folder))
+    path = f"/api/v1/nodes/{world.node_id}"
+    devices = jobs.client.call("GET", path).json["devices"]
+    assert [(device["backend"], device["index"]) for device in devices] == [("vulkan", 0), ("vulkan", 1)]
+    assert world.sql(f"select slots from scheduler.node where id = '{world.node_id}'") == "2"
+    first, second, third = (jobs.submit(name=name, **ENDLESS) for name in ("one", "two", "three"))
+    for job_id in (first, second):
+        jobs.stepping(job_id)
+    assert world.sql("select string_agg(slot::text, ',' order by slot) from scheduler.assignment where ended_at is null") == "0,1"
+    assert jobs.get(third)["pending"]["code"] == "all-nodes-busy"
+    node = wait_for(lambda: (node := jobs.client.call("GET", path).json)["running_jobs"] == 2 and node)
+    assert node["images_per_second"] > 0
+    words = [read(f"/proc/{pid}/cmdline").split("\0") for pid in descendants(process.pid)]
+    assert sorted(line[8] for line in words if line[1:2] == ["--train"]) == ["0", "1"], words
+
+    assert jobs.client.call("POST", f"/api/v1/jobs/{first}/cancel").status == 200
+    assert jobs.end(first)["state"] == "cancelled"
+    jobs.stepping(third)  # the freed slot takes it, and the other job goes on
+    assert jobs.get(second)["state"] == "running"
+    assert world.stop("worker") == 0  # both are handed back
+    for job_id in (second, third):
+        job = jobs.get(job_id)
+        assert (job["state"], job["transitions"][-1]["cause"]) == ("queued", "handed-back"), job["transitions"]
+        assert jobs.client.call("POST", f"/api/v1/jobs/{job_id}/cancel").status == 200

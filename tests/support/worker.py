@@ -36,7 +36,8 @@ class WorkerWorld(Services):
         """With these settings beside the usual ones; one that runs is stopped first."""
         if "worker" in self.running:
             self.stop("worker")
-        self.worker_settings = {f"CYXWIZ_{key}": str(value) for key, value in settings.items()}
+        self.worker_settings = {key if key.startswith("VK_") else f"CYXWIZ_{key}": str(value)
+                                for key, value in settings.items()}
         self.start("worker")
         return self.running["worker"]
 
