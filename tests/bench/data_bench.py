@@ -16,8 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy
-from PIL import Image
+try:
+    import numpy
+    from PIL import Image
+except ImportError:
+    print("SKIP: making the pictures needs NumPy and Pillow (Debian's python3-numpy and python3-pil)")
+    sys.exit(0)
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "build/release/tests/data_bench"
@@ -136,7 +140,9 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if subprocess.run([options.python, "-c", "import torch, torchvision"], capture_output=True).returncode != 0:
-        print(f"SKIP: {options.python} has no torchvision (Debian's python3-torchvision)")
+        print(f"SKIP: {options.python} has no torchvision. Install Debian's python3-torchvision, or take the newest: "
+              "`python3 -m venv DIR && DIR/bin/pip install torch torchvision`, then "
+              "`CYXWIZ_BENCH_PYTHON=DIR/bin/python make bench`")
         return 0
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
