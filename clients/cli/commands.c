@@ -78,6 +78,12 @@ static const struct cli_option token_options[] = {
     END};
 static const struct cli_option revoke_options[] = {
     {"reason", 0, "TEXT", "kept with the node, for those who wonder", NULL}, END};
+static const struct cli_option maintain_options[] = {
+    {"from", 0, "TIME", "when it begins (default: now)", NULL},
+    {"until", 0, "TIME", "when it ends", NULL},
+    {"reason", 0, "TEXT", "kept with the node, for those who wonder", NULL},
+    {"cancel", 0, "WINDOW", "end this window, or take it back", NULL},
+    END};
 static const struct cli_option pull_options[] = {
     {"output", 'o', "FILE", "where to (default: <name>.safetensors)", NULL},
     {"job", 'j', "JOB", "the model of this job, instead of a model's id", NULL},
@@ -132,8 +138,15 @@ const struct cli_command cli_commands[] = {
     {"job logs", "ID", "what the worker said", "cyxwiz job logs ID --follow", logs_options,
      cli_job_logs},
     {"node list", "", "nodes and what they do", "cyxwiz node list", NULL, cli_node_list},
-    {"node show", "ID", "a node's devices, load, GPUs, power and sandbox", "cyxwiz node show ID",
-     NULL, cli_node_show},
+    {"node show", "ID", "a node: devices, health, reputation, history, why it is silent",
+     "cyxwiz node show ID", NULL, cli_node_show},
+    {"node drain", "ID", "place nothing new on a node (operators)",
+     "cyxwiz node drain ID --reason \"new fan\"", revoke_options, cli_node_drain},
+    {"node undrain", "ID", "open a drained node again (operators)", "cyxwiz node undrain ID", NULL,
+     cli_node_undrain},
+    {"node maintain", "ID", "plan a maintenance window, or take one back (operators)",
+     "cyxwiz node maintain ID --from 2030-01-31T12:00:00Z --until 2030-01-31T14:00:00Z",
+     maintain_options, cli_node_maintain},
     {"top", "", "watch nodes and jobs on the terminal", "cyxwiz top", top_options, cli_top},
     {"node token", "", "make a one-time token that lets a node in (operators)",
      "cyxwiz node token --life 600", token_options, cli_node_token},

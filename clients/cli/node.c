@@ -107,3 +107,55 @@ enum cyx_status cli_node_rotate(struct cli *cli, struct cyx_error *err)
                cli->arguments[0]);
     return status;
 }
+
+enum cyx_status cli_node_drain(struct cli *cli, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    const char *reason = cli_value(cli, "reason");
+    json_t *body = reason ? json_pack("{s:s}", "reason", reason) : json_object();
+    enum cyx_status status = order(cli, "/drain", body, &reply, err);
+    if (status != CYX_OK || cli->json)
+        return status;
+    double running = cli_number(json_object_get(reply, "node"), "running_jobs");
+    printf("Nothing new goes to node %s; %.0f job%s still there.\n", cli->arguments[0], running,
+           running == 1 ? " is" : "s are");
+    return CYX_OK;
+}
+
+enum cyx_status cli_node_undrain(struct cli *cli, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    enum cyx_status status = order(cli, "/undrain", json_object(), &reply, err);
+    if (status == CYX_OK && !cli->json)
+        printf("Node %s takes jobs again.\n", cli->arguments[0]);
+    return status;
+}
+
+enum cyx_status cli_node_maintain(struct cli *cli, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    CYX_CLEANUP_BUF struct cyx_buf path = {0};
+    const char *from = cli_value(cli, "from"), *until = cli_value(cli, "until");
+    const char *cancel = cli_value(cli, "cancel"), *reason = cli_value(cli, "reason");
+    if (!until == !cancel)
+        return cyx_error_set(
+            err, CYX_ERR_INVALID, NULL,
+            "give --until TIME for a new window, or --cancel WINDOW, one of the two");
+    enum cyx_status status;
+    if (cancel) {
+        node_path(&path, cli->arguments[0], "/maintenance/");
+        cli_append_part(&path, cancel);
+        status = cli_call(cli, "DELETE", path.data, NULL, &reply, err);
+        if (status == CYX_OK && cli->json)
+            cli_print_json(reply);
+    } else {
+        json_t *body =
+            json_pack("{s:s, s:s*, s:s*}", "ends_at", until, "starts_at", from, "reason", reason);
+        status = order(cli, "/maintenance", body, &reply, err);
+    }
+    if (status == CYX_OK && !cli->json)
+        printf(cancel
+                   ? "The window is taken back.\n"
+                   : "In that time nothing new goes to the node, and its silence alarms nobody.\n");
+    return status;
+}

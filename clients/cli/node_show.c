@@ -1,4 +1,4 @@
-/* cyxwiz node show: one node, what it offers and what it is doing. */
+/* cyxwiz node show: one node, what it offers, what it is doing, how it fared, why it is silent. */
 #include "cli.h"
 #include "contract/message.h"
 
@@ -100,6 +100,63 @@ static void print_device(const json_t *device)
     line("device", text);
 }
 
+/* ---- health ---- */
+
+static void show_record(const json_t *record)
+{
+    const char *what;
+    json_t *count;
+    if (!json_is_object(record))
+        return;
+    printf("%-14s %.2f", "reputation", cli_number(record, "reputation"));
+    json_object_foreach(json_object_get(record, "outcomes"), what, count)
+        printf(", %s %lld", what, (long long)json_integer_value(count));
+    printf("\n");
+}
+
+/* What keeps it from work, the gravest first. */
+static void show_trouble(const json_t *node)
+{
+    const json_t *silent = json_object_get(node, "silent"), *drain = json_object_get(node, "drain");
+    const json_t *revoked = json_object_get(node, "revoked"), *window;
+    size_t i;
+    if (json_is_object(revoked))
+        printf("%-14s %s: %s\n", "revoked", cli_text(revoked, "at"), cli_text(revoked, "reason"));
+    if (json_is_object(silent))
+        printf("%-14s since %s (%s)\n%-14s %s\n", "SILENT", cli_text(silent, "since"),
+               cli_text(silent, "code"), "", cli_text(silent, "message"));
+    if (json_is_object(drain))
+        printf("%-14s since %s %s\n", "drained", cli_text(drain, "since"),
+               cli_text(drain, "reason"));
+    json_array_foreach(json_object_get(node, "maintenance"), i, window)
+        printf("%-14s %s to %s %s (%s)\n", i ? "" : "maintenance", cli_text(window, "starts_at"),
+               cli_text(window, "ends_at"), cli_text(window, "reason"), cli_text(window, "id"));
+}
+
+static void show_health(const json_t *node)
+{
+    const json_t *beat = json_object_get(node, "heartbeat"), *key = json_object_get(node, "key");
+    double part = cyx_message_number_of(json_object_get(node, "uptime"), "part");
+    char percent[CLI_PERCENT_BYTES];
+    printf("%-14s %s of 30 days\n", "uptime", cli_percent(part, percent));
+    printf("%-14s last %s, %.1f s apart, deviating %.1f s; missed after %.1f s\n", "heartbeat",
+           cli_text(node, "last_heartbeat_at"), cli_number(beat, "gap_ms") / 1000,
+           cli_number(beat, "deviation_ms") / 1000, cli_number(beat, "deadline_ms") / 1000);
+    if (json_is_object(key))
+        printf("%-14s %s since %s%s\n", "key", cli_text(key, "public_key"), cli_text(key, "since"),
+               json_is_true(json_object_get(key, "rotation_wanted")) ? ", a new one is wanted"
+                                                                     : "");
+}
+
+static void show_events(const json_t *events)
+{
+    size_t i;
+    const json_t *event;
+    json_array_foreach(events, i, event)
+        printf("%-14s %s  %-9s %s\n", i ? "" : "history", cli_text(event, "at"),
+               cli_text(event, "kind"), cli_text(event, "reason"));
+}
+
 enum cyx_status cli_node_show(struct cli *cli, struct cyx_error *err)
 {
     CYX_CLEANUP_JSON json_t *node = NULL;
@@ -118,8 +175,9 @@ enum cyx_status cli_node_show(struct cli *cli, struct cyx_error *err)
     char text[64];
     line("node", cli_text(node, "id"));
     line("name", cli_text(node, "name"));
-    line("status", cli_text(node, "status"));
-    line("heard", cli_text(node, "last_heartbeat_at"));
+    printf("%-14s %s since %s\n", "status", cli_text(node, "status"),
+           cli_text(node, "status_since"));
+    show_trouble(node);
     line("version", cli_text(node, "version"));
     line("price an hour", cli_text(node, "price_per_hour"));
     line("region", cli_text(node, "region"));
@@ -128,5 +186,8 @@ enum cyx_status cli_node_show(struct cli *cli, struct cyx_error *err)
     line("jobs", text);
     json_array_foreach(json_object_get(node, "devices"), i, device) print_device(device);
     print_system(node);
+    show_record(json_object_get(node, "record"));
+    show_health(node);
+    show_events(json_object_get(node, "events"));
     return CYX_OK;
 }

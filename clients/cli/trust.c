@@ -89,7 +89,7 @@ static enum cyx_status write_user(const struct trust *trust, const char *name,
 static enum cyx_status write_users(const struct trust *trust, struct cyx_error *err)
 {
     static const char *const publish[] = {"$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", NULL};
-    static const char *const subscribe[] = {"_INBOX.>", NULL};
+    static const char *const subscribe[] = {"_INBOX.>", "$SYS.ACCOUNT.*.DISCONNECT", NULL};
     const struct cyx_jwt_user everything = {.account = trust->account.text};
     const struct cyx_jwt_user updates = {.publish = publish, .subscribe = subscribe};
     enum cyx_status status = write_user(trust, "system", &updates, &trust->system, err);

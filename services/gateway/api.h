@@ -224,9 +224,10 @@ cyx_http_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_cancel; 
 cyx_http_handler api_jobs_get_quick;
 cyx_http_handler api_jobs_validate, api_jobs_quote, api_jobs_model;
 cyx_http_handler api_account_quota, api_accounts_quota_set;
-cyx_http_handler api_nodes_list, api_nodes_get;                    /* api_catalog.c */
+cyx_http_handler api_nodes_list;                                   /* api_catalog.c */
 cyx_http_handler api_nodes_token, api_nodes_join, api_nodes_renew; /* api_nodes.c */
-cyx_http_handler api_nodes_revoke, api_nodes_rotate;
+cyx_http_handler api_nodes_get, api_nodes_revoke, api_nodes_rotate, api_nodes_drain;
+cyx_http_handler api_nodes_undrain, api_nodes_maintain, api_nodes_maintain_no_more;
 cyx_http_handler api_models_list, api_models_get, api_models_download;
 cyx_http_handler api_datasets_list, api_examples_list, api_openapi_get;
 cyx_http_handler api_reference_get, api_reference_css_get;

@@ -124,15 +124,6 @@ static enum cyx_status fetch(struct app *app, const struct cyx_http_request *req
     return CYX_OK;
 }
 
-enum cyx_status api_nodes_get(void *ctx, const struct cyx_http_request *request,
-                              struct cyx_http_response *response)
-{
-    static const struct listing from = {CYX_SVC_REGISTRY, CYX_SVC_REGISTRY_GET, NULL, false};
-    json_t *node = NULL;
-    enum cyx_status status = fetch(ctx, request, response, &from, "node_id", "node", &node);
-    return status == CYX_OK ? api_respond(response, 200, node) : status;
-}
-
 static enum cyx_status fetch_model(struct app *app, const struct cyx_http_request *request,
                                    struct cyx_http_response *response, json_t **ret_model)
 {

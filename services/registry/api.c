@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
+#include "store_health.h"
 #include "store_identity.h"
 #include "wire.h"
 
@@ -18,7 +19,7 @@ enum cyx_status cyx_registry_configure(struct cyx_registry_app *app, struct cyx_
     struct cyx_config *config = cyx_svc_config(svc);
     app->heartbeat_ms =
         cyx_config_int(config, "CYXWIZ_HEARTBEAT_MS", CYX_HEARTBEAT_DEFAULT_MS, 50, 60000);
-    app->lost_ms = app->store.lost_ms = app->heartbeat_ms * CYX_HEARTBEATS_MISSED;
+    app->store.lost_ms = app->heartbeat_ms * CYX_HEARTBEATS_MISSED;
     struct cyx_metrics *metrics = cyx_svc_metrics(svc);
     app->heartbeats = cyx_metrics_counter(metrics, "cyx_registry_heartbeats_total",
                                           "Heartbeats by what became of them.", "result");
@@ -26,7 +27,7 @@ enum cyx_status cyx_registry_configure(struct cyx_registry_app *app, struct cyx_
         cyx_metrics_gauge(metrics, "cyx_registry_nodes", "Enrolled nodes by status.", "status");
     app->changes = cyx_metrics_counter(metrics, "cyx_registry_changes_total",
                                        "Nodes that enrolled, came back or were lost.", "event");
-    app->presence = cyx_presence_create();
+    app->presence = cyx_presence_create(app->heartbeat_ms);
     if (!app->presence)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the presence table");
     return cyx_config_check(config, err);
@@ -63,6 +64,11 @@ enum cyx_status cyx_registry_start(struct cyx_registry_app *app, struct cyx_svc 
     /* Without a queue group: every replica hears every node, and judges for itself. */
     enum cyx_status status = cyx_bus_subscribe(app->bus, CYX_NODE_HEARTBEAT_ALL, NULL,
                                                cyx_registry_api_heartbeat, app, err);
+    if (status == CYX_OK)
+        status = cyx_bus_subscribe(app->bus, CYX_NODE_LEAVING_ALL, NULL, cyx_registry_api_leaving,
+                                   app, err);
+    if (status == CYX_OK && app->trust)
+        status = cyx_trust_watch_connections(app->trust, cyx_registry_api_disconnect, app, err);
     if (status == CYX_OK)
         status = cyx_svc_on_drain(svc, drain_watch, app, err);
     if (status == CYX_OK) /* last: where starting fails, no thread is left that uses the service */
@@ -128,10 +134,17 @@ enum cyx_status cyx_registry_answer_node(struct cyx_registry_app *app, const cha
                                          struct cyx_buf *reply, struct cyx_error *err)
 {
     struct cyx_registry_node node;
+    json_t *health = NULL;
     enum cyx_status status = cyx_registry_store_get(&app->store, node_id, &node, err);
+    if (status == CYX_OK)
+        status = cyx_registry_store_health(&app->store, node_id, &health, err);
     if (status != CYX_OK)
         return status;
-    return cyx_message_write(json_pack("{s:o}", "node", node_json(app, &node)), reply, err);
+    json_t *shown = node_json(app, &node);
+    json_object_update(shown, health);
+    json_decref(health);
+    json_object_set_new(shown, "heartbeat", cyx_registry_heartbeat_json(app, node_id));
+    return cyx_message_write(json_pack("{s:o}", "node", shown), reply, err);
 }
 
 enum cyx_status cyx_registry_api_get(void *ctx, const struct cyx_bus_message *request,

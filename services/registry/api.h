@@ -8,6 +8,8 @@
 #ifndef CYX_REGISTRY_API_H
 #define CYX_REGISTRY_API_H
 
+#include <jansson.h>
+
 #include "store.h"
 #include "svc/svc.h"
 #include "trust.h"
@@ -20,7 +22,7 @@ struct cyx_registry_app {
     struct cyx_presence *presence;
     struct cyx_registry_watch *watch;
     struct cyx_trust *trust; /* NULL: NATS has users of its own */
-    int64_t heartbeat_ms, lost_ms;
+    int64_t heartbeat_ms;
     struct cyx_metric *heartbeats; /* by result: taken, ignored, broken */
     struct cyx_metric *nodes;      /* by status */
     struct cyx_metric *changes;    /* by event: enrolled, returned, lost */
@@ -58,6 +60,24 @@ enum cyx_status cyx_registry_api_revoke(void *ctx, const struct cyx_bus_message 
                                         struct cyx_buf *reply, struct cyx_error *err);
 enum cyx_status cyx_registry_api_rotate(void *ctx, const struct cyx_bus_message *request,
                                         struct cyx_buf *reply, struct cyx_error *err);
+
+/* cyx.svc.registry.{drain,maintenance} (api_health.c) */
+enum cyx_status cyx_registry_api_drain(void *ctx, const struct cyx_bus_message *request,
+                                       struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_maintenance(void *ctx, const struct cyx_bus_message *request,
+                                             struct cyx_buf *reply, struct cyx_error *err);
+
+/* cyx.node.*.leaving, and what the system account tells of connections that end */
+void cyx_registry_api_leaving(void *ctx, const struct cyx_bus_message *message);
+void cyx_registry_api_disconnect(void *ctx, const struct cyx_bus_message *message);
+
+/* {period_ms, gap_ms, deviation_ms, deadline_ms, seen} as this replica heard the node. */
+json_t *cyx_registry_heartbeat_json(struct cyx_registry_app *app, const char *node_id);
+
+/* Why a node that is missed may be silent, as far as this replica knows. */
+void cyx_registry_explain_silence(struct cyx_registry_app *app, const char *node_id,
+                                  const char *boot_id, int64_t host_memory_bytes, int64_t now_ns,
+                                  struct cyx_registry_why *ret_why);
 
 /* {node: …} as `get` answers. */
 enum cyx_status cyx_registry_answer_node(struct cyx_registry_app *app, const char *node_id,

@@ -2,8 +2,9 @@
  * The registry: which nodes there are, who they are by their keys, and which of them are online.
  * Owns: schema registry (nodes, keys, enrolment tokens), Redis registry:node:<id> (their newest load), the account's
  *       signing key of NATS.
- * Listens: cyx.svc.registry.{enrol.<node>,token,join,renew,revoke,rotate,list,get}, cyx.node.*.heartbeat.
- * Publishes: cyx.evt.node.online, cyx.evt.node.offline (outbox), cyx.node.<id>.rotate.
+ * Listens: cyx.svc.registry.{enrol.<node>,token,join,renew,revoke,rotate,drain,maintenance,list,get},
+ *          cyx.node.*.{heartbeat,leaving}.
+ * Publishes: cyx.evt.node.{online,offline,silent} (outbox), cyx.node.<id>.rotate.
  */
 #include "api.h"
 #include "contract/subjects.h"
@@ -17,6 +18,8 @@ static const struct cyx_bus_route routes[] = {
     {CYX_SVC_REGISTRY_RENEW, cyx_registry_api_renew},
     {CYX_SVC_REGISTRY_REVOKE, cyx_registry_api_revoke},
     {CYX_SVC_REGISTRY_ROTATE, cyx_registry_api_rotate},
+    {CYX_SVC_REGISTRY_DRAIN, cyx_registry_api_drain},
+    {CYX_SVC_REGISTRY_MAINTENANCE, cyx_registry_api_maintenance},
     {CYX_SVC_REGISTRY_LIST, cyx_registry_api_list},
     {CYX_SVC_REGISTRY_GET, cyx_registry_api_get},
 };

@@ -15,7 +15,9 @@ struct entry {
     char boot_id[CYX_ID_BYTES]; /* of the last heartbeat, "" before the first */
     char enrolled_boot_id[CYX_ID_BYTES];
     struct cyx_registry_load load;
-    int64_t heard_ns, stored_ns; /* 0: never */
+    struct cyx_heartbeat_gaps gaps;
+    char disconnected[CYX_REGISTRY_REASON_BYTES]; /* "": not, or it beat since */
+    int64_t heard_ns, stored_ns;                  /* 0: never */
     int64_t touched_ns;
 };
 
@@ -23,6 +25,7 @@ struct cyx_presence {
     pthread_mutex_t lock;
     struct entry *entries;
     size_t capacity, count; /* capacity is a power of two */
+    int64_t period_ms;
 };
 
 static uint64_t hash(const char *text)
@@ -63,12 +66,13 @@ static enum cyx_status rebuild(struct cyx_presence *self, size_t capacity, int64
     return CYX_OK;
 }
 
-struct cyx_presence *cyx_presence_create(void)
+struct cyx_presence *cyx_presence_create(int64_t period_ms)
 {
     struct cyx_presence *self = calloc(1, sizeof(*self));
     if (!self)
         return NULL;
     pthread_mutex_init(&self->lock, NULL);
+    self->period_ms = period_ms;
     if (rebuild(self, 64, 0) != CYX_OK) {
         cyx_presence_destroy(self);
         return NULL;
@@ -120,8 +124,12 @@ enum cyx_status cyx_presence_beat(struct cyx_presence *self, const char *node_id
         entry->touched_ns = now_ns;
         status = CYX_ERR_CONFLICT;
     } else {
-        if (strcmp(entry->boot_id, boot_id) != 0)
+        bool same_boot = strcmp(entry->boot_id, boot_id) == 0;
+        if (!same_boot)
             entry->stored_ns = 0;
+        if (same_boot && entry->heard_ns)
+            cyx_heartbeat_note(&entry->gaps, (now_ns - entry->heard_ns) / 1000000, self->period_ms);
+        entry->disconnected[0] = '\0';
         set_id(entry->boot_id, boot_id);
         entry->load = *load;
         entry->heard_ns = entry->touched_ns = now_ns;
@@ -159,6 +167,50 @@ int64_t cyx_presence_age_ms(struct cyx_presence *self, const char *node_id, cons
     }
     pthread_mutex_unlock(&self->lock);
     return age_ms;
+}
+
+int64_t cyx_presence_deadline_ms(struct cyx_presence *self, const char *node_id,
+                                 struct cyx_heartbeat_gaps *ret_gaps)
+{
+    pthread_mutex_lock(&self->lock);
+    const struct entry *entry = slot(self->entries, self->capacity, node_id);
+    const struct cyx_heartbeat_gaps gaps = entry->gaps; /* of a free slot: none seen */
+    pthread_mutex_unlock(&self->lock);
+    if (ret_gaps)
+        *ret_gaps = gaps;
+    return cyx_heartbeat_deadline_ms(&gaps, self->period_ms);
+}
+
+void cyx_presence_left(struct cyx_presence *self, const char *node_id, const char *boot_id)
+{
+    pthread_mutex_lock(&self->lock);
+    struct entry *entry = slot(self->entries, self->capacity, node_id);
+    if (entry->node_id[0] && strcmp(entry->boot_id, boot_id) == 0)
+        entry->heard_ns = 0;
+    pthread_mutex_unlock(&self->lock);
+}
+
+void cyx_presence_disconnected(struct cyx_presence *self, const char *node_id, const char *reason,
+                               int64_t now_ns)
+{
+    pthread_mutex_lock(&self->lock);
+    struct entry *entry = obtain(self, node_id);
+    if (entry) {
+        size_t length = strnlen(reason, sizeof(entry->disconnected) - 1);
+        memcpy(entry->disconnected, reason, length);
+        entry->disconnected[length] = '\0';
+        entry->touched_ns = now_ns;
+    }
+    pthread_mutex_unlock(&self->lock);
+}
+
+void cyx_presence_disconnect_reason(struct cyx_presence *self, const char *node_id,
+                                    char ret_reason[CYX_REGISTRY_REASON_BYTES])
+{
+    pthread_mutex_lock(&self->lock);
+    const struct entry *entry = slot(self->entries, self->capacity, node_id);
+    memcpy(ret_reason, entry->disconnected, CYX_REGISTRY_REASON_BYTES);
+    pthread_mutex_unlock(&self->lock);
 }
 
 size_t cyx_presence_sweep(struct cyx_presence *self, int64_t older_than_ms, int64_t now_ns)

@@ -1,5 +1,6 @@
 #include "registry.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -96,7 +97,7 @@ static bool same_device(const struct cyx_registry_device *a, const struct cyx_re
 bool cyx_registry_enrol_is_news(const struct cyx_registry_node *before,
                                 const struct cyx_registry_node *after)
 {
-    if (!before || before->status != CYX_NODE_ONLINE ||
+    if (!before || before->status == CYX_NODE_OFFLINE ||
         strcmp(before->boot_id, after->boot_id) != 0 || strcmp(before->name, after->name) != 0 ||
         strcmp(before->version, after->version) != 0 ||
         strcmp(before->labels, after->labels) != 0 || strcmp(before->region, after->region) != 0 ||
@@ -120,4 +121,56 @@ enum cyx_registry_verdict cyx_registry_judge(const struct cyx_registry_evidence 
     if (heard || stored || evidence->listening_ms < lost_ms)
         return CYX_VERDICT_KEEP;
     return CYX_VERDICT_OFFLINE;
+}
+
+static void say(struct cyx_registry_why *why, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void say(struct cyx_registry_why *why, const char *code, const char *format, ...)
+{
+    va_list args;
+    snprintf(why->code, sizeof(why->code), "%s", code);
+    va_start(args, format);
+    vsnprintf(why->message, sizeof(why->message), format, args);
+    va_end(args);
+}
+
+/* NATS's own words for why a connection ended: server/client.go, ClosedState.String(). */
+static void explain_disconnect(const char *reason, struct cyx_registry_why *why)
+{
+    if (strcmp(reason, "Client Closed") == 0 || strcmp(reason, "Read Error") == 0 ||
+        strcmp(reason, "Write Error") ==
+            0) /* the latter: it left words unread, as one that is killed */
+        say(why, "connection-closed",
+            "its connection was closed from its side: the worker's process ended, or its machine "
+            "shut down");
+    else if (strcmp(reason, "Stale Connection") == 0)
+        say(why, "unreachable",
+            "NATS got no answer from it any more: its machine or the network to it is away");
+    else if (strstr(reason, "Authentication") || strstr(reason, "Revo"))
+        say(why, "refused", "NATS does not let it in any more (%s)", reason);
+    else
+        say(why, "connection-broken", "its connection broke (%s)", reason);
+}
+
+void cyx_registry_explain(const struct cyx_registry_silence *silence,
+                          struct cyx_registry_why *ret_why)
+{
+    struct cyx_registry_why why = {0};
+    if (silence->disconnected[0])
+        explain_disconnect(silence->disconnected, &why);
+    else if (silence->watches_connections)
+        say(&why, "hangs",
+            "it is still connected to NATS and sends no heartbeats: the worker's process hangs, or "
+            "its machine has just gone");
+    else
+        say(&why, "no-heartbeats", "no heartbeat came for longer than its deadline of %.1f s",
+            (double)silence->deadline_ms / 1000);
+    double used = silence->host_memory_bytes > 0
+                      ? (double)silence->memory_used_bytes / (double)silence->host_memory_bytes
+                      : 0;
+    size_t length = strlen(why.message);
+    if (used > 0.95)
+        snprintf(why.message + length, sizeof(why.message) - length,
+                 "; %.0f %% of its memory were in use when it last spoke", 100 * used);
+    *ret_why = why;
 }

@@ -3,8 +3,8 @@
  * No SQL, no HTTP, no NATS, no clock: callers hand in the time.
  *
  * Every replica hears every heartbeat and keeps the newest of each node in a presence table;
- * PostgreSQL keeps it at most every 10 s. A node is offline when neither has heard of it for 5
- * heartbeats, and only a replica that has itself listened for so long may say so (one that was cut
+ * PostgreSQL keeps it at most every 10 s. A node is offline when neither has heard of it within its
+ * deadline, which follows how regularly it beats (contract/heartbeat.h), and only a replica that has itself listened for so long may say so (one that was cut
  * off has simply not heard).
  *
  * Units: ms and ns as named, money in base units, memory in bytes. Ownership: cyx_registry_node is
@@ -23,6 +23,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "contract/heartbeat.h"
 
 enum {
     CYX_REGISTRY_DEVICES_LIMIT = 32,
@@ -32,6 +33,7 @@ enum {
     CYX_REGISTRY_REGION_BYTES = 65,
     CYX_REGISTRY_LABELS_BYTES = CYX_REGISTRY_LABELS_LIMIT * CYX_REGISTRY_REGION_BYTES + 1,
     CYX_REGISTRY_SYSTEM_BYTES = 2048,
+    CYX_REGISTRY_REASON_BYTES = 64,
     CYX_REGISTRY_STORE_MS = 10000, /* PostgreSQL hears of a node's heartbeats at most so often */
 };
 
@@ -68,6 +70,7 @@ struct cyx_registry_node {
     /* What its operator says of it: labels joined by commas, and where it stands; "" for nothing. */
     char labels[CYX_REGISTRY_LABELS_BYTES], region[CYX_REGISTRY_REGION_BYTES];
     int64_t revision; /* rises with every event that tells of this node */
+    char closed[16];  /* "": open to new jobs; else "draining", "maintenance" or "unproven" */
     int64_t enrolled_at_ms, last_heartbeat_at_ms;
     struct cyx_registry_load load;
 };
@@ -95,9 +98,25 @@ struct cyx_registry_evidence {
 enum cyx_registry_verdict cyx_registry_judge(const struct cyx_registry_evidence *evidence,
                                              int64_t lost_ms);
 
+/* What is known of a node that went silent, for the operator who wonders. */
+struct cyx_registry_silence {
+    bool watches_connections; /* NATS tells of connections that end */
+    const char *disconnected; /* NATS's reason, "" when it is still connected as far as is known */
+    int64_t heard_age_ms, deadline_ms;
+    int64_t memory_used_bytes, host_memory_bytes; /* as the last heartbeat said */
+};
+struct cyx_registry_why {
+    char code
+        [32]; /* connection-closed, unreachable, connection-broken, refused, hangs, no-heartbeats */
+    char message[320];
+};
+void cyx_registry_explain(const struct cyx_registry_silence *silence,
+                          struct cyx_registry_why *ret_why);
+
 struct cyx_presence;
 
-struct cyx_presence *cyx_presence_create(void); /* NULL when memory ran out */
+/* `period_ms`: the heartbeat agreed upon. NULL when memory ran out. */
+struct cyx_presence *cyx_presence_create(int64_t period_ms);
 void cyx_presence_destroy(struct cyx_presence *self);
 
 /*
@@ -108,6 +127,20 @@ void cyx_presence_destroy(struct cyx_presence *self);
 enum cyx_status cyx_presence_beat(struct cyx_presence *self, const char *node_id,
                                   const char *boot_id, const struct cyx_registry_load *load,
                                   int64_t now_ns, bool *ret_store);
+
+/* How long heartbeats are apart, in the table's periods; `ret_gaps` may be NULL. */
+int64_t cyx_presence_deadline_ms(struct cyx_presence *self, const char *node_id,
+                                 struct cyx_heartbeat_gaps *ret_gaps);
+
+/* That boot of the node has said good-bye: its last heartbeat counts for nothing any more. */
+void cyx_presence_left(struct cyx_presence *self, const char *node_id, const char *boot_id);
+
+/* NATS saw the node's connection end, for that reason; forgotten with its next heartbeat. */
+void cyx_presence_disconnected(struct cyx_presence *self, const char *node_id, const char *reason,
+                               int64_t now_ns);
+/* The reason, "" when it is connected as far as is known. */
+void cyx_presence_disconnect_reason(struct cyx_presence *self, const char *node_id,
+                                    char ret_reason[CYX_REGISTRY_REASON_BYTES]);
 
 /* Tells the table which boot id is the enrolled one. */
 enum cyx_status cyx_presence_enrolled(struct cyx_presence *self, const char *node_id,

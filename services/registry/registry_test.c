@@ -11,6 +11,9 @@
 #include "registry.h"
 
 #define MS INT64_C(1000000)
+#define NODE_ID "01935b1e-0000-7000-8000-0000000000b1"
+#define BOOT_ID "01935b1e-0000-7000-8000-0000000000b2"
+
 static const char *const node_id = "01935b1e-0000-7000-8000-000000000001";
 static const char *const boot_a = "01935b1e-0000-7000-8000-00000000000a";
 static const char *const boot_b = "01935b1e-0000-7000-8000-00000000000b";
@@ -124,7 +127,7 @@ static void test_registry__judges_by_what_is_known(void **state)
 static void test_presence__stores_every_ten_seconds(void **state)
 {
     (void)state;
-    struct cyx_presence *presence = cyx_presence_create();
+    struct cyx_presence *presence = cyx_presence_create(2000);
     const struct cyx_registry_load load = {.running_jobs = 1, .images_per_second = 42};
     struct cyx_registry_load seen = {0};
     bool store = false;
@@ -147,7 +150,7 @@ static void test_presence__stores_every_ten_seconds(void **state)
 static void test_presence__what_came_after_the_clock_was_read_is_new(void **state)
 {
     (void)state;
-    struct cyx_presence *presence = cyx_presence_create();
+    struct cyx_presence *presence = cyx_presence_create(2000);
     const struct cyx_registry_load load = {0};
     bool store = false;
     assert_int_equal(cyx_presence_beat(presence, node_id, boot_a, &load, 20 * MS, &store), CYX_OK);
@@ -158,7 +161,7 @@ static void test_presence__what_came_after_the_clock_was_read_is_new(void **stat
 static void test_presence__ignores_a_replaced_process(void **state)
 {
     (void)state;
-    struct cyx_presence *presence = cyx_presence_create();
+    struct cyx_presence *presence = cyx_presence_create(2000);
     const struct cyx_registry_load load = {0};
     bool store = false;
     assert_int_equal(cyx_presence_enrolled(presence, node_id, boot_b), CYX_OK);
@@ -174,7 +177,7 @@ static void test_presence__grows_and_forgets(void **state)
 {
     (void)state;
     enum { NODES = 5000 };
-    struct cyx_presence *presence = cyx_presence_create();
+    struct cyx_presence *presence = cyx_presence_create(2000);
     const struct cyx_registry_load load = {0};
     char id[CYX_ID_BYTES];
     bool store;
@@ -193,9 +196,78 @@ static void test_presence__grows_and_forgets(void **state)
     cyx_presence_destroy(presence);
 }
 
+static void test_registry__a_deadline_follows_the_heartbeats(void **state)
+{
+    (void)state;
+    struct cyx_presence *presence = cyx_presence_create(2000);
+    const struct cyx_registry_load load = {0};
+    struct cyx_heartbeat_gaps gaps;
+    bool store = false;
+    int64_t now_ns = 1000000000;
+    assert_int_equal(cyx_presence_deadline_ms(presence, NODE_ID, &gaps), 10000);
+    assert_int_equal(gaps.seen, 0);
+    for (int i = 0; i < 40; i++, now_ns += INT64_C(2000000000))
+        assert_int_equal(cyx_presence_beat(presence, NODE_ID, BOOT_ID, &load, now_ns, &store),
+                         CYX_OK);
+    assert_in_range(cyx_presence_deadline_ms(presence, NODE_ID, &gaps), 8000, 8100);
+    assert_int_equal(gaps.seen, 39);
+    cyx_presence_left(presence, NODE_ID, BOOT_ID);
+    assert_int_equal(cyx_presence_age_ms(presence, NODE_ID, BOOT_ID, now_ns, NULL), -1);
+    cyx_presence_destroy(presence);
+}
+
+static void test_registry__a_disconnect_is_kept_until_it_speaks(void **state)
+{
+    (void)state;
+    struct cyx_presence *presence = cyx_presence_create(2000);
+    const struct cyx_registry_load load = {0};
+    char reason[CYX_REGISTRY_REASON_BYTES];
+    bool store = false;
+    cyx_presence_disconnected(presence, NODE_ID, "Stale Connection", 1000000000);
+    cyx_presence_disconnect_reason(presence, NODE_ID, reason);
+    assert_string_equal(reason, "Stale Connection");
+    cyx_presence_beat(presence, NODE_ID, BOOT_ID, &load, 2000000000, &store);
+    cyx_presence_disconnect_reason(presence, NODE_ID, reason);
+    assert_string_equal(reason, "");
+    cyx_presence_destroy(presence);
+}
+
+static void test_registry__says_why_a_node_is_silent(void **state)
+{
+    (void)state;
+    static const struct {
+        bool watches;
+        const char *disconnected, *code, *word;
+    } cases[] = {{true, "Client Closed", "connection-closed", "process ended"},
+                 {true, "Read Error", "connection-closed", "process ended"},
+                 {true, "Stale Connection", "unreachable", "network"},
+                 {true, "Authentication Expired", "refused", "Expired"},
+                 {true, "Slow Consumer (Pending Bytes)", "connection-broken", "Slow Consumer"},
+                 {true, "", "hangs", "still connected"},
+                 {false, "", "no-heartbeats", "8.0 s"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct cyx_registry_why why;
+        struct cyx_registry_silence silence = {.watches_connections = cases[i].watches,
+                                               .disconnected = cases[i].disconnected,
+                                               .deadline_ms = 8000,
+                                               .memory_used_bytes = 50,
+                                               .host_memory_bytes = 100};
+        cyx_registry_explain(&silence, &why);
+        assert_string_equal(why.code, cases[i].code);
+        assert_non_null(strstr(why.message, cases[i].word));
+        assert_null(strstr(why.message, "memory"));
+        silence.memory_used_bytes = 99;
+        cyx_registry_explain(&silence, &why);
+        assert_non_null(strstr(why.message, "99 % of its memory"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_registry__a_deadline_follows_the_heartbeats),
+        cmocka_unit_test(test_registry__a_disconnect_is_kept_until_it_speaks),
+        cmocka_unit_test(test_registry__says_why_a_node_is_silent),
         cmocka_unit_test(test_registry__checks_an_enrolment),
         cmocka_unit_test(test_registry__tells_of_what_changed),
         cmocka_unit_test(test_registry__judges_by_what_is_known),

@@ -6,79 +6,16 @@
 
 #include "contract/message.h"
 #include "contract/subjects.h"
+#include "store_row.h"
 #include "wire.h"
 
 #include "base/banned.h"
-
-#define NODE_COLUMNS                                                                               \
-    "id, boot_id, name, version, status, devices, host_memory_bytes, cpus, price_per_hour, "       \
-    "revision, enrolled_at, last_heartbeat_at, running_jobs, cpu_percent, memory_used_bytes, "     \
-    "images_per_second, labels, region"
-
-/*
- * Revisions rise with each event of a node, and never fall behind the clock: consumers pass over what is older than
- * they know, and must not do so for ever when this schema was lost and made anew.
- */
-#define NOW_MS "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-#define NEXT_REVISION "greatest(node.revision + 1, " NOW_MS ")"
 
 static void copy(char *target, size_t size, const char *text)
 {
     size_t length = strnlen(text, size - 1);
     memcpy(target, text, length);
     target[length] = '\0';
-}
-
-/* A row of NODE_COLUMNS. */
-static enum cyx_status read_node(const struct cyx_db_result *rows, size_t row,
-                                 struct cyx_registry_node *ret_node, struct cyx_error *err)
-{
-    struct cyx_registry_node *node = ret_node;
-    *node = (struct cyx_registry_node){0};
-    copy(node->id, sizeof(node->id), cyx_db_text(rows, row, 0));
-    copy(node->boot_id, sizeof(node->boot_id), cyx_db_text(rows, row, 1));
-    copy(node->name, sizeof(node->name), cyx_db_text(rows, row, 2));
-    copy(node->version, sizeof(node->version), cyx_db_text(rows, row, 3));
-    (void)cyx_registry_status_parse(cyx_db_text(rows, row, 4), &node->status);
-    node->host_memory_bytes = cyx_db_int(rows, row, 6);
-    node->cpus = cyx_db_int(rows, row, 7);
-    node->price_per_hour_base_units = cyx_db_int(rows, row, 8);
-    node->revision = cyx_db_int(rows, row, 9);
-    node->enrolled_at_ms = cyx_db_time_ms(rows, row, 10);
-    node->last_heartbeat_at_ms = cyx_db_time_ms(rows, row, 11);
-    node->load.running_jobs = cyx_db_int(rows, row, 12);
-    node->load.cpu_percent = cyx_db_double(rows, row, 13);
-    node->load.memory_used_bytes = cyx_db_int(rows, row, 14);
-    node->load.images_per_second = cyx_db_double(rows, row, 15);
-    copy(node->labels, sizeof(node->labels), cyx_db_text(rows, row, 16));
-    copy(node->region, sizeof(node->region), cyx_db_text(rows, row, 17));
-    CYX_CLEANUP_JSON json_t *devices = json_loads(cyx_db_text(rows, row, 5), 0, NULL);
-    return cyx_registry_devices_parse(devices, node, err);
-}
-
-/* Adds cyx.evt.node.{online,offline} of `node` to the transaction; offline takes a reason. */
-static enum cyx_status add_event(struct cyx_db_conn *conn, const struct cyx_registry_node *node,
-                                 const char *reason, const struct cyx_trace *trace,
-                                 struct cyx_error *err)
-{
-    CYX_CLEANUP_BUF struct cyx_buf json = {0};
-    char event_id[CYX_ID_BYTES];
-    cyx_id_new(event_id);
-    bool online = node->status == CYX_NODE_ONLINE;
-    enum cyx_status status =
-        cyx_message_write(online ? cyx_registry_online_json(event_id, node)
-                                 : cyx_registry_offline_json(event_id, node, reason),
-                          &json, err);
-    if (status != CYX_OK)
-        return status;
-    const struct cyx_outbox_event event = {
-        .subject = online ? CYX_EVT_NODE_ONLINE : CYX_EVT_NODE_OFFLINE,
-        .message_id = event_id,
-        .request_id = trace ? trace->request_id : NULL,
-        .traceparent = trace ? trace->traceparent : NULL,
-        .json = json.data,
-    };
-    return cyx_outbox_add_event(conn, &event, err);
 }
 
 struct enrolment {
@@ -106,14 +43,16 @@ static enum cyx_status write_enrolment(struct cyx_db_conn *conn, struct enrolmen
         "version = excluded.version, status = 'online', devices = excluded.devices, "
         "host_memory_bytes = excluded.host_memory_bytes, cpus = excluded.cpus, "
         "price_per_hour = excluded.price_per_hour, labels = excluded.labels, "
-        "region = excluded.region, last_heartbeat_at = now(), "
+        "region = excluded.region, last_heartbeat_at = now(), silent_code = null, "
+        "silent_message = null, "
+        "status_since = case when node.status = 'online' then node.status_since else now() end, "
         "revision = case when $9::boolean then " NEXT_REVISION " else node.revision end "
         "returning " NODE_COLUMNS,
         &rows, err, CYX_DB_TEXT(node->id), CYX_DB_TEXT(node->boot_id), CYX_DB_TEXT(node->name),
         CYX_DB_TEXT(node->version), CYX_DB_TEXT(devices.data), CYX_DB_INT(node->host_memory_bytes),
         CYX_DB_INT(node->cpus), CYX_DB_INT(node->price_per_hour_base_units),
         CYX_DB_BOOL(enrolment->news), CYX_DB_TEXT(node->labels), CYX_DB_TEXT(node->region));
-    return status == CYX_OK ? read_node(rows, 0, &enrolment->stored, err) : status;
+    return status == CYX_OK ? cyx_registry_row_read(rows, 0, &enrolment->stored, err) : status;
 }
 
 static enum cyx_status enrol_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
@@ -132,12 +71,15 @@ static enum cyx_status enrol_body(void *ctx, struct cyx_db_conn *conn, struct cy
         return status;
     struct cyx_registry_node before;
     bool known = cyx_db_rows(rows) == 1;
-    if (known && (status = read_node(rows, 0, &before, err)) != CYX_OK)
+    if (known && (status = cyx_registry_row_read(rows, 0, &before, err)) != CYX_OK)
         return status;
     enrolment->news = cyx_registry_enrol_is_news(known ? &before : NULL, enrolment->given);
     status = write_enrolment(conn, enrolment, err);
     if (status == CYX_OK && enrolment->news)
-        status = add_event(conn, &enrolment->stored, NULL, enrolment->trace, err);
+        status = cyx_registry_row_record(conn, enrolment->given->id, "enrolled",
+                                         enrolment->given->version, err);
+    if (status == CYX_OK && enrolment->news)
+        status = cyx_registry_row_tell(conn, &enrolment->stored, NULL, enrolment->trace, err);
     return status;
 }
 
@@ -207,9 +149,27 @@ bool cyx_registry_store_cached_load(struct cyx_registry_store *self, const char 
 
 struct judgement {
     const char *node_id, *boot_id, *reason;
+    const struct cyx_registry_why *why; /* OFFLINE */
     enum cyx_registry_verdict verdict;
     bool done;
 };
+
+/* The alert: cyx.evt.node.silent. A node that was taken out of service alarms nobody. */
+static enum cyx_status tell_silent(struct cyx_db_conn *conn, const struct cyx_registry_node *node,
+                                   const struct cyx_registry_why *why, struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf json = {0};
+    char event_id[CYX_ID_BYTES];
+    enum cyx_status status = cyx_registry_row_record(
+        conn, node->id, node->closed[0] ? "offline" : "silent", why->message, err);
+    if (status != CYX_OK || node->closed[0])
+        return status;
+    cyx_id_new(event_id);
+    status = cyx_message_write(cyx_registry_silent_json(event_id, node, why), &json, err);
+    const struct cyx_outbox_event event = {
+        .subject = CYX_EVT_NODE_SILENT, .message_id = event_id, .json = json.data};
+    return status == CYX_OK ? cyx_outbox_add_event(conn, &event, err) : status;
+}
 
 static enum cyx_status judge_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
 {
@@ -220,45 +180,76 @@ static enum cyx_status judge_body(void *ctx, struct cyx_db_conn *conn, struct cy
     enum cyx_status status = cyx_db_query(
         conn,
         "update node set status = case when $3::boolean then 'online' else 'offline' end, "
-        "revision = " NEXT_REVISION ", "
+        "revision = " NEXT_REVISION ", status_since = now(), silent_code = $4, "
+        "silent_message = $5, "
         "last_heartbeat_at = case when $3::boolean then now() else last_heartbeat_at end "
         "where id = $1 and boot_id = $2 and (status = 'offline') = $3::boolean "
         "and not exists (select 1 from identity i where i.node_id = node.id and i.revoked_at is "
         "not null) "
         "returning " NODE_COLUMNS,
         &rows, err, CYX_DB_TEXT(judgement->node_id), CYX_DB_TEXT(judgement->boot_id),
-        CYX_DB_BOOL(online));
+        CYX_DB_BOOL(online), CYX_DB_TEXT(online ? NULL : judgement->why->code),
+        CYX_DB_TEXT(online ? NULL : judgement->why->message));
     if (status != CYX_OK || cyx_db_rows(rows) == 0)
         return status;
     struct cyx_registry_node node;
-    status = read_node(rows, 0, &node, err);
+    status = cyx_registry_row_read(rows, 0, &node, err);
     if (status == CYX_OK)
-        status = add_event(conn, &node, judgement->reason, NULL, err);
+        status = online ? cyx_registry_row_record(conn, node.id, "online", "", err)
+                        : tell_silent(conn, &node, judgement->why, err);
+    if (status == CYX_OK)
+        status = cyx_registry_row_tell(conn, &node, judgement->reason, NULL, err);
     judgement->done = status == CYX_OK;
     return status;
 }
 
 enum cyx_status cyx_registry_store_take_offline(struct cyx_db_conn *conn, const char *node_id,
-                                                const char *reason, struct cyx_error *err)
+                                                const char *boot_id, const char *reason,
+                                                struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     struct cyx_registry_node node;
     enum cyx_status status =
         cyx_db_query(conn,
-                     "update node set status = 'offline', revision = " NEXT_REVISION " "
-                     "where id = $1 and status <> 'offline' returning " NODE_COLUMNS,
-                     &rows, err, CYX_DB_TEXT(node_id));
+                     "update node set status = 'offline', status_since = now(), "
+                     "revision = " NEXT_REVISION " where id = $1 and status <> 'offline' "
+                     "and ($2::uuid is null or boot_id = $2) returning " NODE_COLUMNS,
+                     &rows, err, CYX_DB_TEXT(node_id), CYX_DB_TEXT(boot_id));
     if (status != CYX_OK || cyx_db_rows(rows) == 0)
         return status;
-    status = read_node(rows, 0, &node, err);
-    return status == CYX_OK ? add_event(conn, &node, reason, NULL, err) : status;
+    status = cyx_registry_row_read(rows, 0, &node, err);
+    if (status == CYX_OK)
+        status = cyx_registry_row_record(conn, node_id, "offline", reason, err);
+    return status == CYX_OK ? cyx_registry_row_tell(conn, &node, reason, NULL, err) : status;
+}
+
+struct leaving {
+    const char *node_id, *boot_id;
+};
+
+static enum cyx_status leave_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
+{
+    const struct leaving *leaving = ctx;
+    return cyx_registry_store_take_offline(conn, leaving->node_id, leaving->boot_id, "stopped",
+                                           err);
+}
+
+enum cyx_status cyx_registry_store_leave(struct cyx_registry_store *self, const char *node_id,
+                                         const char *boot_id, struct cyx_error *err)
+{
+    struct leaving leaving = {node_id, boot_id};
+    enum cyx_status status = cyx_db_transaction(self->db, leave_body, &leaving, err);
+    if (status == CYX_OK)
+        cyx_outbox_wake(self->outbox);
+    return status;
 }
 
 enum cyx_status cyx_registry_store_judge(struct cyx_registry_store *self, const char *node_id,
                                          const char *boot_id, enum cyx_registry_verdict verdict,
-                                         const char *reason, bool *ret_done, struct cyx_error *err)
+                                         const struct cyx_registry_why *why, bool *ret_done,
+                                         struct cyx_error *err)
 {
-    struct judgement judgement = {node_id, boot_id, reason, verdict, false};
+    struct judgement judgement = {node_id, boot_id, "missed-heartbeats", why, verdict, false};
     enum cyx_status status = cyx_db_transaction(self->db, judge_body, &judgement, err);
     if (status != CYX_OK)
         return status;
@@ -281,7 +272,7 @@ enum cyx_status cyx_registry_store_get(struct cyx_registry_store *self, const ch
     if (status == CYX_OK && cyx_db_rows(rows) == 0)
         status = cyx_error_set(err, CYX_ERR_NOT_FOUND, "/node_id", "no node %s", node_id);
     else if (status == CYX_OK)
-        status = read_node(rows, 0, ret_node, err);
+        status = cyx_registry_row_read(rows, 0, ret_node, err);
     cyx_db_result_free(rows);
     cyx_db_give(conn);
     return status;
@@ -299,7 +290,9 @@ enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
     struct cyx_db_result *rows = NULL;
     status =
         cyx_db_query(conn,
-                     "select " NODE_COLUMNS " from node where ($1::text is null or status = $1) "
+                     "select " NODE_COLUMNS " from node where ($1::text is null or $1 = case "
+                     "when status = 'offline' then status when closed = '' then 'online' "
+                     "else 'draining' end) "
                      "and ($2::uuid is null or id > $2) order by id limit $3",
                      &rows, err, CYX_DB_TEXT(wanted ? cyx_registry_status_name(*wanted) : NULL),
                      CYX_DB_TEXT(cursor), CYX_DB_INT(limit));
@@ -309,7 +302,7 @@ enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the list");
     size_t count = 0;
     for (; nodes && status == CYX_OK && count < cyx_db_rows(rows); count++)
-        status = read_node(rows, count, &nodes[count], err);
+        status = cyx_registry_row_read(rows, count, &nodes[count], err);
     cyx_db_result_free(rows);
     cyx_db_give(conn);
     if (status != CYX_OK) {
@@ -333,8 +326,8 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
     status =
         cyx_db_query(conn,
                      "select id, boot_id, status, "
-                     "greatest(0, (extract(epoch from now() - last_heartbeat_at) * 1000)::bigint) "
-                     "from node where not exists (select 1 from identity i "
+                     "greatest(0, (extract(epoch from now() - last_heartbeat_at) * 1000)::bigint), "
+                     "host_memory_bytes from node where not exists (select 1 from identity i "
                      "where i.node_id = node.id and i.revoked_at is not null)",
                      &rows, err);
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
@@ -347,6 +340,7 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
         copy(sights[i].boot_id, sizeof(sights[i].boot_id), cyx_db_text(rows, i, 1));
         (void)cyx_registry_status_parse(cyx_db_text(rows, i, 2), &sights[i].status);
         sights[i].stored_age_ms = cyx_db_int(rows, i, 3);
+        sights[i].host_memory_bytes = cyx_db_int(rows, i, 4);
     }
     cyx_db_result_free(rows);
     cyx_db_give(conn);

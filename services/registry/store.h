@@ -38,16 +38,22 @@ bool cyx_registry_store_cached_load(struct cyx_registry_store *self, const char 
                                     const char *boot_id, struct cyx_registry_load *ret_load);
 
 /*
- * Carries a verdict out if the node still has that boot id and the other status, with its event; several
- * replicas may try, one does it. `ret_done` tells whether it was this one.
+ * Carries a verdict out if the node still has that boot id and the other status, with its events; several
+ * replicas may try, one does it. `ret_done` tells whether it was this one; `why` is kept with a node that is silent.
  */
 enum cyx_status cyx_registry_store_judge(struct cyx_registry_store *self, const char *node_id,
                                          const char *boot_id, enum cyx_registry_verdict verdict,
-                                         const char *reason, bool *ret_done, struct cyx_error *err);
+                                         const struct cyx_registry_why *why, bool *ret_done,
+                                         struct cyx_error *err);
 
-/* In a transaction of the caller's: an online node goes offline, with its event. */
+/* That boot of the node says that it stops. */
+enum cyx_status cyx_registry_store_leave(struct cyx_registry_store *self, const char *node_id,
+                                         const char *boot_id, struct cyx_error *err);
+
+/* In a transaction of the caller's: an online node (of that boot, unless NULL) goes offline, with its event. */
 enum cyx_status cyx_registry_store_take_offline(struct cyx_db_conn *conn, const char *node_id,
-                                                const char *reason, struct cyx_error *err);
+                                                const char *boot_id, const char *reason,
+                                                struct cyx_error *err);
 
 enum cyx_status cyx_registry_store_get(struct cyx_registry_store *self, const char *node_id,
                                        struct cyx_registry_node *ret_node, struct cyx_error *err);
@@ -65,7 +71,7 @@ enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
 struct cyx_registry_sight {
     char id[CYX_ID_BYTES], boot_id[CYX_ID_BYTES];
     enum cyx_registry_status status;
-    int64_t stored_age_ms;
+    int64_t stored_age_ms, host_memory_bytes;
 };
 enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
                                           struct cyx_registry_sight **ret_sights, size_t *ret_count,

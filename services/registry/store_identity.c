@@ -195,7 +195,7 @@ static enum cyx_status revoke_body(void *ctx, struct cyx_db_conn *conn, struct c
     if (status == CYX_OK)
         status = end_keys(conn, revoking->node_id, revoking->why, err);
     return status == CYX_OK
-               ? cyx_registry_store_take_offline(conn, revoking->node_id, "revoked", err)
+               ? cyx_registry_store_take_offline(conn, revoking->node_id, NULL, "revoked", err)
                : status;
 }
 
@@ -246,6 +246,23 @@ enum cyx_status cyx_registry_store_may_work(struct cyx_registry_store *self, con
     else if (status == CYX_OK && !known && need_key)
         status = cyx_error_set(err, CYX_ERR_DENIED, "/node_id", "no node joined under this id");
     cyx_db_give(conn);
+    return status;
+}
+
+enum cyx_status cyx_registry_store_key_owner(struct cyx_registry_store *self,
+                                             const char *public_key, char ret_node_id[CYX_ID_BYTES],
+                                             struct cyx_error *err)
+{
+    struct cyx_db_conn *conn = NULL;
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_take(self->db, &conn, err);
+    if (status != CYX_OK)
+        return status;
+    status = cyx_db_query_one(conn, "select node_id from node_key where public_key = $1", &rows,
+                              err, CYX_DB_TEXT(public_key));
+    cyx_db_give(conn);
+    if (status == CYX_OK)
+        memcpy(ret_node_id, cyx_db_text(rows, 0, 0), CYX_ID_BYTES);
     return status;
 }
 

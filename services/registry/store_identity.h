@@ -40,6 +40,11 @@ enum cyx_status cyx_registry_store_want_rotation(struct cyx_registry_store *self
 enum cyx_status cyx_registry_store_may_work(struct cyx_registry_store *self, const char *node_id,
                                             bool need_key, struct cyx_error *err);
 
+/* Whose key it is or was; CYX_ERR_NOT_FOUND. */
+enum cyx_status cyx_registry_store_key_owner(struct cyx_registry_store *self,
+                                             const char *public_key, char ret_node_id[CYX_ID_BYTES],
+                                             struct cyx_error *err);
+
 /* Keys revoked within `life_s`: older ones have no token left that is good. malloc'ed. */
 enum cyx_status cyx_registry_store_revocations(struct cyx_registry_store *self, int64_t life_s,
                                                struct cyx_jwt_revocation **ret_list,

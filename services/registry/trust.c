@@ -170,6 +170,14 @@ enum cyx_status cyx_trust_revoke(const struct cyx_trust *self,
     return status == CYX_OK ? read_verdict(&reply, err) : status;
 }
 
+enum cyx_status cyx_trust_watch_connections(const struct cyx_trust *self, cyx_bus_callback callback,
+                                            void *ctx, struct cyx_error *err)
+{
+    char subject[CYX_SUBJECT_BYTES];
+    snprintf(subject, sizeof(subject), "$SYS.ACCOUNT.%s.DISCONNECT", self->account);
+    return cyx_bus_subscribe(self->system, subject, NULL, callback, ctx, err);
+}
+
 int64_t cyx_trust_token_life_s(const struct cyx_trust *self)
 {
     return self->token_life_s;

@@ -36,6 +36,10 @@ enum cyx_status cyx_trust_revoke(const struct cyx_trust *self,
                                  const struct cyx_jwt_revocation *revocations, size_t count,
                                  struct cyx_error *err);
 
+/* The server's system account tells of each connection of ours that ends: {client: {user}, reason}. */
+enum cyx_status cyx_trust_watch_connections(const struct cyx_trust *self, cyx_bus_callback callback,
+                                            void *ctx, struct cyx_error *err);
+
 int64_t cyx_trust_token_life_s(const struct cyx_trust *self);
 
 #endif

@@ -10,10 +10,11 @@
 #include "api.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "store_health.h"
 
 #include "base/banned.h"
 
-enum { PUSH_MS = 5000 };
+enum { PUSH_MS = 5000, FORGET_PERIODS = 100 };
 
 struct cyx_registry_watch {
     struct cyx_registry_app *app;
@@ -25,6 +26,17 @@ struct cyx_registry_watch {
     bool failing;      /* the last look failed: it is logged once, not at every beat */
     int64_t pushed_ns; /* when NATS was last told of revocations */
 };
+
+static void log_verdict(struct cyx_registry_app *app, const struct cyx_registry_sight *sight,
+                        enum cyx_registry_verdict verdict, int64_t heard_age_ms,
+                        const struct cyx_registry_why *why)
+{
+    bool back = verdict == CYX_VERDICT_ONLINE;
+    cyx_metric_add(app->changes, 1, back ? "returned" : "lost");
+    cyx_log(back ? CYX_LOG_INFO : CYX_LOG_WARN, back ? "node is back" : "node fell silent",
+            CYX_STR("node_id", sight->id), CYX_STR("boot_id", sight->boot_id),
+            CYX_INT("heard_ms_ago", heard_age_ms), CYX_STR("why", back ? NULL : why->message));
+}
 
 /* Judges one node; counts it by the status that it then has. */
 static enum cyx_status judge(struct cyx_registry_watch *self,
@@ -41,7 +53,8 @@ static enum cyx_status judge(struct cyx_registry_watch *self,
         .heard_age_ms = cyx_presence_age_ms(app->presence, sight->id, sight->boot_id, now_ns, NULL),
         .listening_ms = (now_ns - self->listening_since_ns) / 1000000,
     };
-    enum cyx_registry_verdict verdict = cyx_registry_judge(&evidence, app->lost_ms);
+    enum cyx_registry_verdict verdict =
+        cyx_registry_judge(&evidence, cyx_presence_deadline_ms(app->presence, sight->id, NULL));
     enum cyx_registry_status after = verdict == CYX_VERDICT_ONLINE    ? CYX_NODE_ONLINE
                                      : verdict == CYX_VERDICT_OFFLINE ? CYX_NODE_OFFLINE
                                                                       : sight->status;
@@ -49,14 +62,13 @@ static enum cyx_status judge(struct cyx_registry_watch *self,
     if (verdict == CYX_VERDICT_KEEP)
         return CYX_OK;
     bool done = false;
-    status = cyx_registry_store_judge(&app->store, sight->id, sight->boot_id, verdict,
-                                      "missed-heartbeats", &done, err);
-    if (status == CYX_OK && done) {
-        cyx_metric_add(app->changes, 1, verdict == CYX_VERDICT_ONLINE ? "returned" : "lost");
-        cyx_log(CYX_LOG_INFO, verdict == CYX_VERDICT_ONLINE ? "node is back" : "node is offline",
-                CYX_STR("node_id", sight->id), CYX_STR("boot_id", sight->boot_id),
-                CYX_INT("heard_ms_ago", evidence.heard_age_ms));
-    }
+    struct cyx_registry_why why;
+    cyx_registry_explain_silence(app, sight->id, sight->boot_id, sight->host_memory_bytes, now_ns,
+                                 &why);
+    status =
+        cyx_registry_store_judge(&app->store, sight->id, sight->boot_id, verdict, &why, &done, err);
+    if (status == CYX_OK && done)
+        log_verdict(app, sight, verdict, evidence.heard_age_ms, &why);
     return status;
 }
 
@@ -68,7 +80,7 @@ static void look(struct cyx_registry_watch *self)
     if (!cyx_bus_connected(app->bus)) /* deaf: what is not heard now says nothing */
         self->listening_since_ns = now_ns;
     struct cyx_registry_sight *sights = NULL;
-    size_t count = 0, counts[3] = {0};
+    size_t count = 0, changed = 0, counts[3] = {0};
     enum cyx_status status = cyx_registry_store_sights(&app->store, &sights, &count, &err);
     for (size_t i = 0; status == CYX_OK && i < count; i++)
         status = judge(self, &sights[i], now_ns, counts, &err);
@@ -80,10 +92,13 @@ static void look(struct cyx_registry_watch *self)
         return;
     }
     self->failing = false;
+    if (cyx_registry_store_settle(&app->store, &changed, &err) != CYX_OK)
+        cyx_log(CYX_LOG_WARN, "maintenance windows were not looked at",
+                CYX_STR("error", err.message));
     for (int i = CYX_NODE_ONLINE; i <= CYX_NODE_DRAINING; i++)
         cyx_metric_set(app->nodes, (double)counts[i],
                        cyx_registry_status_name((enum cyx_registry_status)i));
-    (void)cyx_presence_sweep(app->presence, app->lost_ms * 10, now_ns);
+    (void)cyx_presence_sweep(app->presence, app->heartbeat_ms * FORGET_PERIODS, now_ns);
 }
 
 /* A NATS server that was started anew knows of no revocation. */

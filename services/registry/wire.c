@@ -191,7 +191,7 @@ json_t *cyx_registry_node_json(const struct cyx_registry_node *node)
     const struct cyx_registry_load *load = &node->load;
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:o, s:I, s:o, s:o, s:I, s:f, s:I, s:f, s:o, "
-        "s:o, s:o}",
+        "s:o, s:o, s:o}",
         "id", node->id, "name", node->name, "status", cyx_registry_status_name(node->status),
         "boot_id", node->boot_id, "version", node->version, "devices",
         cyx_registry_devices_json(node), "host_memory_bytes", (json_int_t)node->host_memory_bytes,
@@ -201,8 +201,8 @@ json_t *cyx_registry_node_json(const struct cyx_registry_node *node)
         "last_heartbeat_at", cyx_message_new_time(node->last_heartbeat_at_ms), "running_jobs",
         (json_int_t)load->running_jobs, "cpu_percent", load->cpu_percent, "memory_used_bytes",
         (json_int_t)load->memory_used_bytes, "images_per_second", load->images_per_second, "labels",
-        labels_json(node), "region", node->region[0] ? json_string(node->region) : json_null(),
-        "system", cyx_registry_system_json(load->system));
+        labels_json(node), "region", cyx_message_new_text(node->region), "system",
+        cyx_registry_system_json(load->system), "closed", cyx_message_new_text(node->closed));
 }
 
 json_t *cyx_registry_online_json(const char *event_id, const struct cyx_registry_node *node)
@@ -217,6 +217,16 @@ json_t *cyx_registry_offline_json(const char *event_id, const struct cyx_registr
     return json_pack("{s:s, s:I, s:s, s:s, s:s}", "event_id", event_id, "revision",
                      (json_int_t)node->revision, "node_id", node->id, "boot_id", node->boot_id,
                      "reason", reason);
+}
+
+json_t *cyx_registry_silent_json(const char *event_id, const struct cyx_registry_node *node,
+                                 const struct cyx_registry_why *why)
+{
+    return json_pack("{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:s}", "event_id", event_id, "revision",
+                     (json_int_t)node->revision, "node_id", node->id, "boot_id", node->boot_id,
+                     "name", node->name, "last_heartbeat_at",
+                     cyx_message_new_time(node->last_heartbeat_at_ms), "code", why->code, "message",
+                     why->message);
 }
 
 json_t *cyx_registry_load_json(const char *boot_id, const struct cyx_registry_load *load)

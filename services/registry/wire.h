@@ -34,6 +34,10 @@ json_t *cyx_registry_online_json(const char *event_id, const struct cyx_registry
 json_t *cyx_registry_offline_json(const char *event_id, const struct cyx_registry_node *node,
                                   const char *reason);
 
+/* Payload of cyx.evt.node.silent. */
+json_t *cyx_registry_silent_json(const char *event_id, const struct cyx_registry_node *node,
+                                 const struct cyx_registry_why *why);
+
 /* A load as text for the cache, and back; false for a text that is none. */
 json_t *cyx_registry_load_json(const char *boot_id, const struct cyx_registry_load *load);
 bool cyx_registry_load_parse(const json_t *json, const char *boot_id,

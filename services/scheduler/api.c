@@ -311,3 +311,14 @@ CYX_SCHED_HANDLER(cyx_sched_api_quota)
     write_account(reply, &account);
     return whole(reply, err);
 }
+
+CYX_SCHED_HANDLER(cyx_sched_api_node)
+{
+    struct cyx_sched_app *app = ctx;
+    CYX_CLEANUP_JSON json_t *message = NULL;
+    const char *node_id = NULL;
+    enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
+    if (status == CYX_OK)
+        status = cyx_message_id(message, "node_id", &node_id, err);
+    return status == CYX_OK ? cyx_sched_store_record(&app->store, node_id, reply, err) : status;
+}

@@ -66,6 +66,7 @@ void cyx_sched_finish(struct cyx_sched_app *app);
 CYX_SCHED_HANDLER(cyx_sched_api_submit);
 CYX_SCHED_HANDLER(cyx_sched_api_quote);
 CYX_SCHED_HANDLER(cyx_sched_api_quota);
+CYX_SCHED_HANDLER(cyx_sched_api_node);
 CYX_SCHED_HANDLER(cyx_sched_api_get);
 CYX_SCHED_HANDLER(cyx_sched_api_list);
 CYX_SCHED_HANDLER(cyx_sched_api_cancel);

@@ -1,7 +1,7 @@
 /*
  * The scheduler: which job runs where. Any number of replicas.
  * Owns: schema scheduler (jobs, assignments, transitions, its own picture of the nodes).
- * Listens: cyx.svc.scheduler.{submit,quote,quota,get,list,cancel,accept,progress,finish}, cyx.node.*.heartbeat,
+ * Listens: cyx.svc.scheduler.{submit,quote,quota,node,get,list,cancel,accept,progress,finish}, cyx.node.*.heartbeat,
  *          cyx.evt.payment.*, cyx.evt.node.*.
  * Publishes: cyx.evt.job.*, cyx.job.<id>.state (outbox); cyx.node.<id>.{offer,cancel}.
  */
@@ -16,6 +16,7 @@ static const struct cyx_bus_route routes[] = {
     {CYX_SVC_SCHEDULER_LIST, cyx_sched_api_list},
     {CYX_SVC_SCHEDULER_QUOTE, cyx_sched_api_quote},
     {CYX_SVC_SCHEDULER_QUOTA, cyx_sched_api_quota},
+    {CYX_SVC_SCHEDULER_NODE, cyx_sched_api_node},
     {CYX_SVC_SCHEDULER_CANCEL, cyx_sched_api_cancel},
     {CYX_SVC_SCHEDULER_ACCEPT CYX_FROM_NODE, cyx_sched_api_accept},
     {CYX_SVC_SCHEDULER_PROGRESS CYX_FROM_NODE, cyx_sched_api_progress},

@@ -33,7 +33,7 @@ struct best {
     size_t nodes; /* that came so far */
     int64_t device_memory, host_memory, cpus, price;
     double reputation;
-    const char *region, *labels; /* of one of them */
+    const char *region, *closed; /* of one of them */
 };
 
 static int64_t memory_for(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
@@ -63,6 +63,8 @@ static void note(struct best *best, const struct cyx_sched_need *need,
         best->cpus = node->cpus;
     if (reputation > best->reputation)
         best->reputation = reputation;
+    if (node->closed && *node->closed)
+        best->closed = node->closed;
     if (node->region && *node->region)
         best->region = node->region;
 }
@@ -144,6 +146,24 @@ static void say_price(const struct cyx_sched_need *need, const struct best *best
              budget ? "budget" : "resources.max_price_per_hour");
 }
 
+/* Nodes that would do but take nothing new. */
+static void say_closed(const struct best *best, struct cyx_sched_pending *pending)
+{
+    bool unproven = strcmp(best->closed, "unproven") == 0;
+    bool planned = strcmp(best->closed, "maintenance") == 0;
+    snprintf(pending->message, sizeof(pending->message), "%zu node%s would fit but %s: %s",
+             best->nodes, best->nodes == 1 ? "" : "s",
+             best->nodes == 1 ? "takes nothing new" : "take nothing new",
+             unproven  ? "its benchmark did not bear out what it claims"
+             : planned ? "it is in maintenance"
+                       : "its operator drains it");
+    snprintf(
+        pending->remedy, sizeof(pending->remedy), "%s",
+        unproven  ? "a node whose claims are proved; its operator sees why in `cyxwiz node show`"
+        : planned ? "the end of the maintenance, or another node that fits"
+                  : "its operator opens it (`cyxwiz node undrain`), or another node that fits");
+}
+
 static void say_misfit(const struct cyx_sched_need *need, enum cyx_sched_misfit misfit,
                        const struct best *best, size_t count, struct cyx_sched_pending *pending)
 {
@@ -183,6 +203,9 @@ static void say_misfit(const struct cyx_sched_need *need, enum cyx_sched_misfit 
         snprintf(message, size, "wants a reputation of %.2f at least; the best that fits has %.2f",
                  need->min_reputation, best->reputation);
         snprintf(remedy, room, "a node of better repute, or less resources.min_reputation");
+        return;
+    case CYX_SCHED_CLOSED:
+        say_closed(best, pending);
         return;
     case CYX_SCHED_TOO_DEAR:
     case CYX_SCHED_OVER_BUDGET:

@@ -148,6 +148,8 @@ enum cyx_sched_misfit cyx_sched_fit(const struct cyx_sched_need *need,
         return CYX_SCHED_TOO_DEAR;
     if (minute_price(price) > need->budget_base_units)
         return CYX_SCHED_OVER_BUDGET;
+    if (node->closed && *node->closed)
+        return CYX_SCHED_CLOSED;
     return CYX_SCHED_FITS;
 }
 

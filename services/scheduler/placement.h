@@ -58,6 +58,8 @@ struct cyx_sched_node {
     bool busy;     /* has no free slot, or rests after missed offers */
     int64_t slots; /* jobs that it takes at once */
     int64_t slot;  /* in a list of free slots: which one this is */
+    /* Why it takes nothing new: "draining", "maintenance", "unproven"; NULL or "": it does. */
+    const char *closed;
     int64_t cpus;
     int64_t host_memory_bytes;
     int64_t cpu_memory_bytes;  /* of its CPU device, 0: has none */
@@ -94,6 +96,7 @@ enum cyx_sched_misfit { /* in the order in which they are looked at */
                         CYX_SCHED_LOW_REPUTATION,
                         CYX_SCHED_TOO_DEAR,
                         CYX_SCHED_OVER_BUDGET,
+                        CYX_SCHED_CLOSED,
                         CYX_SCHED_MISFIT_COUNT
 };
 enum cyx_sched_misfit cyx_sched_fit(const struct cyx_sched_need *need,

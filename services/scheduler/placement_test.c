@@ -351,9 +351,33 @@ static void test_placement__backends_go_both_ways(void **state)
     assert_int_equal(cyx_sched_size(1e300), CYX_SCHED_SIZES - 1);
 }
 
+static void test_placement__a_closed_node_says_why(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *closed, *word;
+    } cases[] = {{"draining", "drains"}, {"maintenance", "maintenance"}, {"unproven", "benchmark"}};
+    const struct cyx_sched_need need = need_of(GIB);
+    const struct cyx_sched_hold hold = {.funded = true};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct cyx_sched_pending pending;
+        struct cyx_sched_node nodes[2] = {node("a", 8 * GIB, 0, 0, 60), node("b", 1, 0, 0, 60)};
+        nodes[0].closed = cases[i].closed;
+        assert_int_equal(cyx_sched_fit(&need, &nodes[0]), CYX_SCHED_CLOSED);
+        assert_string_equal(match(&need, nodes, 2), "none");
+        cyx_sched_pending(&need, &hold, nodes, 2, &pending);
+        assert_int_equal(pending.code, CYX_SCHED_NO_NODE_FITS);
+        assert_non_null(strstr(pending.message, cases[i].word));
+        assert_true(strlen(pending.remedy) > 10);
+        nodes[0].closed = "";
+        assert_string_equal(match(&need, nodes, 2), "a");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_placement__a_closed_node_says_why),
         cmocka_unit_test(test_placement__fits_by_device),
         cmocka_unit_test(test_placement__fits_by_wishes),
         cmocka_unit_test(test_placement__prefers),

@@ -158,6 +158,10 @@ enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_on
                                       struct cyx_arena *arena, struct cyx_sched_node **ret_nodes,
                                       size_t *ret_count, struct cyx_error *err);
 
+/* {reputation, good, bad, outcomes: {completed: n, …}, jobs: [id…]} of a node, appended. CYX_ERR_NOT_FOUND. */
+enum cyx_status cyx_sched_store_record(struct cyx_sched_store *self, const char *node_id,
+                                       struct cyx_buf *ret_json, struct cyx_error *err);
+
 /* What a heartbeat told of a node's processors; small changes are not written. */
 enum cyx_status cyx_sched_store_load(struct cyx_sched_store *self, const char *node_id,
                                      double cpu_percent, struct cyx_error *err);

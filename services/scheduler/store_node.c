@@ -25,13 +25,14 @@ static const char *const node_offline_sql =
 static const char *const node_online_sql =
     "insert into node (id, boot_id, online, revision, name, cpus, cpu_memory_bytes, "
     "gpu_memory_bytes, soft_memory_bytes, price_per_hour, host_memory_bytes, labels, region, "
-    "slots) values ($1, $2, true, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+    "slots, closed) values ($1, $2, true, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
     "on conflict (id) do update set boot_id = excluded.boot_id, online = true, "
     "revision = excluded.revision, name = excluded.name, cpus = excluded.cpus, "
     "cpu_memory_bytes = excluded.cpu_memory_bytes, gpu_memory_bytes = excluded.gpu_memory_bytes, "
     "soft_memory_bytes = excluded.soft_memory_bytes, price_per_hour = excluded.price_per_hour, "
     "host_memory_bytes = excluded.host_memory_bytes, labels = excluded.labels, "
-    "region = excluded.region, slots = excluded.slots, offers_missed = 0, rests_until = "
+    "region = excluded.region, slots = excluded.slots, closed = excluded.closed, "
+    "offers_missed = 0, rests_until = "
     "'-infinity', "
     "updated_at = clock_timestamp() where node.revision < excluded.revision";
 
@@ -54,11 +55,12 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
         CYX_DB_TEXT(node->labels ? node->labels : ""),
         CYX_DB_TEXT(node->region ? node->region : ""),
         CYX_DB_INT(node->slots > 0 ? node->slots : 1),
+        CYX_DB_TEXT(node->closed ? node->closed : ""),
     };
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status =
         cyx_db_run_params(self->db, news->online ? node_online_sql : node_offline_sql,
-                          news->online ? 13 : 3, params, &rows, err);
+                          news->online ? 14 : 3, params, &rows, err);
     if (status == CYX_OK)
         *ret_taken = cyx_db_affected(rows) == 1;
     return status;
@@ -67,7 +69,7 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
 #define NODE_SQL(busy, slot)                                                                       \
     "select id, boot_id, cpus, cpu_memory_bytes, gpu_memory_bytes, soft_memory_bytes, "            \
     "price_per_hour, " busy " as busy, host_memory_bytes, labels, region, datasets, "              \
-    "cpu_percent, good, bad, speed, slots, " slot " from node"
+    "cpu_percent, good, bad, speed, slots, " slot ", closed from node"
 
 /* One row a node. */
 static const char *const nodes_sql =
@@ -75,12 +77,13 @@ static const char *const nodes_sql =
              "a.node_id = node.id and a.ended_at is null) >= slots",
              "0") " where online order by id";
 /* One row a free slot; a node's second one comes behind every node's first. */
-static const char *const free_slots_sql =
-    NODE_SQL("false", "s.slot") ", generate_series(0, slots - 1) as s(slot) where online and "
-                                "rests_until <= clock_timestamp() "
-                                "and not exists (select from assignment a where a.node_id = "
-                                "node.id and a.slot = s.slot and "
-                                "a.ended_at is null) order by s.slot, id";
+static const char *const free_slots_sql = NODE_SQL(
+    "false",
+    "s.slot") ", generate_series(0, slots - 1) as s(slot) where online and closed = '' and "
+              "rests_until <= clock_timestamp() "
+              "and not exists (select from assignment a where a.node_id = "
+              "node.id and a.slot = s.slot and "
+              "a.ended_at is null) order by s.slot, id";
 
 /* PostgreSQL's text of an array of numbers: {1,2.5}. */
 static void read_speeds(const char *text, double ret_speeds[CYX_SCHED_SIZES])
@@ -115,7 +118,8 @@ static enum cyx_status read_node(const struct cyx_db_result *rows, size_t row,
     read_speeds(cyx_db_text(rows, row, 15), node->flops_per_second);
     node->slots = cyx_db_int(rows, row, 16);
     node->slot = cyx_db_int(rows, row, 17);
-    return node->labels && node->region && node->datasets
+    node->closed = cyx_arena_strdup(arena, cyx_db_text(rows, row, 18));
+    return node->closed && node->labels && node->region && node->datasets
                ? CYX_OK
                : cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
 }
@@ -147,6 +151,29 @@ enum cyx_status cyx_sched_store_load(struct cyx_sched_store *self, const char *n
         self->db,
         "update node set cpu_percent = $2 where id = $1 and abs(cpu_percent - $2::real) > 15", NULL,
         err, CYX_DB_TEXT(node_id), CYX_DB_DOUBLE(cpu_percent));
+    return status;
+}
+
+enum cyx_status cyx_sched_store_record(struct cyx_sched_store *self, const char *node_id,
+                                       struct cyx_buf *ret_json, struct cyx_error *err)
+{
+    struct cyx_db_conn *conn = NULL;
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_take(self->db, &conn, err);
+    if (status != CYX_OK)
+        return status;
+    status = cyx_db_query_one(
+        conn, /* the reputation of placement.h */
+        "select json_build_object('reputation', (good + 1) / (good + bad + 2), 'good', good, "
+        "'bad', bad, 'outcomes', coalesce((select json_object_agg(what, n) from (select "
+        "coalesce(outcome, ended_cause) as what, count(*) as n from assignment where node_id = $1 "
+        "and ended_at is not null group by 1) as ends), '{}'), 'jobs', coalesce((select "
+        "json_agg(job_id) from assignment where node_id = $1 and ended_at is null), '[]')) "
+        "from node where id = $1",
+        &rows, err, CYX_DB_TEXT(node_id));
+    if (status == CYX_OK)
+        cyx_buf_puts(ret_json, cyx_db_text(rows, 0, 0));
+    cyx_db_give(conn);
     return status;
 }
 

@@ -366,6 +366,7 @@ enum cyx_status cyx_sched_node_online_parse(const json_t *event, struct cyx_aren
         (status = cyx_message_maybe_int(node, "host_memory_bytes", 0, INT64_MAX,
                                         &news.node.host_memory_bytes, err)) != CYX_OK ||
         (status = cyx_message_maybe_text(node, "region", &news.node.region, err)) != CYX_OK ||
+        (status = cyx_message_maybe_text(node, "closed", &news.node.closed, err)) != CYX_OK ||
         (status = cyx_message_amount(node, "price_per_hour", &news.node.price_per_hour_base_units,
                                      err)) != CYX_OK)
         return status;

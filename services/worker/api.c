@@ -95,6 +95,15 @@ enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, 
     return status;
 }
 
+enum cyx_status api_leave(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err)
+{
+    char subject[CYX_SUBJECT_BYTES], text[96];
+    int length = snprintf(text, sizeof(text), "{\"boot_id\":\"%s\"}", node->boot_id);
+    enum cyx_status status = cyx_subject_node(subject, node->id, CYX_NODE_LEAVING);
+    return status == CYX_OK ? cyx_bus_publish(bus, subject, NULL, text, (size_t)length, err)
+                            : status;
+}
+
 enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_job *ret_job,
                              struct cyx_error *err)
 {

@@ -55,6 +55,9 @@ enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, 
                               const struct monitor_reading *reading, double images_per_second,
                               struct cyx_error *err);
 
+/* The process ends as it should. */
+enum cyx_status api_leave(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err);
+
 /* {job_id, token} of an offer or a cancel. */
 enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_job *ret_job,
                              struct cyx_error *err);

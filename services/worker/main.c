@@ -34,6 +34,14 @@ static enum cyx_status connect_node(struct cyx_svc *svc, struct agent_settings *
                                identity_inbox(*ret_identity), &settings->bus, err);
 }
 
+/* Says good-bye, so that nobody waits for heartbeats; on draining, behind the agent. */
+static void leave(void *ctx, int64_t deadline_ms)
+{
+    (void)deadline_ms;
+    const struct agent_settings *settings = ctx;
+    (void)api_leave(settings->bus, &settings->node, NULL);
+}
+
 static enum cyx_status listen(struct cyx_bus *bus, const char *node_id, struct agent *agent,
                               struct identity *identity, struct cyx_error *err)
 {
@@ -65,6 +73,7 @@ int main(int argc, char **argv)
         settings_read(svc, &settings, &err) != CYX_OK ||
         connect_node(svc, &settings, &identity, &err) != CYX_OK ||
         agent_create(&settings, &agent, &err) != CYX_OK ||
+        cyx_svc_on_drain(svc, leave, &settings, &err) != CYX_OK ||
         cyx_svc_on_drain(svc, agent_drain, agent, &err) != CYX_OK ||
         listen(settings.bus, settings.node.id, agent, identity, &err) != CYX_OK ||
         agent_start(agent, &err) != CYX_OK)
