@@ -136,12 +136,13 @@ static enum cyx_status check_sizes(const struct cyx_vk_lowering *self, const str
         int32_t value = i < node->n_in ? node->in[i] : node->out[i - node->n_in];
         if (value == CYX_NO_VALUE || self->ranges[value].bytes <= limit)
             continue;
-        return cyx_error_set(ret_error, CYX_ERR_UNSUPPORTED, NULL,
-                             "%s takes %.1f MiB, and %s binds at most %.1f MiB at once: use a "
-                             "smaller batch, or the cpu backend",
-                             self->graph->values[value].name,
-                             (double)self->ranges[value].bytes / mib,
-                             self->device->properties.deviceName, (double)limit / mib);
+        return cyx_error_set(
+            ret_error, CYX_ERR_UNSUPPORTED, NULL,
+            "%s takes %.1f MiB, and %s binds at most %.1f MiB at once: use a "
+            "smaller %s, or the cpu backend",
+            self->graph->values[value].name, (double)self->ranges[value].bytes / mib,
+            self->device->properties.deviceName, (double)limit / mib,
+            cyx_value_persists(self->graph->values[value].kind) ? "layer" : "batch");
     }
     if (self->scratch.bytes > limit)
         return cyx_error_set(

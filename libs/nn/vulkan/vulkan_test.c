@@ -183,6 +183,15 @@ static void test_program__too_large_for_the_device_is_refused_in_words(void **st
     assert_int_equal(status, CYX_ERR_UNSUPPORTED);
     assert_non_null(strstr(error.message, "0:out takes 1568.0 MiB"));
     assert_non_null(strstr(error.message, "smaller batch"));
+    if (device->properties.limits.maxStorageBufferRange <= 1u << 27) { /* 784 x 50,000 floats */
+        status = one_step(device,
+                          "{\"type\":\"Flatten\"},{\"type\":\"Linear\",\"out_features\":50000},"
+                          "{\"type\":\"Linear\",\"out_features\":10}",
+                          1, &loss, &error);
+        assert_int_equal(status, CYX_ERR_UNSUPPORTED);
+        assert_non_null(strstr(error.message, "1.weight takes 149.5 MiB"));
+        assert_non_null(strstr(error.message, "smaller layer"));
+    }
     vulkan->device_close(device);
 }
 
