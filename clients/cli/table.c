@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "cli.h"
 
 #include "base/banned.h"
@@ -36,6 +37,7 @@ void cli_table_add(struct cli_table *table, const char *format, ...)
     va_start(list, format);
     vsnprintf(cell, sizeof(cell), format, list);
     va_end(list);
+    cyx_text_clean(cell);
     char *kept = table->failed ? NULL : cyx_arena_strdup(&table->arena, cell);
     if (kept && make_room(table))
         table->cells[table->n_cells++] = kept;

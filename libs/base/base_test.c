@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/status.h"
+#include "base/text.h"
 
 static void test_error__carries_the_place_and_the_sentence(void **state)
 {
@@ -60,6 +62,34 @@ static void test_buf__json_strings_are_escaped_and_repaired(void **state)
     CYX_CLEANUP_BUF struct cyx_buf buf = {0};
     cyx_buf_json_string(&buf, "a\"b\\c\n\x01 \xC3\xA9 \xFF");
     assert_string_equal(buf.data, "\"a\\\"b\\\\c\\n\\u0001 \xC3\xA9 \xEF\xBF\xBD\"");
+}
+
+static void test_text__keeps_plain_text_and_replaces_the_rest(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *wanted;
+    } cases[] = {
+        {"", ""},
+        {"Gr\xC3\xBCn \xE6\x97\xA5 \xF0\x9F\x90\xB1", "Gr\xC3\xBCn \xE6\x97\xA5 \xF0\x9F\x90\xB1"},
+        {"cl\033[31mred\x7F", "cl?[31mred?"},
+        {"a\nb\tc\r", "a b c "},
+        {"Gr\xFCn", "Gr?n"},                   /* Latin-1 */
+        {"\xC2\x9B" "31m", "??31m"},           /* CSI as C1 */
+        {"cut \xE6\x97", "cut ??"},
+        {"\xC0\x80 \xED\xA0\x80", "?? ???"}, /* overlong, surrogate */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[64];
+        snprintf(text, sizeof(text), "%s", cases[i].given);
+        assert_int_equal(cyx_text_is_plain(text), strcmp(cases[i].given, cases[i].wanted) == 0);
+        cyx_text_clean(text);
+        assert_string_equal(text, cases[i].wanted);
+        assert_true(cyx_text_is_plain(text));
+    }
+    struct cyx_error err = {0};
+    cyx_error_set(&err, CYX_ERR_INVALID, NULL, "no file \"%s\"", "x\033[2J\xFF.png");
+    assert_string_equal(err.message, "no file \"x?[2J?.png\"");
 }
 
 static void test_buf__steal_of_empty_is_an_empty_string(void **state)
@@ -134,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_status__names_go_both_ways),
         cmocka_unit_test(test_arena__gives_aligned_zeroed_memory_of_any_size),
         cmocka_unit_test(test_buf__json_strings_are_escaped_and_repaired),
+        cmocka_unit_test(test_text__keeps_plain_text_and_replaces_the_rest),
         cmocka_unit_test(test_buf__steal_of_empty_is_an_empty_string),
         cmocka_unit_test(test_file__is_written_whole_and_read_within_its_limit),
         cmocka_unit_test(test_time__round_trips_and_reads_offsets),

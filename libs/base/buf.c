@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 #include "base/banned.h"
 
 static bool reserve(struct cyx_buf *self, size_t more)
@@ -65,28 +67,11 @@ void cyx_buf_printf(struct cyx_buf *self, const char *format, ...)
     va_end(again);
 }
 
-/* Length of the valid UTF-8 sequence at `s` (RFC 3629), 0 when there is none. */
-static size_t utf8_length(const unsigned char *s)
-{
-    if (s[0] < 0x80)
-        return 1;
-    size_t n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : s[0] >= 0xC2 ? 2 : 0;
-    if (n == 0 || s[0] > 0xF4)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-        (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
-        return 0;
-    return n;
-}
-
 void cyx_buf_json_string(struct cyx_buf *self, const char *text)
 {
     cyx_buf_append(self, "\"", 1);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        size_t n = utf8_length(s);
+        size_t n = cyx_text_utf8_length(s);
         if (*s == '"' || *s == '\\') {
             cyx_buf_append(self, (char[]){'\\', (char)*s}, 2);
         } else if (*s == '\n') {

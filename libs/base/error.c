@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 #include "base/banned.h"
 
 static const struct {
@@ -64,6 +66,8 @@ enum cyx_status cyx_error_set(struct cyx_error *self, enum cyx_status status, co
     va_start(args, format);
     vsnprintf(made.message, sizeof(made.message), format, args);
     va_end(args);
+    cyx_text_clean(made.pointer);
+    cyx_text_clean(made.message);
     *self = made;
     return status;
 }

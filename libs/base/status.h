@@ -52,7 +52,7 @@ int cyx_status_http(enum cyx_status status);
 /*
  * Fills `self` (may be NULL) and returns `status`, so that a failing function can
  * `return cyx_error_set(err, CYX_ERR_INVALID, "/epochs", "expected at least 1, got %d", n);`
- * `pointer` may be NULL. Long texts are cut at the end, never overflow.
+ * `pointer` may be NULL. Long texts are cut at the end, never overflow; what is no plain text becomes '?' (base/text.h).
  */
 enum cyx_status cyx_error_set(struct cyx_error *self, enum cyx_status status, const char *pointer,
                               const char *format, ...) __attribute__((format(printf, 4, 5)));

@@ -163,6 +163,23 @@ def test_a_csv_file_is_inspected_and_trained_on(tmp_path):
     assert "train with `cyxwiz train`; the platform has: fashion-mnist, mnist" in refused.stderr
 
 
+def test_names_that_are_no_plain_text_reach_no_terminal_and_no_model(tmp_path):
+    (tmp_path / "latin.csv").write_bytes("a,y\n1,Grün\n2,rot\n3,Grün\n".encode("latin-1"))
+    done = run("data", "inspect", tmp_path / "latin.csv", "--target", "y", code=6)
+    assert 'the class "Gr?n" is not plain UTF-8 text: save the file as UTF-8' in done.stderr
+    for name in ("a", "b\x1b[31m"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / name / "good.png")
+    done = run("data", "inspect", tmp_path / "pictures", code=6)
+    assert 'the class "b?[31m" is not plain UTF-8 text: rename its folder' in done.stderr
+    (tmp_path / "pictures/b\x1b[31m").rename(tmp_path / "pictures/b")
+    (tmp_path / "pictures/b/\x1b[2J\udcff.png").write_bytes(b"none")
+    done = run("data", "inspect", tmp_path / "pictures")
+    assert "pictures/b/?[2J?.png: not a PNG or JPEG file" in done.stdout and "\x1b" not in done.stdout
+    seen = json.loads(run("data", "inspect", tmp_path / "pictures", "--json").stdout)
+    assert seen["faults"] == len(seen["fault_texts"]) == 1
+
+
 def test_arrays_are_trained_on(tmp_path):
     rng = numpy.random.default_rng(2)
     x = rng.normal(size=(400, 5)).astype(numpy.float32)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "nn/data/pipeline.h"
 #include "nn/data/private.h"
 
@@ -130,6 +131,7 @@ void data_fault(const struct cyx_data *self, const char *what, const char *why)
     struct cyx_data_memory *memory = self->memory;
     char text[CYX_FAULT_BYTES];
     snprintf(text, sizeof(text), "%s: %s", what, why);
+    cyx_text_clean(text);
     pthread_mutex_lock(&memory->mutex);
     memory->n_faults++;
     if (memory->n_kept < CYX_FAULTS_KEPT && (memory->faults[memory->n_kept] = strdup(text)))
@@ -244,6 +246,19 @@ static enum cyx_status open_source(struct cyx_data *self, const struct cyx_data_
     return cyx_error_set(error, CYX_ERR_INTERNAL, "/data/dataset", "data of no known format");
 }
 
+/* They go into the model's file, and to terminals. */
+static enum cyx_status check_class_names(const struct cyx_data *self, struct cyx_error *error)
+{
+    for (int64_t i = 0; self->class_names && i < self->n_classes; i++)
+        if (!cyx_text_is_plain(self->class_names[i]))
+            return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset",
+                                 "%s: the class \"%.60s\" is not plain UTF-8 text: %s", self->name,
+                                 self->class_names[i],
+                                 self->format == CYX_SOURCE_CSV ? "save the file as UTF-8"
+                                                                : "rename its folder");
+    return CYX_OK;
+}
+
 enum cyx_status cyx_data_open(const struct cyx_data_spec *spec,
                               const struct cyx_data_options *options, struct cyx_data **ret_data,
                               struct cyx_error *ret_error)
@@ -260,6 +275,8 @@ enum cyx_status cyx_data_open(const struct cyx_data_spec *spec,
         return CYX_ERR_NO_MEMORY;
     self->format = spec->source.format;
     enum cyx_status status = open_source(self, spec, options, ret_error);
+    if (status == CYX_OK)
+        status = check_class_names(self, ret_error);
     if (status != CYX_OK) {
         cyx_data_close(self);
         return status;
