@@ -9,14 +9,6 @@
 
 #include "base/banned.h"
 
-void cli_table_init(struct cli_table *table, const struct cli_table_column *columns,
-                    size_t n_columns)
-{
-    *table = (struct cli_table){.columns = columns, .n_columns = n_columns};
-    for (size_t i = 0; i < n_columns; i++)
-        cli_table_add(table, "%s", columns[i].title);
-}
-
 static bool make_room(struct cli_table *table)
 {
     if (table->n_cells < table->capacity)
@@ -30,6 +22,23 @@ static bool make_room(struct cli_table *table)
     return true;
 }
 
+static void add_cell(struct cli_table *table, const char *text)
+{
+    char *kept = table->failed ? NULL : cyx_arena_strdup(&table->arena, text);
+    if (kept && make_room(table))
+        table->cells[table->n_cells++] = kept;
+    else
+        table->failed = true;
+}
+
+void cli_table_init(struct cli_table *table, const struct cli_table_column *columns,
+                    size_t n_columns)
+{
+    *table = (struct cli_table){.columns = columns, .n_columns = n_columns};
+    for (size_t i = 0; i < n_columns; i++)
+        add_cell(table, columns[i].title);
+}
+
 void cli_table_add(struct cli_table *table, const char *format, ...)
 {
     char cell[512];
@@ -38,11 +47,7 @@ void cli_table_add(struct cli_table *table, const char *format, ...)
     vsnprintf(cell, sizeof(cell), format, list);
     va_end(list);
     cyx_text_clean(cell);
-    char *kept = table->failed ? NULL : cyx_arena_strdup(&table->arena, cell);
-    if (kept && make_room(table))
-        table->cells[table->n_cells++] = kept;
-    else
-        table->failed = true;
+    add_cell(table, cell);
 }
 
 static int width_of(const struct cli_table *table, size_t column)

@@ -74,8 +74,10 @@ static void test_text__keeps_plain_text_and_replaces_the_rest(void **state)
         {"Gr\xC3\xBCn \xE6\x97\xA5 \xF0\x9F\x90\xB1", "Gr\xC3\xBCn \xE6\x97\xA5 \xF0\x9F\x90\xB1"},
         {"cl\033[31mred\x7F", "cl?[31mred?"},
         {"a\nb\tc\r", "a b c "},
-        {"Gr\xFCn", "Gr?n"},                   /* Latin-1 */
-        {"\xC2\x9B" "31m", "??31m"},           /* CSI as C1 */
+        {"Gr\xFCn", "Gr?n"}, /* Latin-1 */
+        {"\xC2\x9B"
+         "31m",
+         "??31m"}, /* CSI as C1 */
         {"cut \xE6\x97", "cut ??"},
         {"\xC0\x80 \xED\xA0\x80", "?? ???"}, /* overlong, surrogate */
     };
