@@ -22,13 +22,15 @@ static bool make_room(struct cli_table *table)
     return true;
 }
 
-static void add_cell(struct cli_table *table, const char *text)
+/* Takes a cell that lies in the table's arena, NULL where memory ran out. */
+static void add_cell(struct cli_table *table, char *text)
 {
-    char *kept = table->failed ? NULL : cyx_arena_strdup(&table->arena, text);
-    if (kept && make_room(table))
-        table->cells[table->n_cells++] = kept;
-    else
+    if (!table->failed && text && make_room(table)) {
+        cyx_text_clean(text);
+        table->cells[table->n_cells++] = text;
+    } else {
         table->failed = true;
+    }
 }
 
 void cli_table_init(struct cli_table *table, const struct cli_table_column *columns,
@@ -36,18 +38,15 @@ void cli_table_init(struct cli_table *table, const struct cli_table_column *colu
 {
     *table = (struct cli_table){.columns = columns, .n_columns = n_columns};
     for (size_t i = 0; i < n_columns; i++)
-        add_cell(table, columns[i].title);
+        add_cell(table, cyx_arena_strdup(&table->arena, columns[i].title));
 }
 
 void cli_table_add(struct cli_table *table, const char *format, ...)
 {
-    char cell[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(cell, sizeof(cell), format, list);
-    va_end(list);
-    cyx_text_clean(cell);
-    add_cell(table, cell);
+    va_list args;
+    va_start(args, format);
+    add_cell(table, cyx_arena_vprintf(&table->arena, format, args));
+    va_end(args);
 }
 
 static int width_of(const struct cli_table *table, size_t column)

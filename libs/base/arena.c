@@ -67,17 +67,24 @@ char *cyx_arena_strdup(struct cyx_arena *self, const char *text)
     return cyx_arena_strndup(self, text, strlen(text));
 }
 
-char *cyx_arena_printf(struct cyx_arena *self, const char *format, ...)
+char *cyx_arena_vprintf(struct cyx_arena *self, const char *format, va_list args)
 {
-    va_list args, again;
-    va_start(args, format);
+    va_list again;
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, args);
-    va_end(args);
     char *made = length < 0 ? NULL : cyx_arena_alloc(self, (size_t)length + 1);
     if (made)
         vsnprintf(made, (size_t)length + 1, format, again);
     va_end(again);
+    return made;
+}
+
+char *cyx_arena_printf(struct cyx_arena *self, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *made = cyx_arena_vprintf(self, format, args);
+    va_end(args);
     return made;
 }
 

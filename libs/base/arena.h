@@ -11,6 +11,7 @@
 #ifndef CYX_BASE_ARENA_H
 #define CYX_BASE_ARENA_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 struct cyx_arena_block;
@@ -31,6 +32,8 @@ char *cyx_arena_strndup(struct cyx_arena *self, const char *text, size_t length)
 
 char *cyx_arena_printf(struct cyx_arena *self, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+char *cyx_arena_vprintf(struct cyx_arena *self, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
 
 /* Frees all that was allocated; the arena can be used again. */
 void cyx_arena_finish(struct cyx_arena *self);
