@@ -154,9 +154,10 @@ static enum cyx_status make_folder(const char *path, char ret_whole[WORKER_PATH_
     char whole[PATH_MAX];
     if ((mkdir(path, 0700) != 0 && errno != EEXIST) || !realpath(path, whole))
         return cyx_error_errno(err, "cannot make the folder %s", path);
-    if (strlen(whole) >= WORKER_PATH_BYTES / 4)
+    size_t length = strlen(whole);
+    if (length >= WORKER_PATH_BYTES / 4)
         return cyx_error_set(err, CYX_ERR_INVALID, NULL, "the path %s is too long", whole);
-    snprintf(ret_whole, WORKER_PATH_BYTES / 4, "%s", whole);
+    memcpy(ret_whole, whole, length + 1);
     return CYX_OK;
 }
 
