@@ -12,7 +12,7 @@
 
 #include "base/banned.h"
 
-enum { SERVERS_MAX = 16, RETRY_MS = 100, CONNECT_MS = 2000, WORKERS_MAX = 64 };
+enum { SERVERS_MAX = 16, RETRY_MS = 100, CONNECT_MS = 2000, WORKERS_MAX = 64, REFUSALS = 3 };
 
 bool cyx_bus_wait_until(struct cyx_bus *self, int64_t monotonic_ns)
 {
@@ -161,12 +161,16 @@ static enum cyx_status connect_until(struct cyx_bus *self, natsOptions *opts, co
                                      int64_t wait_ms, struct cyx_error *err)
 {
     int64_t end_ns = cyx_clock_monotonic_ns() + wait_ms * 1000000;
+    int refusals = 0;
     for (;;) {
         natsStatus code = natsConnection_Connect(&self->nc, opts);
         if (code == NATS_OK)
             return CYX_OK;
         bool away = code == NATS_NO_SERVER || code == NATS_TIMEOUT || code == NATS_IO_ERROR ||
                     code == NATS_CONNECTION_CLOSED;
+        /* A server that is just taking in an account's new claims refuses for an instant. */
+        if (code == NATS_CONNECTION_AUTH_FAILED && refusals++ < REFUSALS)
+            away = true;
         if (!away || cyx_clock_monotonic_ns() >= end_ns) {
             char what[256];
             snprintf(what, sizeof(what), "cannot connect to %s", shown_url(url));

@@ -9,6 +9,7 @@
 #define CYX_REGISTRY_API_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 #include "store.h"
 #include "svc/svc.h"
@@ -22,6 +23,7 @@ struct cyx_registry_app {
     struct cyx_presence *presence;
     struct cyx_registry_watch *watch;
     struct cyx_trust *trust; /* NULL: NATS has users of its own */
+    atomic_bool has_revoked; /* NATS was told of keys */
     int64_t heartbeat_ms;
     struct cyx_metric *heartbeats; /* by result: taken, ignored, broken */
     struct cyx_metric *nodes;      /* by status */

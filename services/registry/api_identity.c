@@ -21,8 +21,11 @@ enum cyx_status cyx_registry_push_revocations(struct cyx_registry_app *app, stru
         return CYX_OK;
     enum cyx_status status = cyx_registry_store_revocations(
         &app->store, cyx_trust_token_life_s(app->trust), &list, &count, err);
-    if (status == CYX_OK)
+    /* A server that never heard of a revocation needs none: an update makes it refuse who connects in that instant. */
+    if (status == CYX_OK && (count || atomic_load(&app->has_revoked))) {
         status = cyx_trust_revoke(app->trust, list, count, err);
+        atomic_store(&app->has_revoked, true);
+    }
     free(list);
     return status;
 }

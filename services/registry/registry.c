@@ -1,6 +1,5 @@
 #include "registry.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,16 +122,10 @@ enum cyx_registry_verdict cyx_registry_judge(const struct cyx_registry_evidence 
     return CYX_VERDICT_OFFLINE;
 }
 
-static void say(struct cyx_registry_why *why, const char *code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void say(struct cyx_registry_why *why, const char *code, const char *format, ...)
-{
-    va_list args;
-    snprintf(why->code, sizeof(why->code), "%s", code);
-    va_start(args, format);
-    vsnprintf(why->message, sizeof(why->message), format, args);
-    va_end(args);
-}
+/* Fills both parts of a `struct cyx_registry_why`. */
+#define SAY(why, code_text, ...)                                                                   \
+    (snprintf((why)->code, sizeof((why)->code), "%s", (code_text)),                                \
+     snprintf((why)->message, sizeof((why)->message), __VA_ARGS__))
 
 /* NATS's own words for why a connection ended: server/client.go, ClosedState.String(). */
 static void explain_disconnect(const char *reason, struct cyx_registry_why *why)
@@ -140,16 +133,16 @@ static void explain_disconnect(const char *reason, struct cyx_registry_why *why)
     if (strcmp(reason, "Client Closed") == 0 || strcmp(reason, "Read Error") == 0 ||
         strcmp(reason, "Write Error") ==
             0) /* the latter: it left words unread, as one that is killed */
-        say(why, "connection-closed",
+        SAY(why, "connection-closed",
             "its connection was closed from its side: the worker's process ended, or its machine "
             "shut down");
     else if (strcmp(reason, "Stale Connection") == 0)
-        say(why, "unreachable",
+        SAY(why, "unreachable",
             "NATS got no answer from it any more: its machine or the network to it is away");
     else if (strstr(reason, "Authentication") || strstr(reason, "Revo"))
-        say(why, "refused", "NATS does not let it in any more (%s)", reason);
+        SAY(why, "refused", "NATS does not let it in any more (%s)", reason);
     else
-        say(why, "connection-broken", "its connection broke (%s)", reason);
+        SAY(why, "connection-broken", "its connection broke (%s)", reason);
 }
 
 void cyx_registry_explain(const struct cyx_registry_silence *silence,
@@ -159,11 +152,11 @@ void cyx_registry_explain(const struct cyx_registry_silence *silence,
     if (silence->disconnected[0])
         explain_disconnect(silence->disconnected, &why);
     else if (silence->watches_connections)
-        say(&why, "hangs",
+        SAY(&why, "hangs",
             "it is still connected to NATS and sends no heartbeats: the worker's process hangs, or "
             "its machine has just gone");
     else
-        say(&why, "no-heartbeats", "no heartbeat came for longer than its deadline of %.1f s",
+        SAY(&why, "no-heartbeats", "no heartbeat came for longer than its deadline of %.1f s",
             (double)silence->deadline_ms / 1000);
     double used = silence->host_memory_bytes > 0
                       ? (double)silence->memory_used_bytes / (double)silence->host_memory_bytes

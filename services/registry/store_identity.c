@@ -278,6 +278,8 @@ enum cyx_status cyx_registry_store_revocations(struct cyx_registry_store *self, 
     status = cyx_db_query(conn,
                           "select public_key, ceil(extract(epoch from revoked_at))::bigint "
                           "from node_key where revoked_at > now() - $1 * interval '1 second' "
+                          /* a node that rotates has its new key written down by then */
+                          "and (revoked_why <> 'rotated' or revoked_at < now() - interval '5 s') "
                           "order by public_key",
                           &rows, err, CYX_DB_INT(life_s));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
