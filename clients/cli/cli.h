@@ -101,6 +101,10 @@ enum cyx_status cli_open_http(struct cli *cli, struct cyx_error *err);
 /* One call; `body` (taken, may be NULL) as JSON; the answer's JSON is the caller's. A status of 400 and up is a failure. */
 enum cyx_status cli_call(struct cli *cli, const char *method, const char *path, json_t *body,
                          json_t **ret_json, struct cyx_error *err);
+/* The items of a list of the gateway, page by page, at most `limit` (from 1): the array `member` of its answers joined.
+ * `path` may hold a query. The array is the caller's. */
+enum cyx_status cli_call_list(struct cli *cli, const char *path, const char *member, size_t limit,
+                              json_t **ret_items, struct cyx_error *err);
 void cli_close(struct cli *cli);
 /* .cyxwiz/<name> here or in the nearest folder above: of the local stack that `make up` laid there. False: none. */
 bool cli_find_stack(const char *name, struct cyx_buf *ret_path);
@@ -170,6 +174,7 @@ struct cli_bar_state {
 enum { CLI_PERCENT_BYTES = 16 };
 const char *cli_percent(double part, char ret_text[CLI_PERCENT_BYTES]);
 
+/* Draws at most ten times a second unless forced, never wider than the terminal: a line that wraps cannot be redrawn. */
 void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *state, bool force);
 /* Leaves the line, so that other text can be printed. */
 void cli_bar_clear(struct cli_bar *bar);

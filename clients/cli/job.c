@@ -114,20 +114,21 @@ enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err)
 {
     static const struct cli_column columns[] = {{"ID", 36},      {"STATE", 9},    {"PROGRESS", 8},
                                                 {"ACCURACY", 8}, {"CREATED", 24}, {"NAME", 0}};
-    CYX_CLEANUP_JSON json_t *body = NULL;
+    CYX_CLEANUP_JSON json_t *jobs = NULL;
     CYX_CLEANUP_BUF struct cyx_buf path = {0};
     const json_t *job;
+    int64_t limit = 20;
     size_t i;
-    cyx_buf_puts(&path, "/api/v1/jobs?limit=");
-    cli_append_part(&path, cli_value(cli, "limit") ? cli_value(cli, "limit") : "20");
+    cyx_buf_puts(&path, "/api/v1/jobs");
     if (cli_value(cli, "state")) {
-        cyx_buf_puts(&path, "&state=");
+        cyx_buf_puts(&path, "?state=");
         cli_append_part(&path, cli_value(cli, "state"));
     }
-    enum cyx_status status = cli_call(cli, "GET", path.data, NULL, &body, err);
+    enum cyx_status status = cli_whole_number(cli, "limit", 1, 1000000, &limit, err);
+    if (status == CYX_OK)
+        status = cli_call_list(cli, path.data, "jobs", (size_t)limit, &jobs, err);
     if (status != CYX_OK)
         return status;
-    const json_t *jobs = json_object_get(body, "jobs");
     if (cli->json) {
         cli_print_json(jobs);
         return CYX_OK;
@@ -477,7 +478,7 @@ enum cyx_status cli_job_cancel(struct cli *cli, struct cyx_error *err)
 enum cyx_status cli_job_logs(struct cli *cli, struct cyx_error *err)
 {
     CYX_CLEANUP_BUF struct cyx_buf path = {0};
-    CYX_CLEANUP_JSON json_t *body = NULL;
+    CYX_CLEANUP_JSON json_t *lines = NULL;
     const json_t *line;
     size_t i;
     if (cli_value(cli, "follow")) {
@@ -485,10 +486,9 @@ enum cyx_status cli_job_logs(struct cli *cli, struct cyx_error *err)
         return follow_job(&f, err);
     }
     job_path(&path, cli->arguments[0], "/logs");
-    enum cyx_status status = cli_call(cli, "GET", path.data, NULL, &body, err);
+    enum cyx_status status = cli_call_list(cli, path.data, "lines", SIZE_MAX, &lines, err);
     if (status != CYX_OK)
         return status;
-    const json_t *lines = json_object_get(body, "lines");
     if (cli->json) {
         cli_print_json(lines);
         return CYX_OK;

@@ -11,13 +11,12 @@ enum cyx_status cli_node_list(struct cli *cli, struct cyx_error *err)
     static const struct cli_column columns[] = {{"ID", 36},   {"STATUS", 8}, {"JOBS", 4},
                                                 {"CPU", 5},   {"IMG/S", 7},  {"PRICE/H", 10},
                                                 {"DEVICE", 0}};
-    CYX_CLEANUP_JSON json_t *body = NULL;
+    CYX_CLEANUP_JSON json_t *nodes = NULL;
     const json_t *node;
     size_t i;
-    enum cyx_status status = cli_call(cli, "GET", "/api/v1/nodes", NULL, &body, err);
+    enum cyx_status status = cli_call_list(cli, "/api/v1/nodes", "nodes", SIZE_MAX, &nodes, err);
     if (status != CYX_OK)
         return status;
-    const json_t *nodes = json_object_get(body, "nodes");
     if (cli->json) {
         cli_print_json(nodes);
         return CYX_OK;

@@ -1,8 +1,11 @@
 /* What the user sees: tables, JSON, the progress bar. */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "cli.h"
 
@@ -103,24 +106,44 @@ const char *cli_percent(double part, char ret_text[CLI_PERCENT_BYTES])
     return ret_text;
 }
 
+/* How many characters fit in a line of the terminal behind `stream`. */
+static int line_width(FILE *stream)
+{
+    struct winsize size = {0};
+    bool known = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return (known ? size.ws_col : 80) - 1; /* one in the last column would wrap on some terminals */
+}
+
+/* As wide as `room` allows, up to a width at which a step of it can be seen; none in a narrow terminal. */
+static void append_cells(struct cyx_buf *line, double part, int room)
+{
+    enum { LEAST = 4, MOST = 24 };
+    int width = room > MOST ? MOST : room, full = (int)(part * width);
+    for (int i = 0; width >= LEAST && i < width; i++)
+        cyx_buf_puts(line, i < full ? "━" : "─");
+}
+
 void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *s, bool force)
 {
-    enum { WIDTH = 24, INTERVAL_MS = 100 };
+    enum { INTERVAL_MS = 100 };
     int64_t now_ms = cyx_clock_monotonic_ns() / 1000000;
     if (!bar->live || (!force && now_ms - bar->last_ms < INTERVAL_MS))
         return;
     bar->last_ms = now_ms;
-    char left[16], cells[3 * WIDTH + 1] = "", accuracy[CLI_PERCENT_BYTES];
+    CYX_CLEANUP_BUF struct cyx_buf line = {0};
+    char left[16], rest[160], accuracy[CLI_PERCENT_BYTES];
     double part = s->total_steps > 0 ? (double)s->step / (double)s->total_steps : 0;
-    int full = (int)(part * WIDTH);
-    size_t at = 0;
-    for (int i = 0; i < WIDTH; i++, at += 3)
-        memcpy(cells + at, i < full ? "━" : "─", 3);
-    cells[at] = '\0';
+    int width = line_width(stderr);
     format_left(s->seconds_left, left, sizeof(left));
-    fprintf(stderr, "\r\033[Kepoch %lld/%lld %s %3d %%  loss %.4f  acc %s  %.0f img/s  %s left",
-            (long long)s->epoch, (long long)s->epochs, cells, (int)(part * 100), s->loss,
-            cli_percent(s->accuracy, accuracy), s->images_per_second, left);
+    snprintf(rest, sizeof(rest), " %3d %%  loss %.4f  acc %s  %.0f img/s  %s left",
+             (int)(part * 100), s->loss, cli_percent(s->accuracy, accuracy), s->images_per_second,
+             left);
+    cyx_buf_printf(&line, "epoch %" PRId64 "/%" PRId64 " ", s->epoch, s->epochs);
+    append_cells(&line, part, width - (int)line.length - (int)strlen(rest));
+    cyx_buf_puts(&line, rest);
+    if (line.failed)
+        return;
+    fprintf(stderr, "\r\033[K%.*s", bytes_of(line.data, width), line.data);
     fflush(stderr);
     bar->drawn = true;
 }

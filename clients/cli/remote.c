@@ -120,6 +120,46 @@ enum cyx_status cli_call(struct cli *cli, const char *method, const char *path, 
     return status;
 }
 
+/* One page of a list: its items go to the end of `items`; the next one's cursor into `cursor`, empty behind the last. */
+static enum cyx_status call_page(struct cli *cli, const char *path, const char *member,
+                                 size_t limit, json_t *items, struct cyx_buf *cursor,
+                                 struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf url = {0};
+    CYX_CLEANUP_JSON json_t *body = NULL;
+    cyx_buf_printf(&url, "%s%climit=%zu", path, strchr(path, '?') ? '&' : '?', limit);
+    if (cursor->length > 0) {
+        cyx_buf_puts(&url, "&cursor=");
+        cli_append_part(&url, cursor->data);
+    }
+    if (url.failed || cursor->failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a list");
+    enum cyx_status status = cli_call(cli, "GET", url.data, NULL, &body, err);
+    if (status != CYX_OK)
+        return status;
+    if (json_array_extend(items, json_object_get(body, member)) != 0)
+        return cyx_error_set(err, CYX_ERR_INTERNAL, NULL, "%s answered without %s", path, member);
+    cyx_buf_clear(cursor);
+    cyx_buf_puts(cursor, cli_text(body, "next_cursor"));
+    return CYX_OK;
+}
+
+enum cyx_status cli_call_list(struct cli *cli, const char *path, const char *member, size_t limit,
+                              json_t **ret_items, struct cyx_error *err)
+{
+    enum { PAGE = 200 }; /* the most that every list gives at once */
+    CYX_CLEANUP_BUF struct cyx_buf cursor = {0};
+    CYX_CLEANUP_JSON json_t *items = json_array();
+    enum cyx_status status = CYX_OK;
+    do {
+        size_t left = limit - json_array_size(items);
+        status = call_page(cli, path, member, left < PAGE ? left : PAGE, items, &cursor, err);
+    } while (status == CYX_OK && cursor.length > 0 && json_array_size(items) < limit);
+    if (status == CYX_OK)
+        *ret_items = json_incref(items);
+    return status;
+}
+
 void cli_close(struct cli *cli)
 {
     cyx_http_client_destroy(cli->http);

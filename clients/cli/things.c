@@ -19,13 +19,12 @@ enum cyx_status cli_model_list(struct cli *cli, struct cyx_error *err)
 {
     static const struct cli_column columns[] = {{"ID", 36},    {"VERSION", 7},  {"ACCURACY", 8},
                                                 {"BYTES", 10}, {"DATASET", 14}, {"NAME", 0}};
-    CYX_CLEANUP_JSON json_t *body = NULL;
+    CYX_CLEANUP_JSON json_t *models = NULL;
     const json_t *model;
     size_t i;
-    enum cyx_status status = cli_call(cli, "GET", "/api/v1/models", NULL, &body, err);
+    enum cyx_status status = cli_call_list(cli, "/api/v1/models", "models", SIZE_MAX, &models, err);
     if (status != CYX_OK)
         return status;
-    const json_t *models = json_object_get(body, "models");
     if (cli->json) {
         cli_print_json(models);
         return CYX_OK;
@@ -241,11 +240,16 @@ enum cyx_status cli_login(struct cli *cli, struct cyx_error *err)
     }
     if (status == CYX_OK)
         status = cli_save_client(cli->url, token, path, sizeof(path), err);
-    if (status == CYX_OK && cli->json)
-        printf("{\"client_file\":\"%s\"}\n", path);
-    else if (status == CYX_OK)
+    if (status != CYX_OK)
+        return status;
+    if (cli->json) {
+        CYX_CLEANUP_JSON json_t *body =
+            json_pack("{s:s, s:s}", "url", cli->url, "client_file", path);
+        cli_print_json(body);
+    } else {
         printf("Signed in at %s; kept in %s\n", cli->url, path);
-    return status;
+    }
+    return CYX_OK;
 }
 
 /* ---- the local stack ---- */
@@ -271,7 +275,6 @@ enum cyx_status cli_stack(struct cli *cli, struct cyx_error *err)
         (!getcwd(from, sizeof(from)) || !find_stack(from, path, sizeof(path))))
         return cyx_error_set(err, CYX_ERR_NOT_FOUND, NULL,
                              "no local stack here: run this in a checkout of CyxWiz");
-    bool json = cli->json && strcmp(cli->command->words, "status") == 0;
-    execl(path, path, cli->command->words, json ? "--json" : NULL, NULL);
+    execl(path, path, cli->command->words, cli->json ? "--json" : NULL, NULL);
     return cyx_error_errno(err, "cannot run %s", path);
 }

@@ -1,10 +1,14 @@
 """The command line as a user meets it: help, mistakes, exit codes, completion; nothing here needs a service."""
 
+import fcntl
 import json
 import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -105,6 +109,35 @@ def test_data_sets_are_fetched_verified_and_listed(tmp_path):
     image.write_bytes(broken)
     done = run("train", ROOT / "docs/examples/fashion-cnn.json", "--data-dir", tmp_path, "--output", tmp_path / "out")
     assert done.returncode == 1 and image.name in done.stderr, done.stderr
+
+
+def on_a_terminal(columns, *arguments):
+    """What a terminal of so many columns is sent, once the command has ended."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    sent = b""
+    with subprocess.Popen([CYXWIZ, *arguments], stdin=follower, stdout=follower, stderr=follower) as process:
+        os.close(follower)
+        try:
+            while part := os.read(leader, 65536):
+                sent += part
+        except OSError:  # Linux says so when the other end is closed
+            pass
+        os.close(leader)
+    assert process.returncode == 0, sent
+    return sent.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_progress_bar_fits_the_terminal(columns, tmp_path):
+    assert run("data", "fetch", "fashion-mnist", "--data-dir", tmp_path).returncode == 0
+    sent = on_a_terminal(columns, "train", ROOT / "docs/examples/fashion-cnn.json", "--data-dir", tmp_path, "--output",
+                         tmp_path / "out", "--max-steps", "30")
+    drawn = [piece.split("\r")[0] for piece in sent.split("\r\x1b[K") if piece.startswith("epoch ")]
+    bars = [bar for bar in drawn if "img/s  test" not in bar and "test loss" not in bar]
+    assert bars and all(len(bar) < columns for bar in bars), bars
+    if columns >= 80:
+        assert all(all(word in bar for word in ("─", "loss", "img/s", "left")) for bar in bars), bars
 
 
 def test_in_a_checkout_the_data_sets_are_those_of_its_stack(tmp_path):

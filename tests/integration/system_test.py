@@ -118,6 +118,30 @@ def test_a_worker_killed_midway_goes_on_from_its_checkpoint(stack):
     assert again["result"]["test_accuracy"] == job["result"]["test_accuracy"], "a kill changed the result"
 
 
+def test_a_list_of_several_pages_is_shown_whole(stack):
+    stack.sql("insert into registry.node (id, boot_id, name, version, status, devices, host_memory_bytes, cpus, "
+              "price_per_hour) select gen_random_uuid(), gen_random_uuid(), 'past', '1', 'offline', '[]', 1, 1, 0 "
+              "from generate_series(1, 250)")
+    try:
+        listed = subprocess.run([CYXWIZ, "node", "list", "--json"], capture_output=True, text=True, check=True, timeout=60,
+                                env=os.environ | {"CYXWIZ_CONFIG": str(stack.home / "client.json")})
+    finally:
+        stack.sql("delete from registry.node where name = 'past'")
+    nodes = json.loads(listed.stdout)
+    assert len({node["id"] for node in nodes}) == len(nodes) == 251
+
+
+def test_what_is_killed_is_started_again(stack):
+    for name in ("postgres", "redis", "nats", "registry", "scheduler", "payments", "marketplace", "gateway"):
+        before = stack.pid(name)
+        stack.kill(name)
+        stack.wait_status(lambda told: all(row["ready"] for row in told["processes"]) and stack.pid(name) != before)
+        assert (stack.home / "log" / f"{name}.log").stat().st_size > 0
+    job = stack.wait_end(stack.submit(small_spec("after-kills")))
+    assert job["state"] == "completed", job["error"]
+    stack.wait_job(job["id"], lambda j: j["escrow"]["state"] == "settled", 20)
+
+
 def test_the_same_idempotency_key_makes_one_job(stack):
     spec = small_spec("once")
     first = stack.request("POST", "/jobs", spec, {"Idempotency-Key": "once-1"})
@@ -181,9 +205,12 @@ def test_down_and_up_lose_nothing(stack):
     before = stack.get("/jobs")["jobs"]
     balance = stack.get("/account/balance")
     assert before
-    stack.command("down")
+    stopped = json.loads(stack.command("down", "--json").stdout)
+    assert (stopped["running"], {row["state"] for row in stopped["processes"]}) == (False, {"stopped"})
     assert not (stack.home / "run" / "supervisor.sock").exists() or "RUNNING" not in stack.supervisorctl("status")
     stack.up()
+    told = json.loads(stack.command("status", "--json").stdout)
+    assert told["url"] == stack.url and all(row["ready"] for row in told["processes"])
     assert stack.get("/jobs")["jobs"] == before
     assert stack.get("/account/balance") == balance
     job = stack.wait_end(stack.submit(small_spec("after-restart")))

@@ -97,6 +97,13 @@ class Stack:
     def wait_end(self, job_id, seconds=300):
         return self.wait_job(job_id, lambda job: job["state"] in ENDED, seconds)
 
+    def wait_status(self, until, seconds=60):
+        """Polls `stack status` until `until(what it tells)`."""
+        deadline = time.monotonic() + seconds
+        while not until(told := json.loads(self.command("status", "--json", check=False).stdout)):
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain: {told}"
+            time.sleep(0.1)
+
     def supervisorctl(self, *arguments):
         # As deploy/local/stack does: the configuration's address of a path with "%" is not read back right.
         return subprocess.run(["supervisorctl", "-c", self.home / "etc" / "supervisord.conf",
