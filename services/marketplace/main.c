@@ -8,6 +8,8 @@
 #include "contract/subjects.h"
 #include "svc/svc.h"
 
+#include "base/banned.h"
+
 static const struct cyx_bus_route routes[] = {
     {CYX_SVC_MARKETPLACE_LIST, api_list},
     {CYX_SVC_MARKETPLACE_GET, api_get},

@@ -8,6 +8,8 @@
 #include "contract/subjects.h"
 #include "svc/svc.h"
 
+#include "base/banned.h"
+
 static const struct cyx_bus_route routes[] = {
     {CYX_SVC_PAYMENTS_BALANCE, api_balance},
     {CYX_SVC_PAYMENTS_STATEMENT, api_statement},

@@ -12,6 +12,8 @@
 #include "svc/svc.h"
 #include "trainer.h"
 
+#include "base/banned.h"
+
 /* With a node's id given, NATS has a user of that name (CYXWIZ_NATS_USER); else the node has a key of its own. */
 static enum cyx_status connect_node(struct cyx_svc *svc, struct agent_settings *settings,
                                     struct identity **ret_identity, struct cyx_error *err)

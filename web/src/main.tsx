@@ -9,6 +9,10 @@ import './views/styles/base.css';
 import './views/styles/ui.css';
 import './views/styles/shell.css';
 import './views/styles/pages.css';
+import './views/styles/job.css';
+import './views/styles/submit.css';
+import './views/styles/nodes.css';
+import './views/styles/narrow.css';
 
 startTheme();
 startRouter();
