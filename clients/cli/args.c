@@ -307,7 +307,7 @@ static void print_commands(const char *group)
                       cli_commands[i].words[length] != ' '))
             continue;
         snprintf(left, sizeof(left), "%s %s", cli_commands[i].words, cli_commands[i].arguments);
-        printf("  %-22s %s\n", left, cli_commands[i].summary);
+        printf("  %-28s %s\n", left, cli_commands[i].summary);
     }
 }
 

@@ -322,24 +322,18 @@ static json_t *member_object(json_t *object, const char *key)
     return json_object_get(object, key);
 }
 
-static enum cyx_status set_integer(const struct cli *cli, const char *option, json_t *schedule,
+static enum cyx_status set_integer(struct cli *cli, const char *option, json_t *schedule,
                                    struct cyx_error *err)
 {
-    const char *text = cli_value(cli, option);
-    char *end = NULL;
-    if (!text)
-        return CYX_OK;
-    long long number = strtoll(text, &end, 10);
-    if (end == text || *end)
-        return cyx_error_set(err, CYX_ERR_INVALID, NULL, "--%s: expected a number, got %s", option,
-                             text);
-    json_object_set_new(schedule, option, json_integer(number));
-    return CYX_OK;
+    int64_t number = 0;
+    enum cyx_status status = cli_whole_number(cli, option, 0, INT64_MAX, &number, err);
+    if (status == CYX_OK && cli_value(cli, option))
+        json_object_set_new(schedule, option, json_integer(number));
+    return status;
 }
 
 /* Writes the options of `job submit` into the spec: they are members of it. */
-static enum cyx_status apply_options(const struct cli *cli, struct cyx_buf *text,
-                                     struct cyx_error *err)
+static enum cyx_status apply_options(struct cli *cli, struct cyx_buf *text, struct cyx_error *err)
 {
     const char *after = cli_value(cli, "after"), *deadline = cli_value(cli, "deadline"),
                *priority = cli_value(cli, "priority");

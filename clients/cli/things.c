@@ -105,9 +105,11 @@ static enum cyx_status find_model(struct cli *cli, struct cyx_buf *ret_url, char
     const char *job_id = cli_value(cli, "job"), *model_id = cli->arguments[0];
     CYX_CLEANUP_JSON json_t *body = NULL;
     CYX_CLEANUP_BUF struct cyx_buf path = {0};
-    if (!job_id == !model_id)
+    if (!job_id == !model_id) {
+        cli->usage = true;
         return cyx_error_set(err, CYX_ERR_INVALID, NULL,
                              "give a model's id (`cyxwiz model list`) or --job ID, one of the two");
+    }
     cyx_buf_puts(&path, job_id ? "/api/v1/jobs/" : "/api/v1/models/");
     cli_append_part(&path, job_id ? job_id : model_id);
     enum cyx_status status = cli_call(cli, "GET", path.data, NULL, &body, err);
@@ -225,10 +227,12 @@ enum cyx_status cli_login(struct cli *cli, struct cyx_error *err)
 {
     char path[PATH_MAX], key[256];
     const char *email = cli_value(cli, "email"), *token = cli->token_option;
-    if (!email == !token)
+    if (!email == !token) {
+        cli->usage = true;
         return cyx_error_set(
             err, CYX_ERR_INVALID, NULL,
             "give --email EMAIL to sign in, or --token KEY to keep a key you have");
+    }
     enum cyx_status status = cli_open_http(cli, err);
     if (status == CYX_OK && email)
         cyx_http_client_set_bearer(cli->http, NULL);

@@ -26,7 +26,8 @@ def test_help_lists_every_command_and_each_has_an_example():
     overview = run("--help")
     assert overview.returncode == 0
     for command in ("train", "describe", "predict", "eval", "job submit", "job watch", "node list", "model pull", "data fetch", "data inspect", "up", "completion"):
-        assert f"  {command} " in overview.stdout
+        line, = [line for line in overview.stdout.splitlines() if line.startswith(f"  {command} ")]
+        assert line[30] == " " != line[31], "the summaries stand in a column"
         words = command.split()
         assert "Example:" in run(*words, "--help").stdout
     assert "INPUT is an image" in run("predict", "--help").stdout
@@ -42,6 +43,10 @@ def test_help_lists_every_command_and_each_has_an_example():
     (["describe"], 2, "SPEC|MODEL is missing"),
     (["describe", "a", "b"], 2, "too many: b"),
     (["describe", "x", "--batch", "0"], 2, "--batch wants a whole number from 1"),
+    (["model", "pull"], 2, "--job ID"),
+    (["login"], 2, "--email EMAIL"),
+    (["job", "list", "--limit", "0"], 2, "--limit wants a whole number from 1"),
+    (["job", "submit", str(ROOT / "docs/examples/fashion-cnn.json"), "--array", "many"], 2, "--array wants a whole"),
     (["train", "/no/such/spec.json"], 3, "/no/such/spec.json"),
     (["data", "fetch", "imagenet"], 3, "data list"),
     (["data", "inspect", "/no/such/folder"], 3, "neither a data set"),

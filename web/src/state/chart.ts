@@ -77,11 +77,14 @@ function logRange(low: number, high: number): [number, number] {
 
 function linearRange(low: number, high: number, rules: RangeRules): [number, number] {
   if (!Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
-  const bottom = rules.fromZero && low >= 0 && low < high * 0.4 ? 0 : low;
+  const isNear = low >= 0 && (low < high * 0.4 || low === high);
+  const bottom = rules.fromZero && isNear ? 0 : low;
   const size = high - bottom || Math.abs(high) || 1;
   const step = roundStep(size / 5);
   const from = Math.floor(bottom / step + 1e-9) * step;
   let to = Math.ceil(high / step - 1e-9) * step;
+  // A value that never changes would lie on the frame and not be seen.
+  if (high === low && to - high < step / 2) to += step;
   if (to <= from) to = from + step;
   if (rules.ceiling !== undefined && to > rules.ceiling) to = rules.ceiling;
   return from < to ? [from, to] : [from - step, to];

@@ -315,7 +315,7 @@ export const t = {
     runTime: 'Run time',
     runTimeUnknown: 'Not known: no job has run on a node that fits yet',
     measuredOn: (measured: number, fit: number) =>
-      `by what past jobs reached on ${measured} of the ${plural(fit, 'node', 'nodes')} that fit`,
+      `from past jobs on ${measured} of ${fit} ${fit === 1 ? 'node that fits' : 'nodes that fit'}`,
     price: 'Price',
     overBudget: (budget: string) => `May need more than the budget of ${budget}.`,
     start: 'Start',
@@ -328,9 +328,9 @@ export const t = {
     defaultBudget: 'the default budget',
     lasts: (time: string, price: string) => `Lasts ${time} at ${price} an hour.`,
     available: (amount: string) => `${amount} available`,
-    tooLittle: (amount: string) => `Only ${amount} available: the job would wait for its escrow.`,
+    tooLittle: (amount: string) => `Only ${amount} available: the job would be refused.`,
     nodes: 'Nodes',
-    nodesFree: (free: number, online: number) => `${free} of ${online} free: starts at once`,
+    nodesFree: (free: number, online: number) => `${free} of ${online} free`,
     nodesBusy: (online: number) =>
       `${online === 1 ? 'The one node' : `All ${online} nodes`} busy: waits in line`,
     nodesNone: 'None online: waits for one',

@@ -88,3 +88,9 @@ test('test_format__short_ids_keep_what_tells_them_apart', () => {
   expect(f.shortId('01990000-0000-7000-8000-0000deadbeef')).toBe('deadbeef');
   expect(f.shortHash('a'.repeat(58) + 'b'.repeat(6))).toBe('aaaaaaaa…bbbbbb');
 });
+
+test('test_format__steps_along_an_axis_are_written_alike', () => {
+  expect(f.formatSteps([0, 500, 1000])).toEqual(['0', '500', '1,000']);
+  expect(f.formatSteps([0, 5000, 10_000, 15_000])).toEqual(['0', '5k', '10k', '15k']);
+  expect(f.formatSteps([12_340, 12_345])).toEqual(['12.34k', '12.35k']);
+});

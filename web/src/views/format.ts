@@ -151,6 +151,14 @@ export function formatAmount(amount: string | null | undefined): string {
 
 const shownUnits = 100_000n; // four decimals of 10^9 base units
 
+/** The steps along an axis, all in full or all in thousands. */
+export function formatSteps(steps: number[]): string[] {
+  const inThousands = steps.some((step) => step >= 10_000);
+  return steps.map((step) =>
+    inThousands && step > 0 ? `${Number((step / 1000).toPrecision(4))}k` : formatInteger(step),
+  );
+}
+
 /** As formatAmount, but rounded to four decimals where the exact sum only distracts. */
 export function formatAmountShort(amount: string | null | undefined): string {
   const units = baseUnits(amount);

@@ -8,7 +8,7 @@ import type { Run } from '../../state/run';
 import { type DenseName, Smoother } from '../../state/series';
 import { shownTheme } from '../../state/theme';
 import { t } from '../../strings/en';
-import { formatInteger } from '../format';
+import { formatInteger, formatSteps } from '../format';
 import { Curve, type CurveLine, type Values } from './curve';
 
 export interface ChartProps {
@@ -47,10 +47,6 @@ function lastBefore(values: (number | null)[], index: number): number | null {
 
 function finite(value: number | undefined): number | null {
   return value !== undefined && Number.isFinite(value) ? value : null;
-}
-
-function formatStep(value: number): string {
-  return value >= 10_000 ? `${Number((value / 1000).toPrecision(3))}k` : formatInteger(value);
 }
 
 function linesOf(props: ChartProps, smooth: boolean): CurveLine[] {
@@ -134,7 +130,7 @@ export function Chart(props: ChartProps) {
         lines: linesOf(props, smooth),
         rules: { log, fromZero: true, ...(props.ceiling ? { ceiling: props.ceiling } : {}) },
         formatY: props.formatY,
-        formatX: formatStep,
+        formatX: formatSteps,
         onHover: (index) => {
           hovered.value = index;
         },

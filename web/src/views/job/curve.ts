@@ -15,7 +15,8 @@ export interface CurveOptions {
   lines: CurveLine[];
   rules: RangeRules;
   formatY(value: number): string;
-  formatX(value: number): string;
+  /** All of an axis at once, so that they are written alike. */
+  formatX(values: number[]): string[];
   onHover(index: number | null): void;
   onZoom(zoom: Zoom | null): void;
 }
@@ -127,7 +128,7 @@ export class Curve {
         gap: 8,
         space: 72,
         grid: { show: false },
-        values: (_, at) => at.map(this.#options.formatX),
+        values: (_, at) => this.#options.formatX(at),
       },
       {
         ...plain,

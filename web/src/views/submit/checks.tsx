@@ -17,6 +17,7 @@ import { t } from '../../strings/en';
 import {
   baseUnits,
   formatAmount,
+  formatAmountShort,
   formatBytes,
   formatCount,
   formatDuration,
@@ -169,7 +170,7 @@ function QuoteFacts() {
       {price && (
         <Fact
           label={t.submit.price}
-          value={range(formatAmount(price.low), formatAmount(price.high))}
+          value={range(formatAmountShort(price.low), formatAmountShort(price.high))}
           note={made.within_budget ? null : t.submit.overBudget(formatAmount(made.budget))}
           tone="warn"
         />
