@@ -84,7 +84,7 @@ function linearRange(low: number, high: number, rules: RangeRules): [number, num
   const from = Math.floor(bottom / step + 1e-9) * step;
   let to = Math.ceil(high / step - 1e-9) * step;
   // A value that never changes would lie on the frame and not be seen.
-  if (high === low && to - high < step / 2) to += step;
+  if (high === low && to - high < step / 10) to += step;
   if (to <= from) to = from + step;
   if (rules.ceiling !== undefined && to > rules.ceiling) to = rules.ceiling;
   return from < to ? [from, to] : [from - step, to];
