@@ -120,8 +120,8 @@ def test_a_worker_killed_midway_goes_on_from_its_checkpoint(stack):
 
 def test_a_list_of_several_pages_is_shown_whole(stack):
     stack.sql("insert into registry.node (id, boot_id, name, version, status, devices, host_memory_bytes, cpus, "
-              "price_per_hour) select gen_random_uuid(), gen_random_uuid(), 'past', '1', 'offline', '[]', 1, 1, 0 "
-              "from generate_series(1, 250)")
+              "price_per_hour) select gen_random_uuid(), gen_random_uuid(), 'past', version, 'offline', devices, "
+              "host_memory_bytes, cpus, price_per_hour from registry.node, generate_series(1, 250)")
     try:
         listed = subprocess.run([CYXWIZ, "node", "list", "--json"], capture_output=True, text=True, check=True, timeout=60,
                                 env=os.environ | {"CYXWIZ_CONFIG": str(stack.home / "client.json")})
