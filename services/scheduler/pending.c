@@ -149,8 +149,9 @@ static void say_price(const struct cyx_sched_need *need, const struct best *best
 /* Nodes that would do but take nothing new. */
 static void say_closed(const struct best *best, struct cyx_sched_pending *pending)
 {
-    bool unproven = strcmp(best->closed, "unproven") == 0;
-    bool planned = strcmp(best->closed, "maintenance") == 0;
+    const char *closed = best->closed ? best->closed : "";
+    bool unproven = strcmp(closed, "unproven") == 0;
+    bool planned = strcmp(closed, "maintenance") == 0;
     snprintf(pending->message, sizeof(pending->message), "%zu node%s would fit but %s: %s",
              best->nodes, best->nodes == 1 ? "" : "s",
              best->nodes == 1 ? "takes nothing new" : "take nothing new",
