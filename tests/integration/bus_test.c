@@ -78,7 +78,7 @@ static void test_bus__a_handlers_error_travels(void **state)
     assert_int_equal(ask(bus, "cyx.svc.refuse.get", "{}", 5000, &reply, &err), CYX_ERR_CONFLICT);
     assert_int_equal(err.status, CYX_ERR_CONFLICT);
     assert_string_equal(err.pointer, "/spec/epochs");
-    assert_string_equal(err.message, "no \"such\" thing\n");
+    assert_string_equal(err.message, "no \"such\" thing "); /* a line end is none in a sentence */
     assert_int_equal(reply.length, 0);
     cyx_bus_destroy(bus);
 }
