@@ -12,7 +12,7 @@ const axisPercent = (value: number) => `${Number((value * 100).toFixed(2))} %`;
 const axisRate = (value: number) => formatRate(value);
 const axisExponent = (value: number) => {
   if (value === 0) return '0';
-  return value < 0.001 ? value.toExponential(1).replace('.0e', 'e') : String(Number(value.toPrecision(3)));
+  return value < 0.0001 ? value.toExponential(1).replace('.0e', 'e') : String(Number(value.toPrecision(3)));
 };
 
 function Controls() {
