@@ -92,7 +92,13 @@ class Jobs:
         return answer.json["id"]
 
     def get(self, job_id):
-        return self.client.call("GET", f"/api/v1/jobs/{job_id}").json
+        path, end = f"/api/v1/jobs/{job_id}", time.monotonic() + 90
+        answer = self.client.call("GET", path)
+        while answer.status in (429, 503) and time.monotonic() < end:  # asked too often, or a service is on its way back
+            time.sleep(1)
+            answer = self.client.call("GET", path)
+        assert answer.status == 200, (answer.status, answer.body)
+        return answer.json
 
     def wait(self, job_id, until, seconds=90):
         end = time.monotonic() + seconds
