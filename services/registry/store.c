@@ -101,20 +101,15 @@ enum cyx_status cyx_registry_store_beat(struct cyx_registry_store *self, const c
                                         const char *boot_id, const struct cyx_registry_load *load,
                                         struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     /* Every replica hears each heartbeat: who comes second within ten seconds (less a tenth, for jitter) writes nothing. */
-    status = cyx_db_query(
-        conn,
+    enum cyx_status status = cyx_db_run(
+        self->db,
         "update node set last_heartbeat_at = now(), running_jobs = $3, cpu_percent = $4, "
         "memory_used_bytes = $5, images_per_second = $6 where id = $1 and boot_id = $2 "
         "and last_heartbeat_at < now() - $7 * interval '1 millisecond'",
         NULL, err, CYX_DB_TEXT(node_id), CYX_DB_TEXT(boot_id), CYX_DB_INT(load->running_jobs),
         CYX_DB_DOUBLE(load->cpu_percent), CYX_DB_INT(load->memory_used_bytes),
         CYX_DB_DOUBLE(load->images_per_second), CYX_DB_INT(CYX_REGISTRY_STORE_MS * 9 / 10));
-    cyx_db_give(conn);
     return status;
 }
 
@@ -262,19 +257,13 @@ enum cyx_status cyx_registry_store_judge(struct cyx_registry_store *self, const 
 enum cyx_status cyx_registry_store_get(struct cyx_registry_store *self, const char *node_id,
                                        struct cyx_registry_node *ret_node, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    struct cyx_db_result *rows = NULL;
-    status = cyx_db_query(conn, "select " NODE_COLUMNS " from node where id = $1", &rows, err,
-                          CYX_DB_TEXT(node_id));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(self->db, "select " NODE_COLUMNS " from node where id = $1",
+                                        &rows, err, CYX_DB_TEXT(node_id));
     if (status == CYX_OK && cyx_db_rows(rows) == 0)
         status = cyx_error_set(err, CYX_ERR_NOT_FOUND, "/node_id", "no node %s", node_id);
     else if (status == CYX_OK)
         status = cyx_registry_row_read(rows, 0, ret_node, err);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -283,19 +272,15 @@ enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
                                         const char *cursor, struct cyx_registry_node **ret_nodes,
                                         size_t *ret_count, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    struct cyx_db_result *rows = NULL;
-    status =
-        cyx_db_query(conn,
-                     "select " NODE_COLUMNS " from node where ($1::text is null or $1 = case "
-                     "when status = 'offline' then status when closed = '' then 'online' "
-                     "else 'draining' end) "
-                     "and ($2::uuid is null or id > $2) order by id limit $3",
-                     &rows, err, CYX_DB_TEXT(wanted ? cyx_registry_status_name(*wanted) : NULL),
-                     CYX_DB_TEXT(cursor), CYX_DB_INT(limit));
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select " NODE_COLUMNS " from node where ($1::text is null or $1 = case "
+                   "when status = 'offline' then status when closed = '' then 'online' "
+                   "else 'draining' end) "
+                   "and ($2::uuid is null or id > $2) order by id limit $3",
+                   &rows, err, CYX_DB_TEXT(wanted ? cyx_registry_status_name(*wanted) : NULL),
+                   CYX_DB_TEXT(cursor), CYX_DB_INT(limit));
     struct cyx_registry_node *nodes =
         status == CYX_OK ? calloc(cyx_db_rows(rows) + 1, sizeof(*nodes)) : NULL;
     if (status == CYX_OK && !nodes)
@@ -303,8 +288,6 @@ enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
     size_t count = 0;
     for (; nodes && status == CYX_OK && count < cyx_db_rows(rows); count++)
         status = cyx_registry_row_read(rows, count, &nodes[count], err);
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     if (status != CYX_OK) {
         free(nodes);
         return status;
@@ -318,18 +301,14 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
                                           struct cyx_registry_sight **ret_sights, size_t *ret_count,
                                           struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    struct cyx_db_result *rows = NULL;
-    status =
-        cyx_db_query(conn,
-                     "select id, boot_id, status, "
-                     "greatest(0, (extract(epoch from now() - last_heartbeat_at) * 1000)::bigint), "
-                     "host_memory_bytes from node where not exists (select 1 from identity i "
-                     "where i.node_id = node.id and i.revoked_at is not null)",
-                     &rows, err);
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select id, boot_id, status, "
+                   "greatest(0, (extract(epoch from now() - last_heartbeat_at) * 1000)::bigint), "
+                   "host_memory_bytes from node where not exists (select 1 from identity i "
+                   "where i.node_id = node.id and i.revoked_at is not null)",
+                   &rows, err);
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_registry_sight *sights =
         status == CYX_OK ? calloc(count + 1, sizeof(*sights)) : NULL;
@@ -342,8 +321,6 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
         sights[i].stored_age_ms = cyx_db_int(rows, i, 3);
         sights[i].host_memory_bytes = cyx_db_int(rows, i, 4);
     }
-    cyx_db_result_free(rows);
-    cyx_db_give(conn);
     if (status != CYX_OK)
         return status;
     *ret_sights = sights;

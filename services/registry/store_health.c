@@ -331,13 +331,8 @@ static const char health_sql[] =
 enum cyx_status cyx_registry_store_health(struct cyx_registry_store *self, const char *node_id,
                                           json_t **ret_health, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query_one(conn, health_sql, &rows, err, CYX_DB_TEXT(node_id));
-    cyx_db_give(conn);
+    enum cyx_status status = cyx_db_run_one(self->db, health_sql, &rows, err, CYX_DB_TEXT(node_id));
     if (status != CYX_OK)
         return status;
     json_t *health = json_loads(cyx_db_text(rows, 0, 0), 0, NULL);

@@ -12,13 +12,9 @@
 enum cyx_status cyx_registry_store_token(struct cyx_registry_store *self,
                                          struct cyx_enrol_token *token, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(
-        conn,
+    enum cyx_status status = cyx_db_run(
+        self->db,
         "with old as (delete from enrol_token where expires_at < now() - interval '90 days') "
         "insert into enrol_token (hash, node_id, made_by, expires_at) "
         "select $1, $2::uuid, $3, now() + $4 * interval '1 second' where $2::uuid is null "
@@ -30,7 +26,6 @@ enum cyx_status cyx_registry_store_token(struct cyx_registry_store *self,
         status = cyx_error_set(err, CYX_ERR_NOT_FOUND, "/node_id", "no node %s", token->node_id);
     if (status == CYX_OK)
         token->expires_at_ms = cyx_db_time_ms(rows, 0, 0);
-    cyx_db_give(conn);
     return status;
 }
 
@@ -212,32 +207,25 @@ enum cyx_status cyx_registry_store_revoke(struct cyx_registry_store *self, const
 enum cyx_status cyx_registry_store_want_rotation(struct cyx_registry_store *self,
                                                  const char *node_id, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn,
-                          "update identity set rotate_wanted = true where node_id = $1 "
-                          "and revoked_at is null returning 1",
-                          &rows, err, CYX_DB_TEXT(node_id));
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "update identity set rotate_wanted = true where node_id = $1 "
+                   "and revoked_at is null returning 1",
+                   &rows, err, CYX_DB_TEXT(node_id));
     if (status == CYX_OK && cyx_db_rows(rows) == 0)
         status = cyx_error_set(err, CYX_ERR_NOT_FOUND, "/node_id",
                                "no node %s that has a key of its own", node_id);
-    cyx_db_give(conn);
     return status;
 }
 
 enum cyx_status cyx_registry_store_may_work(struct cyx_registry_store *self, const char *node_id,
                                             bool need_key, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn, "select revoked_at is not null from identity where node_id = $1",
-                          &rows, err, CYX_DB_TEXT(node_id));
+    enum cyx_status status =
+        cyx_db_run(self->db, "select revoked_at is not null from identity where node_id = $1",
+                   &rows, err, CYX_DB_TEXT(node_id));
     bool known = status == CYX_OK && cyx_db_rows(rows) == 1;
     if (known && cyx_db_bool(rows, 0, 0))
         status = cyx_error_set(
@@ -245,7 +233,6 @@ enum cyx_status cyx_registry_store_may_work(struct cyx_registry_store *self, con
             "revoked: an operator can let it in by `cyxwiz node token --node %s`", node_id);
     else if (status == CYX_OK && !known && need_key)
         status = cyx_error_set(err, CYX_ERR_DENIED, "/node_id", "no node joined under this id");
-    cyx_db_give(conn);
     return status;
 }
 
@@ -253,14 +240,10 @@ enum cyx_status cyx_registry_store_key_owner(struct cyx_registry_store *self,
                                              const char *public_key, char ret_node_id[CYX_ID_BYTES],
                                              struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query_one(conn, "select node_id from node_key where public_key = $1", &rows,
-                              err, CYX_DB_TEXT(public_key));
-    cyx_db_give(conn);
+    enum cyx_status status =
+        cyx_db_run_one(self->db, "select node_id from node_key where public_key = $1", &rows, err,
+                       CYX_DB_TEXT(public_key));
     if (status == CYX_OK)
         memcpy(ret_node_id, cyx_db_text(rows, 0, 0), CYX_ID_BYTES);
     return status;
@@ -270,18 +253,15 @@ enum cyx_status cyx_registry_store_revocations(struct cyx_registry_store *self, 
                                                struct cyx_jwt_revocation **ret_list,
                                                size_t *ret_count, struct cyx_error *err)
 {
-    struct cyx_db_conn *conn = NULL;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    status = cyx_db_query(conn,
-                          "select public_key, ceil(extract(epoch from revoked_at))::bigint "
-                          "from node_key where revoked_at > now() - $1 * interval '1 second' "
-                          /* a node that rotates has its new key written down by then */
-                          "and (revoked_why <> 'rotated' or revoked_at < now() - interval '5 s') "
-                          "order by public_key",
-                          &rows, err, CYX_DB_INT(life_s));
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select public_key, ceil(extract(epoch from revoked_at))::bigint "
+                   "from node_key where revoked_at > now() - $1 * interval '1 second' "
+                   /* a node that rotates has its new key written down by then */
+                   "and (revoked_why <> 'rotated' or revoked_at < now() - interval '5 s') "
+                   "order by public_key",
+                   &rows, err, CYX_DB_INT(life_s));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_jwt_revocation *list = status == CYX_OK ? calloc(count + 1, sizeof(*list)) : NULL;
     if (status == CYX_OK && !list)
@@ -290,7 +270,6 @@ enum cyx_status cyx_registry_store_revocations(struct cyx_registry_store *self, 
         memcpy(list[i].key, cyx_db_text(rows, i, 0), CYX_NKEY_TEXT_BYTES - 1);
         list[i].before_s = cyx_db_int(rows, i, 1);
     }
-    cyx_db_give(conn);
     if (status != CYX_OK)
         return status;
     *ret_list = list;
