@@ -109,13 +109,9 @@ enum cyx_status store_account_by_email(struct store *self, const char *email,
                                        char ret_password_hash[GATEWAY_PASSWORD_HASH_BYTES],
                                        struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status = cyx_db_query_one(
-        conn, "select id, email, name, role, password_hash from account where email = $1", &row,
+    enum cyx_status status = cyx_db_run_one(
+        self->db, "select id, email, name, role, password_hash from account where email = $1", &row,
         err, CYX_DB_TEXT(email));
     if (status != CYX_OK)
         return status;
@@ -128,16 +124,13 @@ enum cyx_status store_account_list(struct store *self, const char *role, const c
                                    int64_t limit, struct gateway_account **ret_accounts,
                                    size_t *ret_count, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    status = cyx_db_query(conn,
-                          "select id, email, name, role from account "
-                          "where ($1::text is null or role = $1) and ($2::uuid is null or id < $2) "
-                          "order by id desc limit $3",
-                          &rows, err, CYX_DB_TEXT(role), CYX_DB_TEXT(cursor), CYX_DB_INT(limit));
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select id, email, name, role from account "
+                   "where ($1::text is null or role = $1) and ($2::uuid is null or id < $2) "
+                   "order by id desc limit $3",
+                   &rows, err, CYX_DB_TEXT(role), CYX_DB_TEXT(cursor), CYX_DB_INT(limit));
     if (status != CYX_OK)
         return status;
     size_t count = cyx_db_rows(rows);

@@ -30,16 +30,12 @@ enum cyx_status store_challenge_add(struct store *self, const struct store_chall
 enum cyx_status store_challenge_take(struct store *self, struct store_challenge *challenge,
                                      struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status =
-        cyx_db_query_one(conn,
-                         "delete from wallet_challenge where nonce = $1 and purpose = $2 and "
-                         "expires_at > now() returning public_key, message, expires_at",
-                         &row, err, CYX_DB_TEXT(challenge->nonce), CYX_DB_TEXT(challenge->purpose));
+    enum cyx_status status =
+        cyx_db_run_one(self->db,
+                       "delete from wallet_challenge where nonce = $1 and purpose = $2 and "
+                       "expires_at > now() returning public_key, message, expires_at",
+                       &row, err, CYX_DB_TEXT(challenge->nonce), CYX_DB_TEXT(challenge->purpose));
     if (status != CYX_OK)
         return status;
     snprintf(challenge->public_key, sizeof(challenge->public_key), "%s", cyx_db_text(row, 0, 0));
@@ -53,15 +49,11 @@ enum cyx_status store_challenge_take(struct store *self, struct store_challenge 
 enum cyx_status store_wallet_add(struct store *self, const char *account_id,
                                  struct store_wallet *wallet, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     char id[CYX_ID_BYTES];
     cyx_id_new(id);
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status = cyx_db_query_one(
-        conn,
+    enum cyx_status status = cyx_db_run_one(
+        self->db,
         "insert into wallet (id, account_id, public_key, name) select $1::uuid, $2::uuid, $3, $4 "
         "where (select count(*) from wallet where account_id = $2::uuid) < $5 returning created_at",
         &row, err, CYX_DB_TEXT(id), CYX_DB_TEXT(account_id), CYX_DB_TEXT(wallet->public_key),
@@ -84,16 +76,13 @@ enum cyx_status store_wallet_add(struct store *self, const char *account_id,
 enum cyx_status store_wallet_find(struct store *self, const char *public_key,
                                   struct gateway_account *ret_account, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status = cyx_db_query_one(conn,
-                              "update wallet w set last_used_at = now() from account a "
-                              "where w.public_key = $1 and a.id = w.account_id "
-                              "returning a.id, a.email, a.name, a.role",
-                              &row, err, CYX_DB_TEXT(public_key));
+    enum cyx_status status =
+        cyx_db_run_one(self->db,
+                       "update wallet w set last_used_at = now() from account a "
+                       "where w.public_key = $1 and a.id = w.account_id "
+                       "returning a.id, a.email, a.name, a.role",
+                       &row, err, CYX_DB_TEXT(public_key));
     if (status == CYX_OK)
         store_read_account(row, 0, 0, ret_account);
     return status;
@@ -103,15 +92,12 @@ enum cyx_status store_wallet_list(struct store *self, const char *account_id,
                                   struct store_wallet **ret_wallets, size_t *ret_count,
                                   struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    status = cyx_db_query(conn,
-                          "select id, public_key, name, created_at, last_used_at from wallet "
-                          "where account_id = $1 order by created_at desc, id desc limit $2",
-                          &rows, err, CYX_DB_TEXT(account_id), CYX_DB_INT(GATEWAY_WALLETS_LIMIT));
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select id, public_key, name, created_at, last_used_at from wallet "
+                   "where account_id = $1 order by created_at desc, id desc limit $2",
+                   &rows, err, CYX_DB_TEXT(account_id), CYX_DB_INT(GATEWAY_WALLETS_LIMIT));
     if (status != CYX_OK)
         return status;
     size_t count = cyx_db_rows(rows);
@@ -134,14 +120,10 @@ enum cyx_status store_wallet_list(struct store *self, const char *account_id,
 enum cyx_status store_wallet_delete(struct store *self, const char *account_id, const char *id,
                                     struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    return cyx_db_query_one(conn,
-                            "delete from wallet where id = $1 and account_id = $2 returning id",
-                            &row, err, CYX_DB_TEXT(id), CYX_DB_TEXT(account_id));
+    return cyx_db_run_one(self->db,
+                          "delete from wallet where id = $1 and account_id = $2 returning id", &row,
+                          err, CYX_DB_TEXT(id), CYX_DB_TEXT(account_id));
 }
 
 /* ---- the audit log ----------------------------------------------------------------------------- */
@@ -149,30 +131,22 @@ enum cyx_status store_wallet_delete(struct store *self, const char *account_id, 
 enum cyx_status store_audit_add(struct store *self, const struct store_audit *entry,
                                 struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    return cyx_db_query(conn,
-                        "insert into audit (account_id, credential, key_id, action, target, "
-                        "status, address, request_id) values ($1, $2, $3, $4, $5, $6, $7, $8)",
-                        NULL, err, CYX_DB_TEXT(entry->account_id), CYX_DB_TEXT(entry->credential),
-                        CYX_DB_TEXT(entry->key_id), CYX_DB_TEXT(entry->action),
-                        CYX_DB_TEXT(entry->target), CYX_DB_INT(entry->status),
-                        CYX_DB_TEXT(entry->address), CYX_DB_TEXT(entry->request_id));
+    return cyx_db_run(self->db,
+                      "insert into audit (account_id, credential, key_id, action, target, "
+                      "status, address, request_id) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+                      NULL, err, CYX_DB_TEXT(entry->account_id), CYX_DB_TEXT(entry->credential),
+                      CYX_DB_TEXT(entry->key_id), CYX_DB_TEXT(entry->action),
+                      CYX_DB_TEXT(entry->target), CYX_DB_INT(entry->status),
+                      CYX_DB_TEXT(entry->address), CYX_DB_TEXT(entry->request_id));
 }
 
 enum cyx_status store_audit_list(struct store *self, const struct store_audit_query *query,
                                  void (*take)(void *ctx, const struct store_audit *entry),
                                  void *ctx, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    status = cyx_db_query(
-        conn,
+    enum cyx_status status = cyx_db_run(
+        self->db,
         "select id, at, account_id, credential, key_id, action, target, status, address, "
         "request_id from audit where ($1::uuid is null or account_id = $1) "
         "and ($2::text is null or action = $2) and ($3::bigint = 0 or id < $3) order by id desc "

@@ -170,16 +170,12 @@ enum cyx_status store_session_create(struct store *self, const char *account_id,
 static enum cyx_status query_session(struct store *self, const char *token_hash,
                                      struct store_holder *ret_holder, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status = cyx_db_query_one(conn,
-                              "select a.id, a.email, a.name, a.role, s.expires_at "
-                              "from session s join account a on a.id = s.account_id "
-                              "where s.token_hash = $1 and s.expires_at > now()",
-                              &row, err, CYX_DB_TEXT(token_hash));
+    enum cyx_status status = cyx_db_run_one(self->db,
+                                            "select a.id, a.email, a.name, a.role, s.expires_at "
+                                            "from session s join account a on a.id = s.account_id "
+                                            "where s.token_hash = $1 and s.expires_at > now()",
+                                            &row, err, CYX_DB_TEXT(token_hash));
     if (status != CYX_OK)
         return status;
     *ret_holder = (struct store_holder){.scopes = GATEWAY_SCOPES_ALL,
@@ -222,16 +218,12 @@ enum cyx_status store_api_key_create(struct store *self, const char *account_id,
                                      const char *key_hash, struct store_api_key *key,
                                      struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     char id[CYX_ID_BYTES], scopes[GATEWAY_SCOPES_BYTES];
     cyx_id_new(id);
     gateway_scopes_format(key->scopes, scopes);
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status = cyx_db_query_one(
-        conn,
+    enum cyx_status status = cyx_db_run_one(
+        self->db,
         "insert into api_key (id, account_id, name, prefix, key_hash, scopes, expires_at) "
         "select $1::uuid, $2::uuid, $3, $4, $5, $6, to_timestamp(nullif($7::bigint, 0) / 1000.0) "
         "where (select count(*) from api_key where account_id = $2::uuid and revoked_at is null) "
@@ -266,16 +258,13 @@ enum cyx_status store_api_key_list(struct store *self, const char *account_id,
                                    struct store_api_key **ret_keys, size_t *ret_count,
                                    struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    status = cyx_db_query(conn,
-                          "select id, name, prefix, created_at, last_used_at, scopes, expires_at "
-                          "from api_key where account_id = $1 and revoked_at is null "
-                          "order by created_at desc, id desc limit $2",
-                          &rows, err, CYX_DB_TEXT(account_id), CYX_DB_INT(GATEWAY_API_KEYS_LIMIT));
+    enum cyx_status status =
+        cyx_db_run(self->db,
+                   "select id, name, prefix, created_at, last_used_at, scopes, expires_at "
+                   "from api_key where account_id = $1 and revoked_at is null "
+                   "order by created_at desc, id desc limit $2",
+                   &rows, err, CYX_DB_TEXT(account_id), CYX_DB_INT(GATEWAY_API_KEYS_LIMIT));
     if (status != CYX_OK)
         return status;
     size_t count = cyx_db_rows(rows);
@@ -341,16 +330,12 @@ bool store_api_key_peek(struct store *self, const char *key_hash, struct store_h
 enum cyx_status store_api_key_revoke(struct store *self, const char *account_id, const char *id,
                                      struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status =
-        cyx_db_query_one(conn,
-                         "update api_key set revoked_at = now() where id = $1 and account_id = $2 "
-                         "and revoked_at is null returning key_hash",
-                         &row, err, CYX_DB_TEXT(id), CYX_DB_TEXT(account_id));
+    enum cyx_status status =
+        cyx_db_run_one(self->db,
+                       "update api_key set revoked_at = now() where id = $1 and account_id = $2 "
+                       "and revoked_at is null returning key_hash",
+                       &row, err, CYX_DB_TEXT(id), CYX_DB_TEXT(account_id));
     if (status != CYX_OK)
         return status;
     cache_forget(self, "key", cyx_db_text(row, 0, 0));

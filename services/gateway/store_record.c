@@ -8,12 +8,8 @@
 enum cyx_status store_record_add(struct store *self, const struct store_record *record,
                                  const char *points, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    return cyx_db_query(
-        conn,
+    return cyx_db_run(
+        self->db,
         "insert into record (job_id, points, n_points, n_seen, log_sha256, log_bytes, log_lines) "
         "values ($1, $2, $3, $4, nullif($5, ''), $6, $7) on conflict (job_id) do nothing",
         NULL, err, CYX_DB_TEXT(record->job_id), CYX_DB_TEXT(points), CYX_DB_INT(record->n_points),
@@ -25,15 +21,12 @@ enum cyx_status store_record_find(struct store *self, const char *job_id,
                                   struct store_record *ret_record, struct cyx_buf *ret_points,
                                   struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status = cyx_db_query_one(conn,
-                              "select n_points, n_seen, log_sha256, log_bytes, log_lines, "
-                              "case when $2 then points end from record where job_id = $1",
-                              &row, err, CYX_DB_TEXT(job_id), CYX_DB_BOOL(ret_points != NULL));
+    enum cyx_status status =
+        cyx_db_run_one(self->db,
+                       "select n_points, n_seen, log_sha256, log_bytes, log_lines, "
+                       "case when $2 then points end from record where job_id = $1",
+                       &row, err, CYX_DB_TEXT(job_id), CYX_DB_BOOL(ret_points != NULL));
     if (status != CYX_OK)
         return status;
     struct store_record record = {.n_points = cyx_db_int(row, 0, 0),

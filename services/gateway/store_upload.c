@@ -90,14 +90,10 @@ enum cyx_status store_upload_add(struct store *self, const char *account_id, int
 enum cyx_status store_upload_find(struct store *self, const char *account_id, const char *id,
                                   struct store_upload *ret_upload, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
-    status =
-        cyx_db_query_one(conn, "select " COLUMNS " from upload where id = $1 and account_id = $2",
-                         &row, err, CYX_DB_TEXT(id), CYX_DB_TEXT(account_id));
+    enum cyx_status status =
+        cyx_db_run_one(self->db, "select " COLUMNS " from upload where id = $1 and account_id = $2",
+                       &row, err, CYX_DB_TEXT(id), CYX_DB_TEXT(account_id));
     if (status == CYX_OK)
         read_upload(row, 0, ret_upload);
     return status;
@@ -139,14 +135,10 @@ enum cyx_status store_upload_list(struct store *self, const struct store_upload_
     if (!order)
         return cyx_error_set(err, CYX_ERR_INVALID, NULL,
                              "sort: expected created_at, -created_at, name or -bytes");
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    status = cyx_db_query(conn, order->sql, &rows, err, CYX_DB_TEXT(query->account_id),
-                          CYX_DB_TEXT(query->kind), CYX_DB_TEXT(query->complete),
-                          CYX_DB_TEXT(query->cursor), CYX_DB_INT(query->limit));
+    enum cyx_status status = cyx_db_run(
+        self->db, order->sql, &rows, err, CYX_DB_TEXT(query->account_id), CYX_DB_TEXT(query->kind),
+        CYX_DB_TEXT(query->complete), CYX_DB_TEXT(query->cursor), CYX_DB_INT(query->limit));
     if (status != CYX_OK)
         return status;
     size_t count = cyx_db_rows(rows);
@@ -163,14 +155,10 @@ enum cyx_status store_upload_list(struct store *self, const struct store_upload_
 enum cyx_status store_upload_progress(struct store *self, const char *id, int64_t received,
                                       bool complete, struct cyx_error *err)
 {
-    STORE_CLEANUP_CONN struct cyx_db_conn *conn = NULL;
-    enum cyx_status status = cyx_db_take(self->db, &conn, err);
-    if (status != CYX_OK)
-        return status;
-    return cyx_db_query(conn,
-                        "update upload set received = $2, completed_at = case when $3 then now() "
-                        "end where id = $1 and completed_at is null",
-                        NULL, err, CYX_DB_TEXT(id), CYX_DB_INT(received), CYX_DB_BOOL(complete));
+    return cyx_db_run(self->db,
+                      "update upload set received = $2, completed_at = case when $3 then now() "
+                      "end where id = $1 and completed_at is null",
+                      NULL, err, CYX_DB_TEXT(id), CYX_DB_INT(received), CYX_DB_BOOL(complete));
 }
 
 enum cyx_status store_upload_delete(struct store *self, const char *account_id, const char *id,
