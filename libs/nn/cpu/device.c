@@ -38,11 +38,11 @@ static void set_float_mode(unsigned mode)
 
 enum { FLUSH_TO_ZERO = 0x8000, DENORMALS_ARE_ZERO = 0x0040 };
 
-static void flush_denormals(void *context, int64_t begin, int64_t end)
+/* On each thread of the team. */
+static void prepare_thread(void *context, int64_t begin, int64_t end)
 {
-    (void)context;
-    (void)begin;
     (void)end;
+    cpu_patience_watch(context, (int)begin);
     set_float_mode(float_mode() | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO);
 }
 
@@ -54,7 +54,7 @@ void cpu_enter(struct cyx_device *device, struct cpu_scope *ret_scope)
     set_float_mode(float_mode() | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO);
     /* OpenMP's worker threads belong to the thread that calls, so a new caller has new ones. */
     if (!device->prepared || !pthread_equal(device->owner, pthread_self())) {
-        cpu_parallel(device, device->threads, 1, flush_denormals, NULL);
+        cpu_parallel(device, device->threads, 1, prepare_thread, device->patience);
         device->owner = pthread_self();
         device->prepared = true;
     }
@@ -111,7 +111,7 @@ static enum cyx_status device_open(const struct cyx_device_options *options,
                              "oneDNN gives no CPU engine on this machine");
     }
     if (self->threads > 1 && !getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"))
-        self->patience = cpu_patience_create();
+        self->patience = cpu_patience_create(self->threads);
     *ret_device = self;
     return CYX_OK;
 }

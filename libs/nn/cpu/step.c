@@ -2,6 +2,7 @@
 
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/md.h"
+#include "nn/cpu/patience.h"
 
 #include "base/banned.h"
 
@@ -57,6 +58,7 @@ enum cyx_status cpu_submit(struct cyx_program *self, const struct cyx_feed *feed
         status = run(self);
     self->feed = NULL;
     cpu_leave(&scope);
+    cpu_patience_observe(self->device->patience);
     if (status != dnnl_success)
         return cyx_error_set(ret_error, CYX_ERR_INTERNAL, NULL, "oneDNN failed in a step (%d)",
                              (int)status);
