@@ -1,4 +1,6 @@
 /* cyxwiz node show: one node, what it offers, what it is doing, how it fared, why it is silent. */
+#include <string.h>
+
 #include "cli.h"
 #include "contract/message.h"
 
@@ -126,7 +128,8 @@ static void show_trouble(const json_t *node)
         printf("%-14s since %s (%s)\n%-14s %s\n", "SILENT", cli_text(silent, "since"),
                cli_text(silent, "code"), "", cli_text(silent, "message"));
     if (json_is_object(drain))
-        printf("%-14s since %s %s\n", "drained", cli_text(drain, "since"),
+        printf("%-14s since %s by %s %s\n", "drained", cli_text(drain, "since"),
+               strcmp(cli_text(drain, "by"), "node") == 0 ? "the node itself" : "an operator",
                cli_text(drain, "reason"));
     json_array_foreach(json_object_get(node, "maintenance"), i, window)
         printf("%-14s %s to %s %s (%s)\n", i ? "" : "maintenance", cli_text(window, "starts_at"),

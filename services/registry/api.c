@@ -101,6 +101,14 @@ static json_t *node_json(struct cyx_registry_app *app, struct cyx_registry_node 
     return cyx_registry_node_json(node);
 }
 
+enum cyx_status cyx_registry_check_speaker(const struct cyx_bus_message *request,
+                                           const char *node_id, struct cyx_error *err)
+{
+    return cyx_subject_is_from(request->subject, node_id)
+               ? CYX_OK
+               : cyx_error_set(err, CYX_ERR_DENIED, "/node_id", "a node speaks only for itself");
+}
+
 enum cyx_status cyx_registry_api_enrol(void *ctx, const struct cyx_bus_message *request,
                                        struct cyx_buf *reply, struct cyx_error *err)
 {
@@ -110,8 +118,8 @@ enum cyx_status cyx_registry_api_enrol(void *ctx, const struct cyx_bus_message *
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
         status = cyx_registry_enrolment_parse(message, &node, err);
-    if (status == CYX_OK && !cyx_subject_is_from(request->subject, node.id))
-        status = cyx_error_set(err, CYX_ERR_DENIED, "/node_id", "a node speaks only for itself");
+    if (status == CYX_OK)
+        status = cyx_registry_check_speaker(request, node.id, err);
     if (status == CYX_OK)
         status = cyx_registry_store_may_work(&app->store, node.id, app->trust != NULL, err);
     if (status != CYX_OK)
@@ -147,16 +155,29 @@ enum cyx_status cyx_registry_answer_node(struct cyx_registry_app *app, const cha
     return cyx_message_write(json_pack("{s:o}", "node", shown), reply, err);
 }
 
-enum cyx_status cyx_registry_api_get(void *ctx, const struct cyx_bus_message *request,
-                                     struct cyx_buf *reply, struct cyx_error *err)
+static enum cyx_status get(struct cyx_registry_app *app, const struct cyx_bus_message *request,
+                           bool by_node, struct cyx_buf *reply, struct cyx_error *err)
 {
-    struct cyx_registry_app *app = ctx;
     CYX_CLEANUP_JSON json_t *message = NULL;
     const char *node_id = NULL;
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
         status = cyx_message_id(message, "node_id", &node_id, err);
+    if (status == CYX_OK && by_node)
+        status = cyx_registry_check_speaker(request, node_id, err);
     return status == CYX_OK ? cyx_registry_answer_node(app, node_id, reply, err) : status;
+}
+
+enum cyx_status cyx_registry_api_get(void *ctx, const struct cyx_bus_message *request,
+                                     struct cyx_buf *reply, struct cyx_error *err)
+{
+    return get(ctx, request, false, reply, err);
+}
+
+enum cyx_status cyx_registry_api_get_self(void *ctx, const struct cyx_bus_message *request,
+                                          struct cyx_buf *reply, struct cyx_error *err)
+{
+    return get(ctx, request, true, reply, err);
 }
 
 static enum cyx_status parse_status(const json_t *message, enum cyx_registry_status *ret_status,

@@ -50,6 +50,12 @@ enum cyx_status cyx_registry_api_list(void *ctx, const struct cyx_bus_message *r
                                       struct cyx_buf *reply, struct cyx_error *err);
 enum cyx_status cyx_registry_api_get(void *ctx, const struct cyx_bus_message *request,
                                      struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_get_self(void *ctx, const struct cyx_bus_message *request,
+                                          struct cyx_buf *reply, struct cyx_error *err);
+
+/* CYX_ERR_DENIED unless the node itself asks: the last word of the subject is its id. */
+enum cyx_status cyx_registry_check_speaker(const struct cyx_bus_message *request,
+                                           const char *node_id, struct cyx_error *err);
 
 /* cyx.svc.registry.{token,join,renew,revoke,rotate} (api_identity.c) */
 enum cyx_status cyx_registry_api_token(void *ctx, const struct cyx_bus_message *request,
@@ -63,9 +69,11 @@ enum cyx_status cyx_registry_api_revoke(void *ctx, const struct cyx_bus_message 
 enum cyx_status cyx_registry_api_rotate(void *ctx, const struct cyx_bus_message *request,
                                         struct cyx_buf *reply, struct cyx_error *err);
 
-/* cyx.svc.registry.{drain,maintenance} (api_health.c) */
+/* cyx.svc.registry.{drain,maintenance}, a node's own drain.<node> (api_health.c) */
 enum cyx_status cyx_registry_api_drain(void *ctx, const struct cyx_bus_message *request,
                                        struct cyx_buf *reply, struct cyx_error *err);
+enum cyx_status cyx_registry_api_drain_self(void *ctx, const struct cyx_bus_message *request,
+                                            struct cyx_buf *reply, struct cyx_error *err);
 enum cyx_status cyx_registry_api_maintenance(void *ctx, const struct cyx_bus_message *request,
                                              struct cyx_buf *reply, struct cyx_error *err);
 

@@ -23,25 +23,39 @@ static enum cyx_status read_reason(const json_t *message, const char **ret_reaso
     return status;
 }
 
+static enum cyx_status drain(struct cyx_registry_app *app, const struct cyx_bus_message *request,
+                             bool by_node, struct cyx_buf *reply, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *message = NULL;
+    struct cyx_registry_drain order = {.by_node = by_node};
+    enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
+    order.drain = !json_is_false(json_object_get(message, "drain"));
+    if (status == CYX_OK)
+        status = cyx_message_id(message, "node_id", &order.node_id, err);
+    if (status == CYX_OK && by_node)
+        status = cyx_registry_check_speaker(request, order.node_id, err);
+    if (status == CYX_OK)
+        status = read_reason(message, &order.reason, err);
+    if (status == CYX_OK)
+        status = cyx_registry_store_drain(&app->store, &order, err);
+    if (status != CYX_OK)
+        return status;
+    cyx_log(CYX_LOG_INFO, order.drain ? "node drained" : "node open again",
+            CYX_STR("node_id", order.node_id), CYX_STR("by", by_node ? "node" : "operator"),
+            CYX_STR("reason", order.reason), CYX_STR("request_id", request->meta.request_id));
+    return cyx_registry_answer_node(app, order.node_id, reply, err);
+}
+
 enum cyx_status cyx_registry_api_drain(void *ctx, const struct cyx_bus_message *request,
                                        struct cyx_buf *reply, struct cyx_error *err)
 {
-    struct cyx_registry_app *app = ctx;
-    CYX_CLEANUP_JSON json_t *message = NULL;
-    const char *node_id = NULL, *reason = NULL;
-    enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
-    bool drain = !json_is_false(json_object_get(message, "drain"));
-    if (status == CYX_OK)
-        status = cyx_message_id(message, "node_id", &node_id, err);
-    if (status == CYX_OK)
-        status = read_reason(message, &reason, err);
-    if (status == CYX_OK)
-        status = cyx_registry_store_drain(&app->store, node_id, drain, reason, err);
-    if (status != CYX_OK)
-        return status;
-    cyx_log(CYX_LOG_INFO, drain ? "node drained" : "node open again", CYX_STR("node_id", node_id),
-            CYX_STR("reason", reason), CYX_STR("request_id", request->meta.request_id));
-    return cyx_registry_answer_node(app, node_id, reply, err);
+    return drain(ctx, request, false, reply, err);
+}
+
+enum cyx_status cyx_registry_api_drain_self(void *ctx, const struct cyx_bus_message *request,
+                                            struct cyx_buf *reply, struct cyx_error *err)
+{
+    return drain(ctx, request, true, reply, err);
 }
 
 static enum cyx_status read_time(const json_t *message, const char *key, int64_t fallback_ms,

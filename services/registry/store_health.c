@@ -10,8 +10,7 @@
 /* ---- orders ---- */
 
 struct draining {
-    const char *node_id, *reason;
-    bool drain;
+    const struct cyx_registry_drain *order;
     size_t changed;
 };
 
@@ -43,18 +42,40 @@ static enum cyx_status settle(struct cyx_db_conn *conn, size_t *ret_changed, str
     return status;
 }
 
+/* No row was changed: there is none, or it is drained by those whom a node cannot overrule. */
+static enum cyx_status refuse_drain(struct cyx_db_conn *conn, const char *node_id,
+                                    struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status =
+        cyx_db_query(conn, "select 1 from node where id = $1", &rows, err, CYX_DB_TEXT(node_id));
+    if (status != CYX_OK)
+        return status;
+    return cyx_db_rows(rows) == 0
+               ? cyx_error_set(err, CYX_ERR_NOT_FOUND, "/node_id", "no node %s", node_id)
+               : cyx_error_set(err, CYX_ERR_DENIED, "/drain",
+                               "an operator of the platform drains this node: it is theirs to "
+                               "open (`cyxwiz node undrain`)");
+}
+
 static enum cyx_status drain_body(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
 {
     struct draining *draining = ctx;
+    const struct cyx_registry_drain *order = draining->order;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status = cyx_db_query(
         conn,
+        "with old as (select id, drained_at is not null and not drained_by_node as firm from node "
+        "where id = $1 for update) "
         "update node set drained_at = case when $2::boolean then coalesce(drained_at, now()) end, "
-        "drain_reason = case when $2::boolean then $3 end where id = $1 returning 1",
-        &rows, err, CYX_DB_TEXT(draining->node_id), CYX_DB_BOOL(draining->drain),
-        CYX_DB_TEXT(draining->reason));
+        "drained_by_node = $2::boolean and $4::boolean and not old.firm, "
+        "drain_reason = case when $4::boolean and old.firm then drain_reason when $2::boolean then "
+        "$3 end from old where node.id = old.id and ($2::boolean or not $4::boolean or not "
+        "old.firm) returning 1",
+        &rows, err, CYX_DB_TEXT(order->node_id), CYX_DB_BOOL(order->drain),
+        CYX_DB_TEXT(order->reason), CYX_DB_BOOL(order->by_node));
     if (status == CYX_OK && cyx_db_rows(rows) == 0)
-        status = cyx_error_set(err, CYX_ERR_NOT_FOUND, "/node_id", "no node %s", draining->node_id);
+        status = refuse_drain(conn, order->node_id, err);
     return status == CYX_OK ? settle(conn, &draining->changed, err) : status;
 }
 
@@ -70,10 +91,11 @@ static enum cyx_status change(struct cyx_registry_store *self,
     return status;
 }
 
-enum cyx_status cyx_registry_store_drain(struct cyx_registry_store *self, const char *node_id,
-                                         bool drain, const char *reason, struct cyx_error *err)
+enum cyx_status cyx_registry_store_drain(struct cyx_registry_store *self,
+                                         const struct cyx_registry_drain *order,
+                                         struct cyx_error *err)
 {
-    struct draining draining = {.node_id = node_id, .reason = reason, .drain = drain};
+    struct draining draining = {.order = order};
     return change(self, drain_body, &draining, err);
 }
 
@@ -168,8 +190,9 @@ static const char health_sql[] =
         "n.status_since") ", "
                           "'drain', case when n.drained_at is not null "
                           "then json_build_object('since', " TIME_TEXT(
-                              "n.drained_at") ", 'reason', "
-                                              "n.drain_reason) end, "
+                              "n.drained_at") ", 'reason', n.drain_reason, "
+                                              "'by', case when n.drained_by_node then 'node' else "
+                                              "'operator' end) end, "
                                               "'maintenance', "
                                               "coalesce((select "
                                               "json_agg(json_build_object("

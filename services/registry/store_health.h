@@ -6,9 +6,17 @@
 
 #include "store.h"
 
-/* Nothing new is placed on the node (`reason` may be NULL), or again (`drain` false). CYX_ERR_NOT_FOUND. */
-enum cyx_status cyx_registry_store_drain(struct cyx_registry_store *self, const char *node_id,
-                                         bool drain, const char *reason, struct cyx_error *err);
+/*
+ * An order that nothing new is placed on the node, or again (`drain` false). A node's own leaves an operator's as it is,
+ * and takes back only its own: else CYX_ERR_DENIED. CYX_ERR_NOT_FOUND.
+ */
+struct cyx_registry_drain {
+    const char *node_id, *reason; /* `reason` may be NULL */
+    bool drain, by_node;
+};
+enum cyx_status cyx_registry_store_drain(struct cyx_registry_store *self,
+                                         const struct cyx_registry_drain *order,
+                                         struct cyx_error *err);
 
 struct cyx_registry_window {
     char id[CYX_ID_BYTES]; /* filled */

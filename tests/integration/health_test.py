@@ -128,6 +128,31 @@ def test_health__a_drained_node_stays_so_when_it_starts_anew(world, api, worker)
     order(api, worker, "undrain")
 
 
+def test_health__a_node_drains_itself_and_takes_back_its_own_order_alone(world, api, contract):
+    node, other = Node(world), Node(world)
+    assert node.join(token(api)).status == 201 and other.join(token(api)).status == 201
+    with node.connect() as nats:
+        nats.request(f"cyx.svc.registry.enrol.{node.id}", node.enrolment(str(uuid.uuid4())))
+
+        def ask(what, **body):
+            return nats.request(f"cyx.svc.registry.{what}.{node.id}", {"node_id": node.id} | body)
+        told = ask("drain", reason="the cleaner comes")["node"]
+        assert (told["closed"], told["drain"]["by"], told["drain"]["reason"]) == ("draining", "node", "the cleaner comes")
+        contract.check(api.call("GET", f"/api/v1/nodes/{node.id}"), "get", "/nodes/{id}")
+        assert ask("drain", drain=False)["node"]["closed"] is None
+        assert order(api, node.id, "drain", reason="bad fan").json["node"]["drain"]["by"] == "operator"
+        told = ask("drain", reason="mine")["node"]
+        assert (told["drain"]["by"], told["drain"]["reason"]) == ("operator", "bad fan")
+        assert ask("drain", drain=False)["error"]["status"] == "denied"
+        assert ask("get")["node"]["closed"] == "draining"
+        order(api, node.id, "undrain")
+        ask("drain")
+        assert order(api, node.id, "undrain").json["node"]["closed"] is None  # operators open any
+        for what in ("drain", "get"):
+            foreign = nats.request(f"cyx.svc.registry.{what}.{node.id}", {"node_id": other.id})
+            assert foreign["error"]["status"] == "denied"
+
+
 def test_health__a_window_opens_and_closes_by_itself(world, api, contract, worker):
     answer = order(api, worker, "maintenance", starts_at=at(-1), ends_at=at(3), reason="new disk")
     contract.check(answer, "post", "/nodes/{id}/maintenance")
