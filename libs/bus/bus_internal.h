@@ -93,6 +93,7 @@ struct cyx_bus {
 enum cyx_status cyx_bus_fail(natsStatus code, const char *what, struct cyx_error *err);
 
 /* The same for a JetStream call with its own error code. */
+enum cyx_status cyx_bus_fail_no_stream(const char *subject, struct cyx_error *err);
 enum cyx_status cyx_bus_fail_js(natsStatus code, jsErrCode js_code, const char *what,
                                 struct cyx_error *err);
 

@@ -199,6 +199,98 @@ enum cyx_status cyx_bus_publish_async(struct cyx_bus *self, const char *subject,
     return status;
 }
 
+/* ---- several at once ---- */
+
+struct journey {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t under_way;
+};
+
+struct traveller {
+    struct journey *journey;
+    struct cyx_bus_event *event;
+};
+
+static void arrive(void *ctx, enum cyx_status status, uint64_t sequence)
+{
+    struct traveller *self = ctx;
+    struct journey *journey = self->journey;
+    (void)sequence;
+    pthread_mutex_lock(&journey->lock);
+    self->event->status = status;
+    if (--journey->under_way == 0)
+        pthread_cond_signal(&journey->changed);
+    pthread_mutex_unlock(&journey->lock);
+}
+
+static void send_all(struct cyx_bus *self, struct journey *journey, struct traveller *travellers,
+                     size_t count, struct cyx_error *err)
+{
+    enum cyx_status status = CYX_OK;
+    for (size_t i = 0; i < count; i++) {
+        struct cyx_bus_event *event = travellers[i].event;
+        if (status != CYX_OK) { /* those behind one that could not be sent wait for it */
+            event->status = status;
+            continue;
+        }
+        pthread_mutex_lock(&journey->lock);
+        journey->under_way++;
+        pthread_mutex_unlock(&journey->lock);
+        status = cyx_bus_publish_async(self, event->subject, event->message_id, &event->meta,
+                                       event->json, event->length, arrive, &travellers[i], err);
+        if (status == CYX_OK)
+            continue;
+        pthread_mutex_lock(&journey->lock);
+        journey->under_way--;
+        event->status = status;
+        pthread_mutex_unlock(&journey->lock);
+    }
+    pthread_mutex_lock(&journey->lock);
+    while (journey->under_way > 0)
+        pthread_cond_wait(&journey->changed, &journey->lock);
+    pthread_mutex_unlock(&journey->lock);
+}
+
+static enum cyx_status say_first_failure(const struct cyx_bus_event *events, size_t count,
+                                         struct cyx_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct cyx_bus_event *event = &events[i];
+        if (event->status == CYX_OK)
+            continue;
+        if (err && err->status == event->status)
+            return event->status; /* it could not be sent, and has said so */
+        if (event->status == CYX_ERR_UNAVAILABLE)
+            return cyx_bus_fail_no_stream(event->subject, err);
+        return cyx_error_set(err, event->status, NULL, "bus: %s was not stored (%s)",
+                             event->subject, cyx_status_name(event->status));
+    }
+    return CYX_OK;
+}
+
+enum cyx_status cyx_bus_publish_events(struct cyx_bus *self, struct cyx_bus_event *events,
+                                       size_t count, struct cyx_error *err)
+{
+    struct traveller *travellers = calloc(count ? count : 1, sizeof(*travellers));
+    struct journey journey = {0};
+    struct cyx_error why = {0};
+    if (!travellers)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "bus: out of memory");
+    for (size_t i = 0; i < count; i++)
+        travellers[i] = (struct traveller){&journey, &events[i]};
+    pthread_mutex_init(&journey.lock, NULL);
+    pthread_cond_init(&journey.changed, NULL);
+    send_all(self, &journey, travellers, count, &why);
+    pthread_cond_destroy(&journey.changed);
+    pthread_mutex_destroy(&journey.lock);
+    free(travellers);
+    enum cyx_status status = say_first_failure(events, count, &why);
+    if (status != CYX_OK && err)
+        *err = why;
+    return status;
+}
+
 enum cyx_status cyx_bus_publish_wait(struct cyx_bus *self, int64_t timeout_ms)
 {
     int64_t end_ns = cyx_clock_monotonic_ns() + timeout_ms * 1000000;

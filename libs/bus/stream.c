@@ -61,6 +61,14 @@ enum cyx_status cyx_bus_ensure_stream(struct cyx_bus *self, const struct cyx_bus
     return cyx_bus_fail_js(code, js_code, what, err);
 }
 
+enum cyx_status cyx_bus_fail_no_stream(const char *subject, struct cyx_error *err)
+{
+    return cyx_error_set(err, CYX_ERR_UNAVAILABLE, NULL,
+                         "bus: no stream takes %s; make sure that its stream was made and that the "
+                         "server runs with JetStream",
+                         subject);
+}
+
 enum cyx_status cyx_bus_publish_event(struct cyx_bus *self, const char *subject,
                                       const char *message_id, const struct cyx_bus_meta *meta,
                                       const char *json, size_t length, uint64_t *ret_sequence,
@@ -77,10 +85,7 @@ enum cyx_status cyx_bus_publish_event(struct cyx_bus *self, const char *subject,
     natsStatus code = js_PublishMsg(&ack, self->js, msg, NULL, &js_code);
     natsMsg_Destroy(msg);
     if (code == NATS_NO_RESPONDERS)
-        return cyx_error_set(err, CYX_ERR_UNAVAILABLE, NULL,
-                             "bus: no stream takes %s; make sure that its stream was made and that "
-                             "the server runs with JetStream",
-                             subject);
+        return cyx_bus_fail_no_stream(subject, err);
     if (code != NATS_OK)
         return cyx_bus_fail_js(code, js_code, subject, err);
     if (ret_sequence)

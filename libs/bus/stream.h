@@ -69,6 +69,22 @@ enum cyx_status cyx_bus_publish_async(struct cyx_bus *self, const char *subject,
                                       const char *json, size_t length, cyx_bus_published done,
                                       void *ctx, struct cyx_error *err);
 
+/* One of several events. */
+struct cyx_bus_event {
+    const char *subject, *message_id;
+    struct cyx_bus_meta meta;
+    const char *json;
+    size_t length;
+    enum cyx_status status; /* what came of it */
+};
+
+/*
+ * Publishes all in their order and waits until each is stored or failed: one journey for all of them. CYX_OK when all
+ * are stored; else `err` tells of the first that is not, while later ones may be (each event's status tells).
+ */
+enum cyx_status cyx_bus_publish_events(struct cyx_bus *self, struct cyx_bus_event *events,
+                                       size_t count, struct cyx_error *err);
+
 /* Waits until no asynchronous publish is unacknowledged; CYX_ERR_TIMEOUT after `timeout_ms`. */
 enum cyx_status cyx_bus_publish_wait(struct cyx_bus *self, int64_t timeout_ms);
 

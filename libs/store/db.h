@@ -35,6 +35,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/status.h"
 
 struct cyx_db;
@@ -72,6 +73,9 @@ enum cyx_status cyx_db_take(struct cyx_db *self, struct cyx_db_conn **ret_conn,
 
 /* Gives it back; a transaction left open is rolled back. NULL is fine. */
 void cyx_db_give(struct cyx_db_conn *conn);
+
+/* Appends an element (NULL: null) to the text of an array, "{…" until the caller puts the last brace. */
+void cyx_db_put_element(struct cyx_buf *text, const char *element);
 
 /* One parameter, made by the macros below; lives until the end of the full expression. */
 enum cyx_db_kind {

@@ -36,6 +36,26 @@ static const struct {
     {"28", CYX_ERR_DENIED},
 };
 
+void cyx_db_put_element(struct cyx_buf *text, const char *element)
+{
+    cyx_buf_puts(text, text->length ? "," : "{");
+    if (!element) {
+        cyx_buf_puts(text, "null");
+        return;
+    }
+    cyx_buf_puts(text, "\"");
+    while (*element) {
+        size_t plain = strcspn(element, "\"\\");
+        cyx_buf_append(text, element, plain);
+        element += plain;
+        if (*element) {
+            const char escaped[2] = {'\\', *element++};
+            cyx_buf_append(text, escaped, sizeof(escaped));
+        }
+    }
+    cyx_buf_puts(text, "\"");
+}
+
 static enum cyx_status status_of(const char *sqlstate)
 {
     for (size_t i = 0; i < sizeof(sqlstates) / sizeof(sqlstates[0]); i++)

@@ -1,5 +1,7 @@
 #include "store/outbox.h"
 
+#include <stddef.h>
+
 #include "store/db_internal.h"
 
 #include "base/banned.h"
@@ -18,16 +20,43 @@ enum cyx_status cyx_outbox_add_event(struct cyx_db_conn *conn, const struct cyx_
     return status;
 }
 
-enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn, const char *messages,
+/* A column of events as one parameter: a text array. */
+static void put_column(struct cyx_buf *ret_text, const struct cyx_outbox_event *events,
+                       size_t count, size_t offset)
+{
+    for (size_t i = 0; i < count; i++)
+        cyx_db_put_element(ret_text, *(const char *const *)((const char *)&events[i] + offset));
+    cyx_buf_puts(ret_text, count ? "}" : "{}");
+}
+
+enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn,
+                                      const struct cyx_outbox_event *events, size_t count,
                                       struct cyx_error *err)
 {
-    enum cyx_status status = cyx_db_query(
-        conn,
-        "insert into outbox (subject, message_id, request_id, traceparent, payload)"
-        " select x ->> 0, x ->> 1, x ->> 3, x ->> 4, x ->> 2 from json_array_elements($1::json) x",
-        NULL, err, CYX_DB_TEXT(messages));
+    static const size_t members[] = {
+        offsetof(struct cyx_outbox_event, subject), offsetof(struct cyx_outbox_event, message_id),
+        offsetof(struct cyx_outbox_event, request_id),
+        offsetof(struct cyx_outbox_event, traceparent), offsetof(struct cyx_outbox_event, json)};
+    enum { COLUMNS = sizeof(members) / sizeof(members[0]) };
+    struct cyx_buf columns[COLUMNS] = {0};
+    bool failed = false;
+    for (int i = 0; i < COLUMNS; i++) {
+        put_column(&columns[i], events, count, members[i]);
+        failed |= columns[i].failed;
+    }
+    enum cyx_status status =
+        failed ? cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "outbox: out of memory")
+               : cyx_db_query(conn,
+                              "insert into outbox (subject, message_id, request_id, traceparent, "
+                              "payload) select * from unnest($1::text[], $2::text[], $3::text[], "
+                              "$4::text[], $5::text[])",
+                              NULL, err, CYX_DB_TEXT(columns[0].data), CYX_DB_TEXT(columns[1].data),
+                              CYX_DB_TEXT(columns[2].data), CYX_DB_TEXT(columns[3].data),
+                              CYX_DB_TEXT(columns[4].data));
     if (status == CYX_OK)
         conn->wake_after_commit = true;
+    for (int i = 0; i < COLUMNS; i++)
+        cyx_buf_finish(&columns[i]);
     return status;
 }
 

@@ -26,7 +26,7 @@
  * Rows leave the outbox once the stream has acknowledged them; rows of the inbox after 7 days.
  * An event that was published but not yet deleted when its process died is published again at the
  * next start; the stream drops it when that is within its dedup window, else consumers see it twice.
- * Order: one relay publishes in the order of `id`. With several replicas the order between events
+ * Order: one relay publishes in the order of `id`, but one that failed comes after those that did not. With several replicas the order between events
  * of different transactions is not kept (each replica takes rows that the others hold no lock on),
  * so a consumer compares versions or states within the payload rather than arrival.
  *
@@ -51,12 +51,12 @@ struct cyx_outbox_event {
 enum cyx_status cyx_outbox_add_event(struct cyx_db_conn *conn, const struct cyx_outbox_event *event,
                                      struct cyx_error *err);
 
-/* Several at once, in one statement: `messages` is JSON, [[subject, message id, payload, request id, traceparent] …]
- * with the payload as a text; the last two may be left out. */
-enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn, const char *messages,
+/* The same for several, in their order, by one statement. */
+enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn,
+                                      const struct cyx_outbox_event *events, size_t count,
                                       struct cyx_error *err);
 
-/* The same without a trace. */
+/* One without a trace. */
 enum cyx_status cyx_outbox_add(struct cyx_db_conn *conn, const char *subject,
                                const char *message_id, const char *json, struct cyx_error *err);
 
@@ -69,16 +69,19 @@ enum cyx_status cyx_inbox_seen(struct cyx_db_conn *conn, const char *consumer,
 
 struct cyx_outbox_relay;
 
-/* Publishes one event and waits until it is stored: CYX_OK, or a failure after which it is tried
- * again later. */
-typedef enum cyx_status (*cyx_outbox_publish)(void *ctx, const struct cyx_outbox_event *event,
+/*
+ * Publishes events in their order and waits until each is stored or failed; `ret_stored` tells of each. CYX_OK when all
+ * are, else a failure after which the others are tried again later.
+ */
+typedef enum cyx_status (*cyx_outbox_publish)(void *ctx, const struct cyx_outbox_event *events,
+                                              size_t count, bool *ret_stored,
                                               struct cyx_error *err);
 
 /*
  * Starts the relay's thread on `db`, of which it uses one connection while it works. It wakes at
  * cyx_outbox_wake(), and every second by itself as a safety net; after a failure it pauses up to 5
- * s. One event that the bus refuses holds back those behind it: it is logged as a warning once a
- * minute.
+ * s. An event that the bus refuses is logged as a warning once a minute, and holds back those behind its batch of
+ * 64.
  */
 enum cyx_status cyx_outbox_relay_start(struct cyx_db *db, cyx_outbox_publish publish, void *ctx,
                                        struct cyx_outbox_relay **ret_relay, struct cyx_error *err);

@@ -52,24 +52,26 @@ static const char *text_or_null(const struct cyx_db_result *rows, size_t row, si
     return cyx_db_null(rows, row, column) ? NULL : cyx_db_text(rows, row, column);
 }
 
-/* Publishes rows in order until one fails; the ids of those that went through become "{1,2,3}". */
+/* Publishes rows in order; the ids of those that went through become "{1,2,3}". */
 static void publish_rows(struct round *round, const struct cyx_db_result *rows,
                          struct cyx_buf *ret_ids)
 {
     struct cyx_outbox_relay *relay = round->relay;
-    for (size_t i = 0; i < cyx_db_rows(rows) && !past_stop(relay); i++) {
-        const struct cyx_outbox_event event = {.subject = cyx_db_text(rows, i, 1),
-                                               .message_id = cyx_db_text(rows, i, 2),
-                                               .request_id = text_or_null(rows, i, 3),
-                                               .traceparent = text_or_null(rows, i, 4),
-                                               .json = cyx_db_text(rows, i, 5)};
-        struct cyx_error why = {0};
-        enum cyx_status status = relay->publish(relay->ctx, &event, &why);
-        if (status != CYX_OK) {
-            cyx_error_set(&round->refused, status, NULL, "%s (%s): %s", event.subject,
-                          event.message_id, why.message);
-            break;
-        }
+    struct cyx_outbox_event events[BATCH];
+    bool stored[BATCH] = {false};
+    size_t count = cyx_db_rows(rows);
+    if (count == 0 || past_stop(relay))
+        return;
+    for (size_t i = 0; i < count; i++)
+        events[i] = (struct cyx_outbox_event){.subject = cyx_db_text(rows, i, 1),
+                                              .message_id = cyx_db_text(rows, i, 2),
+                                              .request_id = text_or_null(rows, i, 3),
+                                              .traceparent = text_or_null(rows, i, 4),
+                                              .json = cyx_db_text(rows, i, 5)};
+    (void)relay->publish(relay->ctx, events, count, stored, &round->refused);
+    for (size_t i = 0; i < count; i++) {
+        if (!stored[i])
+            continue;
         cyx_buf_printf(ret_ids, "%c%s", round->published ? ',' : '{', cyx_db_text(rows, i, 0));
         round->published++;
     }

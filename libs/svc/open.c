@@ -179,13 +179,24 @@ enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file
 
 /* ---- outbox ---- */
 
-static enum cyx_status publish(void *ctx, const struct cyx_outbox_event *event,
-                               struct cyx_error *err)
+static enum cyx_status publish(void *ctx, const struct cyx_outbox_event *events, size_t count,
+                               bool *ret_stored, struct cyx_error *err)
 {
-    const struct cyx_bus_meta meta = {.request_id = event->request_id,
-                                      .traceparent = event->traceparent};
-    return cyx_bus_publish_event(ctx, event->subject, event->message_id, &meta, event->json,
-                                 strlen(event->json), NULL, err);
+    struct cyx_bus_event *outgoing = calloc(count, sizeof(*outgoing));
+    if (!outgoing)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for events");
+    for (size_t i = 0; i < count; i++)
+        outgoing[i] = (struct cyx_bus_event){
+            .subject = events[i].subject,
+            .message_id = events[i].message_id,
+            .meta = {.request_id = events[i].request_id, .traceparent = events[i].traceparent},
+            .json = events[i].json,
+            .length = strlen(events[i].json)};
+    enum cyx_status status = cyx_bus_publish_events(ctx, outgoing, count, err);
+    for (size_t i = 0; i < count; i++)
+        ret_stored[i] = outgoing[i].status == CYX_OK;
+    free(outgoing);
+    return status;
 }
 
 static double outbox_published(void *ctx)

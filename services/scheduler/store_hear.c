@@ -53,7 +53,7 @@ static enum cyx_status lock_all(struct hearing *hearing, struct cyx_db_conn *con
         conn,
         "with said as (select (x ->> 0)::uuid as job_id, (x ->> 1)::bigint as token, "
         "(x ->> 2)::uuid as node_id, nth - 1 as nth "
-        "from json_array_elements($1::json) with ordinality as t(x, nth)) "
+        "from json_array_elements($1::json) with ordinality as t(x, nth) " CYX_SCHED_FEW ") "
         "select " CYX_SCHED_JOB_COLUMNS ", s.nth, c.node_id, c.boot_id, c.ended_cause, c.outcome, "
         "n.offers_missed > 0 from said s join job j on j.id = s.job_id "
         "left join assignment a on a.job_id = j.id and a.token = j.token "
@@ -228,7 +228,7 @@ static enum cyx_status judge_nodes(struct hearing *hearing, struct cyx_db_conn *
     return cyx_db_query(
         conn,
         "with w as (select * from json_to_recordset($1::json) as w(id uuid, takes boolean, "
-        "good int, bad int, size int, speed float8, dataset text)), "
+        "good int, bad int, size int, speed float8, dataset text) " CYX_SCHED_FEW "), "
         "locked as (select id from node where id in (select id from w) "
         "order by id for no key update) "
         "update node n set offers_missed = case when w.takes then 0 else n.offers_missed end, "

@@ -76,7 +76,7 @@ static const char *const assign_sql =
     "with staged as (select (x ->> 0)::uuid as job_id, (x ->> 1)::uuid as node_id, "
     "(x ->> 2)::uuid as boot_id, (x ->> 3)::bigint as price, x -> 4 as placement, "
     "(x ->> 5)::smallint as slot "
-    "from json_array_elements($1::json) x), "
+    "from json_array_elements($1::json) x " CYX_SCHED_FEW "), "
     "jobs as (select id, account_id, token from job where id in (select job_id from staged) "
     "and state = 'queued' and funded and waits_for = 0 and not_before <= clock_timestamp() "
     "order by id for update skip locked), "
@@ -261,16 +261,36 @@ static enum cyx_status match_priority(struct pass *pass, int priority, struct cy
     return status;
 }
 
+/* The priorities that something waits with, a bit each. */
+static enum cyx_status waiting_priorities(struct cyx_sched_store *self, unsigned *ret_waiting,
+                                          struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(
+        self->db,
+        "select p from generate_series(0, 3) p, lateral (select from job where state = 'queued' "
+        "and funded and waits_for = 0 and priority = p limit 1) q",
+        &rows, err);
+    *ret_waiting = 0;
+    for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++)
+        *ret_waiting |= 1U << (unsigned)cyx_db_int(rows, i, 0);
+    return status;
+}
+
 enum cyx_status cyx_sched_store_match(struct cyx_sched_store *self, cyx_sched_offered offered,
                                       void *ctx, size_t *ret_assigned, struct cyx_error *err)
 {
     struct pass pass = {.self = self, .offered = offered, .ctx = ctx};
-    enum cyx_status status =
-        cyx_sched_store_nodes(self, true, &pass.arena, &pass.nodes, &pass.n_nodes, err);
+    unsigned waiting = 0;
+    enum cyx_status status = waiting_priorities(self, &waiting, err);
+    *ret_assigned = 0;
+    if (status != CYX_OK || waiting == 0)
+        return status;
+    status = cyx_sched_store_nodes(self, true, &pass.arena, &pass.nodes, &pass.n_nodes, err);
     pass.n_free = pass.n_nodes;
     /* Without a free node the high ones are looked at all the same: something may have to make way. */
     for (int priority = 3; status == CYX_OK && priority >= 0; priority--)
-        if (pass.n_free > 0 || priority >= 2)
+        if ((waiting >> priority & 1U) && (pass.n_free > 0 || priority >= 2))
             status = match_priority(&pass, priority, err);
     *ret_assigned = pass.assigned;
     cyx_arena_finish(&pass.arena);

@@ -265,14 +265,16 @@ static void write_happening(struct cyx_buf *text, const struct cyx_sched_happeni
 
 /*
  * What all changes say, in one statement: the assignments that begin to run or end, what those used, the jobs'
- * rows, and the history. Gives each job as it now is, and its row of history.
+ * rows, and the history. Gives each job as it now is, and its row of history. (The assignment that ends is found by its
+ * primary key: written plainly, "ended_at is null" would offer the indexes of open assignments, to be read whole.)
  */
 static const char *const apply_sql =
     "with w as (select * from json_to_recordset($1::json) as w(id uuid, token bigint, requeues "
     "int, "
     "failures int, preempted int, retry_ms bigint, from_state text, to_state text, cause text, "
     "outcome text, moves boolean, ends boolean, accepts boolean, of_node boolean, counts boolean, "
-    "cancel_requested boolean, error json, result json, model text, model_bytes bigint)), "
+    "cancel_requested boolean, error json, result json, model text, model_bytes "
+    "bigint) " CYX_SCHED_FEW "), "
     "accepted as (update assignment a set accepted_at = clock_timestamp(), lease_until = "
     "clock_timestamp() + $2 * interval '1 millisecond' from w "
     "where w.accepts and a.job_id = w.id and a.token = w.token), "
@@ -280,7 +282,8 @@ static const char *const apply_sql =
     "outcome = w.outcome, used_ms = case when a.accepted_at is null then 0 else a.used_ms "
     "+ " CYX_SCHED_USED_SINCE(
         "$2") " end from w where w.ends and a.job_id = w.id "
-              "and a.token = w.token and a.ended_at is null returning a.job_id, a.account_id, "
+              "and a.token = w.token and coalesce(a.ended_at, 'infinity') = 'infinity' returning "
+              "a.job_id, a.account_id, "
               "a.used_ms), "
               "charged as (insert into charge (account_id, device_ms) "
               "select account_id, used_ms from ended where used_ms > 0), "
@@ -329,66 +332,64 @@ static enum cyx_status tell_waiting(struct cyx_db_conn *conn, const struct cyx_s
         NULL, err, CYX_DB_TEXT(job->id));
 }
 
-/* One message of the outbox as JSON: [subject, message_id, payload, request_id, traceparent]. */
-static void write_message(struct cyx_buf *text, const char *subject, const char *message_id,
-                          const struct cyx_buf *payload, const struct cyx_trace *trace)
-{
-    cyx_buf_printf(text, "%c[\"%s\",\"%s\",", text->length ? ',' : '[', subject, message_id);
-    cyx_buf_json_string(text, payload->data ? payload->data : "");
-    if (trace) {
-        cyx_buf_puts(text, ",");
-        cyx_buf_json_string(text, trace->request_id);
-        cyx_buf_puts(text, ",");
-        cyx_buf_json_string(text, trace->traceparent);
-    }
-    cyx_buf_puts(text, "]");
-    text->failed |= payload->failed;
-}
+/* The messages of one transition, with room for their texts. */
+struct telling {
+    char event_id[CYX_ID_BYTES], event_subject[CYX_SUBJECT_BYTES];
+    char state_id[CYX_SUBJECT_BYTES], state_subject[CYX_SUBJECT_BYTES];
+    struct cyx_buf event, state;
+};
 
 /* The domain event and the telemetry message of one transition. */
-static enum cyx_status write_messages(struct cyx_buf *text, const struct cyx_sched_event_view *view,
-                                      const struct cyx_trace *trace, struct cyx_error *err)
+static enum cyx_status write_messages(struct telling *telling, const struct cyx_sched_moved *moved,
+                                      struct cyx_outbox_event ret_events[2], struct cyx_error *err)
 {
-    char subject[CYX_SUBJECT_BYTES], message_id[CYX_SUBJECT_BYTES];
-    CYX_CLEANUP_BUF struct cyx_buf payload = {0};
-    cyx_sched_write_event(&payload, view);
-    snprintf(subject, sizeof(subject), "cyx.evt.job.%s", view->to);
-    write_message(text, subject, view->event_id, &payload, trace);
-    cyx_buf_clear(&payload);
-    cyx_sched_write_state(&payload, view);
-    if (cyx_subject_job(subject, view->job->id, CYX_JOB_STATE) != CYX_OK)
-        return cyx_error_set(err, CYX_ERR_CORRUPT, NULL, "\"%s\" is no job id", view->job->id);
-    snprintf(message_id, sizeof(message_id), "%s:%lld:state:%lld", view->job->id,
-             (long long)view->job->token, (long long)view->transition);
-    write_message(text, subject, message_id, &payload, trace);
+    cyx_id_new(telling->event_id);
+    const struct cyx_sched_event_view view = {
+        .event_id = telling->event_id,
+        .from = moved->from,
+        .to = cyx_sched_state_name(moved->job->facts.state),
+        .cause = moved->cause,
+        .transition = moved->transition,
+        .at_ms = moved->at_ms,
+        .job = moved->job,
+    };
+    cyx_sched_write_event(&telling->event, &view);
+    cyx_sched_write_state(&telling->state, &view);
+    if (telling->event.failed || telling->state.failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for events");
+    snprintf(telling->event_subject, sizeof(telling->event_subject), "cyx.evt.job.%s", view.to);
+    if (cyx_subject_job(telling->state_subject, moved->job->id, CYX_JOB_STATE) != CYX_OK)
+        return cyx_error_set(err, CYX_ERR_CORRUPT, NULL, "\"%s\" is no job id", moved->job->id);
+    snprintf(telling->state_id, sizeof(telling->state_id), "%s:%lld:state:%lld", moved->job->id,
+             (long long)moved->job->token, (long long)moved->transition);
+    ret_events[0] = (struct cyx_outbox_event){.subject = telling->event_subject,
+                                              .message_id = telling->event_id,
+                                              .json = telling->event.data};
+    ret_events[1] = (struct cyx_outbox_event){.subject = telling->state_subject,
+                                              .message_id = telling->state_id,
+                                              .json = telling->state.data};
+    for (int i = 0; moved->trace && i < 2; i++) {
+        ret_events[i].request_id = moved->trace->request_id;
+        ret_events[i].traceparent = moved->trace->traceparent;
+    }
     return CYX_OK;
 }
 
 enum cyx_status cyx_sched_row_tell(struct cyx_db_conn *conn, const struct cyx_sched_moved *moved,
                                    size_t count, struct cyx_error *err)
 {
-    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    struct telling tellings[CYX_SCHED_TXN_JOBS] = {0};
+    struct cyx_outbox_event events[2 * CYX_SCHED_TXN_JOBS] = {0};
     enum cyx_status status = CYX_OK;
-    for (size_t i = 0; status == CYX_OK && i < count; i++) {
-        char event_id[CYX_ID_BYTES];
-        cyx_id_new(event_id);
-        const struct cyx_sched_event_view view = {
-            .event_id = event_id,
-            .from = moved[i].from,
-            .to = cyx_sched_state_name(moved[i].job->facts.state),
-            .cause = moved[i].cause,
-            .transition = moved[i].transition,
-            .at_ms = moved[i].at_ms,
-            .job = moved[i].job,
-        };
-        status = write_messages(&text, &view, moved[i].trace, err);
+    for (size_t i = 0; status == CYX_OK && i < count; i++)
+        status = write_messages(&tellings[i], &moved[i], &events[2 * i], err);
+    if (status == CYX_OK)
+        status = cyx_outbox_add_events(conn, events, 2 * count, err);
+    for (size_t i = 0; i < count; i++) {
+        cyx_buf_finish(&tellings[i].event);
+        cyx_buf_finish(&tellings[i].state);
     }
-    cyx_buf_puts(&text, count ? "]" : "[]");
-    if (status == CYX_OK && text.failed)
-        status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for events");
-    if (status != CYX_OK)
-        return status;
-    return cyx_outbox_add_events(conn, text.data, err);
+    return status;
 }
 
 enum cyx_status cyx_sched_row_born(struct cyx_db_conn *conn, const struct cyx_sched_job *job,

@@ -30,6 +30,12 @@ enum { CYX_SCHED_JOB_COLUMN_COUNT = 36 + CYX_SCHED_NEED_COLUMN_COUNT + 10 };
 #define CYX_SCHED_JOB_FROM                                                                         \
     " from job j left join assignment a on a.job_id = j.id and a.token = j.token "
 
+/*
+ * Stands behind what a statement reads from its parameter's JSON or array: CYX_SCHED_TXN_JOBS rows at most. PostgreSQL
+ * takes such a list to be 100 rows long, and joins 100 rows to a table of a few thousand by reading all of it.
+ */
+#define CYX_SCHED_FEW "limit 32"
+
 /* Milliseconds since assignment a was last accepted or renewed: at least 0, at most a lease (a parameter), however
  * the clock was set meanwhile. */
 #define CYX_SCHED_USED_SINCE(lease_ms)                                                             \

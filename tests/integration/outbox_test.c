@@ -80,13 +80,22 @@ static int teardown(void **state)
     return 0;
 }
 
-static enum cyx_status publish(void *ctx, const struct cyx_outbox_event *event,
-                               struct cyx_error *err)
+static enum cyx_status publish(void *ctx, const struct cyx_outbox_event *events, size_t count,
+                               bool *ret_stored, struct cyx_error *err)
 {
-    const struct cyx_bus_meta meta = {.request_id = event->request_id,
-                                      .traceparent = event->traceparent};
-    return cyx_bus_publish_event(ctx, event->subject, event->message_id, &meta, event->json,
-                                 strlen(event->json), NULL, err);
+    struct cyx_bus_event outgoing[64] = {0};
+    assert_true(count <= sizeof(outgoing) / sizeof(outgoing[0]));
+    for (size_t i = 0; i < count; i++)
+        outgoing[i] = (struct cyx_bus_event){
+            .subject = events[i].subject,
+            .message_id = events[i].message_id,
+            .meta = {.request_id = events[i].request_id, .traceparent = events[i].traceparent},
+            .json = events[i].json,
+            .length = strlen(events[i].json)};
+    enum cyx_status status = cyx_bus_publish_events(ctx, outgoing, count, err);
+    for (size_t i = 0; i < count; i++)
+        ret_stored[i] = outgoing[i].status == CYX_OK;
+    return status;
 }
 
 static void start_relay(struct world *world)
