@@ -28,7 +28,7 @@ static void refresh_nodes(struct cyx_sched_app *app)
     size_t count = 0;
     if (cache->read_ns && now_ns - cache->read_ns < INT64_C(500000000))
         return;
-    if (cyx_sched_store_nodes(&app->store, false, &arena, &nodes, &count, NULL) != CYX_OK) {
+    if (cyx_sched_store_nodes(&app->store, &arena, &nodes, &count, NULL) != CYX_OK) {
         cyx_arena_finish(&arena); /* the older ones will do */
         return;
     }

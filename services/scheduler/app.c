@@ -91,6 +91,8 @@ void cyx_sched_finish(struct cyx_sched_app *app)
 {
     cyx_sched_matcher_destroy(app->matcher);
     app->matcher = NULL;
+    cyx_sched_roster_destroy(app->store.roster);
+    app->store.roster = NULL;
     cyx_sched_gather_destroy(app->gather);
     app->gather = NULL;
     cyx_arena_finish(&app->nodes.arena);

@@ -511,9 +511,39 @@ static void test_placing__a_cancel_says_what_happened(void **state)
     retire(worker);
 }
 
+/* A change of a node that begins before a pass reads the nodes and is committed after it: the next pass sees it. */
+static void test_placing__a_change_that_commits_late_is_seen(void **state)
+{
+    (void)state;
+    struct cyx_error err = {0};
+    struct cyx_db_conn *late = NULL;
+    struct worker *slow = worker_with((struct worker_options){.name = "late"});
+    wait_known(slow);
+    assert_int_equal(cyx_db_take(db, &late, &err), CYX_OK);
+    assert_int_equal(cyx_db_query(late, "begin", NULL, &err), CYX_OK);
+    assert_int_equal(cyx_db_query(late, "update node set labels = 'gold' where id = $1", NULL, &err,
+                                  CYX_DB_TEXT(worker_id(slow))),
+                     CYX_OK);
+    struct worker *other =
+        worker_with((struct worker_options){.name = "other"}); /* a later change */
+    wait_known(other);
+    char golden[CYX_ID_BYTES];
+    submit(spec_with("golden", "resources", "labels", json_pack("[s]", "gold")), golden);
+    hold(golden); /* a pass that reads the nodes, and finds none with that label */
+    nanosleep(&(struct timespec){.tv_nsec = 700000000}, NULL);
+    expect_state(golden, "queued");
+    assert_int_equal(cyx_db_query(late, "commit", NULL, &err), CYX_OK);
+    cyx_db_give(late);
+    struct claim claim = accept_offer(slow, golden);
+    finish(slow, &claim, "completed", NULL);
+    retire(slow);
+    retire(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_placing__a_change_that_commits_late_is_seen),
         cmocka_unit_test(test_placing__keeps_why_a_node_was_chosen),
         cmocka_unit_test(test_placing__labels_regions_and_prices),
         cmocka_unit_test(test_placing__quotas_hold_back_and_say_so),

@@ -29,11 +29,16 @@ enum {
     CYX_SCHED_TXN_JOBS = 32, /* jobs that change in one transaction, at most */
 };
 
+struct cyx_sched_roster;
+
 struct cyx_sched_store {
     struct cyx_db *db;
     struct cyx_outbox_relay *outbox;
     struct cyx_sched_policy policy;
+    struct cyx_sched_roster *roster; /* the matcher's */
 };
+
+void cyx_sched_roster_destroy(struct cyx_sched_roster *self);
 
 /* A list of the spec as it is stored: texts joined by commas, in the arena. NULL when memory ran out. */
 const char *cyx_sched_join(struct cyx_arena *arena, const char *const *items, size_t count);
@@ -153,10 +158,10 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
                                      const struct cyx_sched_node_news *news, bool *ret_taken,
                                      struct cyx_error *err);
 
-/* Every node that is online, or only those that are free as well; in the arena, with their texts. */
-enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_only,
-                                      struct cyx_arena *arena, struct cyx_sched_node **ret_nodes,
-                                      size_t *ret_count, struct cyx_error *err);
+/* Every node that is online; in the arena, with their texts. */
+enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, struct cyx_arena *arena,
+                                      struct cyx_sched_node **ret_nodes, size_t *ret_count,
+                                      struct cyx_error *err);
 
 /* {reputation, good, bad, outcomes: {completed: n, …}, jobs: [id…]} of a node, appended. CYX_ERR_NOT_FOUND. */
 enum cyx_status cyx_sched_store_record(struct cyx_sched_store *self, const char *node_id,
@@ -210,7 +215,7 @@ struct cyx_sched_offer {
 
 /*
  * One pass of matching: assigns queued, funded jobs to free nodes until one of them runs out, and calls back
- * for each assignment once it is committed. Any number of replicas may do it at once.
+ * for each assignment once it is committed. Any number of replicas may do it at once, in each of them one thread.
  */
 typedef void (*cyx_sched_offered)(void *ctx, const struct cyx_sched_offer *offer);
 enum cyx_status cyx_sched_store_match(struct cyx_sched_store *self, cyx_sched_offered offered,

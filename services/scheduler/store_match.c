@@ -286,7 +286,7 @@ enum cyx_status cyx_sched_store_match(struct cyx_sched_store *self, cyx_sched_of
     *ret_assigned = 0;
     if (status != CYX_OK || waiting == 0)
         return status;
-    status = cyx_sched_store_nodes(self, true, &pass.arena, &pass.nodes, &pass.n_nodes, err);
+    status = cyx_sched_store_free_slots(self, &pass.arena, &pass.nodes, &pass.n_nodes, err);
     pass.n_free = pass.n_nodes;
     /* Without a free node the high ones are looked at all the same: something may have to make way. */
     for (int priority = 3; status == CYX_OK && priority >= 0; priority--)

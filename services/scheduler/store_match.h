@@ -65,4 +65,25 @@ enum cyx_status cyx_sched_store_preempt(struct cyx_sched_store *self,
                                         const struct cyx_sched_lanes *lanes,
                                         struct cyx_arena *arena, struct cyx_error *err);
 
+/* What cyx_sched_read_node() reads of a node, in the first columns of a row. */
+#define CYX_SCHED_NODE_COLUMNS(busy, slot)                                                         \
+    "id, boot_id, cpus, cpu_memory_bytes, gpu_memory_bytes, soft_memory_bytes, "                   \
+    "price_per_hour, " busy                                                                        \
+    " as busy, host_memory_bytes, labels, region, datasets, cpu_percent, good, bad, speed, "       \
+    "slots, " slot ", closed"
+enum { CYX_SCHED_NODE_COLUMN_COUNT = 19 };
+
+/* Texts in the arena. */
+enum cyx_status cyx_sched_read_node(const struct cyx_db_result *rows, size_t row,
+                                    struct cyx_arena *arena, struct cyx_sched_node *node,
+                                    struct cyx_error *err);
+
+/*
+ * Every free slot of nodes that take jobs, one entry each; a node's second one comes behind every node's first. In the
+ * arena; their texts are valid until the next call. For the matcher's thread alone.
+ */
+enum cyx_status cyx_sched_store_free_slots(struct cyx_sched_store *self, struct cyx_arena *arena,
+                                           struct cyx_sched_node **ret_nodes, size_t *ret_count,
+                                           struct cyx_error *err);
+
 #endif

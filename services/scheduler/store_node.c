@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store.h"
+#include "store_match.h"
 #include "store_row.h"
 
 #include "base/banned.h"
@@ -66,24 +66,11 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
     return status;
 }
 
-#define NODE_SQL(busy, slot)                                                                       \
-    "select id, boot_id, cpus, cpu_memory_bytes, gpu_memory_bytes, soft_memory_bytes, "            \
-    "price_per_hour, " busy " as busy, host_memory_bytes, labels, region, datasets, "              \
-    "cpu_percent, good, bad, speed, slots, " slot ", closed from node"
-
 /* One row a node. */
-static const char *const nodes_sql =
-    NODE_SQL("rests_until > clock_timestamp() or (select count(*) from assignment a where "
-             "a.node_id = node.id and a.ended_at is null) >= slots",
-             "0") " where online order by id";
-/* One row a free slot; a node's second one comes behind every node's first. */
-static const char *const free_slots_sql = NODE_SQL(
-    "false",
-    "s.slot") ", generate_series(0, slots - 1) as s(slot) where online and closed = '' and "
-              "rests_until <= clock_timestamp() "
-              "and not exists (select from assignment a where a.node_id = "
-              "node.id and a.slot = s.slot and "
-              "a.ended_at is null) order by s.slot, id";
+static const char *const nodes_sql = "select " CYX_SCHED_NODE_COLUMNS(
+    "rests_until > clock_timestamp() or (select count(*) from assignment a where "
+    "a.node_id = node.id and a.ended_at is null) >= slots",
+    "0") " from node where online order by id";
 
 /* PostgreSQL's text of an array of numbers: {1,2.5}. */
 static void read_speeds(const char *text, double ret_speeds[CYX_SCHED_SIZES])
@@ -96,9 +83,9 @@ static void read_speeds(const char *text, double ret_speeds[CYX_SCHED_SIZES])
     }
 }
 
-static enum cyx_status read_node(const struct cyx_db_result *rows, size_t row,
-                                 struct cyx_arena *arena, struct cyx_sched_node *node,
-                                 struct cyx_error *err)
+enum cyx_status cyx_sched_read_node(const struct cyx_db_result *rows, size_t row,
+                                    struct cyx_arena *arena, struct cyx_sched_node *node,
+                                    struct cyx_error *err)
 {
     copy_id(node->id, cyx_db_text(rows, row, 0));
     copy_id(node->boot_id, cyx_db_text(rows, row, 1));
@@ -124,19 +111,18 @@ static enum cyx_status read_node(const struct cyx_db_result *rows, size_t row,
                : cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
 }
 
-enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, bool free_only,
-                                      struct cyx_arena *arena, struct cyx_sched_node **ret_nodes,
-                                      size_t *ret_count, struct cyx_error *err)
+enum cyx_status cyx_sched_store_nodes(struct cyx_sched_store *self, struct cyx_arena *arena,
+                                      struct cyx_sched_node **ret_nodes, size_t *ret_count,
+                                      struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status =
-        cyx_db_run(self->db, free_only ? free_slots_sql : nodes_sql, &rows, err);
+    enum cyx_status status = cyx_db_run(self->db, nodes_sql, &rows, err);
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_sched_node *nodes = cyx_arena_calloc(arena, count + 1, sizeof(*nodes));
     if (status == CYX_OK && !nodes)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
     for (size_t i = 0; nodes && status == CYX_OK && i < count; i++)
-        status = read_node(rows, i, arena, &nodes[i], err);
+        status = cyx_sched_read_node(rows, i, arena, &nodes[i], err);
     if (status != CYX_OK)
         return status;
     *ret_nodes = nodes;

@@ -137,8 +137,7 @@ enum cyx_status cyx_sched_store_preempt(struct cyx_sched_store *self,
         return CYX_OK;
     preempting->self = self;
     preempting->lanes = lanes;
-    enum cyx_status status =
-        cyx_sched_store_nodes(self, false, arena, &nodes, &preempting->n_nodes, err);
+    enum cyx_status status = cyx_sched_store_nodes(self, arena, &nodes, &preempting->n_nodes, err);
     preempting->nodes = nodes;
     return status == CYX_OK ? cyx_db_transaction(self->db, preempt_body, preempting, err) : status;
 }

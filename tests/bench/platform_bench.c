@@ -364,7 +364,7 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void measure_latency(double rate, double seconds)
+static void submit_at(double rate, double seconds)
 {
     pthread_t threads[SUBMITTERS];
     struct pace pace = {1000.0 * SUBMITTERS / rate, seconds};
@@ -375,6 +375,16 @@ static void measure_latency(double rate, double seconds)
     for (int i = 0; i < SUBMITTERS; i++)
         pthread_join(threads[i], NULL);
     pause_ms(2000);
+}
+
+/* After three seconds at the same rate, so that every connection has prepared its statements. */
+static void measure_latency(double rate, double seconds)
+{
+    submit_at(rate, 3);
+    pthread_mutex_lock(&bench.lock);
+    bench.n_sent = bench.n_latency = 0;
+    pthread_mutex_unlock(&bench.lock);
+    submit_at(rate, seconds);
     pthread_mutex_lock(&bench.lock);
     size_t n = bench.n_latency;
     qsort(bench.latency_ms, n, sizeof(*bench.latency_ms), by_size);
