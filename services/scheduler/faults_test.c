@@ -31,8 +31,11 @@ static void test_scheduler__a_lost_lease_is_given_to_another(void **state)
     json_object_set_new(body, "checkpoint",
                         json_pack("{s:s, s:i, s:i}", "sha256", sha, "bytes", 77, "step", 400));
     json_decref(ask(bus, CYX_SVC_SCHEDULER_PROGRESS, body, CYX_OK));
-    /* It still beats, but says no more that it holds the job: the lease runs out, the node stays. */
+    /* It still beats, but says no more that it holds the job: the lease runs out, the node stays. While the registry hears
+     * it, it has as long as the worst node may be silent. */
     worker_holds(lost, &(struct claim){.token = 0});
+    nanosleep(&(struct timespec){.tv_sec = LEASE_MS / 1000 + 2}, NULL);
+    expect_state(id, "running");
     struct worker *heir = new_worker("heir", false);
     wait_event(id, 1, "queued", "lease-expired");
     struct claim new = worker_wait_offer(heir, WAIT_MS); /* not to the one that it ran on last */

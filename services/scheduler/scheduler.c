@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "contract/heartbeat.h"
 #include "contract/subjects.h"
 
 #include "base/banned.h"
@@ -36,6 +37,7 @@ struct cyx_sched_policy cyx_sched_policy_default(int64_t heartbeat_ms)
     return (struct cyx_sched_policy){
         .heartbeat_ms = heartbeat_ms,
         .lease_ms = heartbeat_ms * CYX_HEARTBEATS_MISSED,
+        .lease_grace_ms = heartbeat_ms * (CYX_HEARTBEAT_MOST - CYX_HEARTBEATS_MISSED),
         .offer_ms = CYX_OFFER_TIMEOUT_MS,
         .retry_ms = heartbeat_ms * 2,
         .offer_missed_ms = heartbeat_ms,

@@ -75,6 +75,7 @@ struct cyx_sched_facts {
 struct cyx_sched_policy {
     int64_t heartbeat_ms;
     int64_t lease_ms;           /* heartbeat_ms x CYX_HEARTBEATS_MISSED */
+    int64_t lease_grace_ms;     /* and so much longer while the registry still hears the node */
     int64_t offer_ms;           /* CYX_OFFER_TIMEOUT_MS */
     int64_t retry_ms;           /* pause before the second attempt, doubled for the third */
     int64_t offer_missed_ms;    /* a node that let an offer pass is left alone for so long, doubled

@@ -15,14 +15,19 @@ static void copy_id(char target[CYX_ID_BYTES], const char *id)
     target[length] = '\0';
 }
 
-/* Open assignments that are lost, and by what. Asked again for one job once its row is locked. */
+/*
+ * Open assignments that are lost, and by what. Asked again for one job once its row is locked. An accepted one whose node
+ * the registry still counts as online has until the longest deadline that there is for heartbeats: how long a node
+ * may be silent is the registry's to judge, by how regularly it beats (contract/heartbeat.h). $1: whether leases end
+ * by time now, $2: lease_grace_ms.
+ */
 #define LOST_SQL                                                                                   \
     "select a.job_id, a.token, a.node_id, a.accepted_at is not null, "                             \
     "coalesce(not n.online, false), coalesce(n.boot_id <> a.boot_id, false), "                     \
     "coalesce(n.offers_missed, 0) "                                                                \
     "from assignment a left join node n on n.id = a.node_id where a.ended_at is null and "         \
-    "(($1::boolean and a.lease_until < clock_timestamp()) or not n.online or "                     \
-    "n.boot_id <> a.boot_id) "
+    "(($1::boolean and a.lease_until + case when a.accepted_at is null then 0 else $2 end * "      \
+    "interval '1 millisecond' < clock_timestamp()) or not n.online or n.boot_id <> a.boot_id) "
 
 static enum cyx_sched_event lost_by(const struct cyx_db_result *rows, size_t row)
 {
@@ -62,8 +67,9 @@ static enum cyx_status reap_locked(struct reaping *reaping, struct cyx_db_conn *
     if (status == CYX_ERR_NOT_FOUND)
         return CYX_OK; /* somebody is at it */
     if (status == CYX_OK)
-        status = cyx_db_query(conn, LOST_SQL "and a.job_id = $2", &rows, err,
-                              CYX_DB_BOOL(reaping->by_time), CYX_DB_TEXT(job.id));
+        status = cyx_db_query(
+            conn, LOST_SQL "and a.job_id = $3", &rows, err, CYX_DB_BOOL(reaping->by_time),
+            CYX_DB_INT(reaping->self->policy.lease_grace_ms), CYX_DB_TEXT(job.id));
     if (status != CYX_OK || cyx_db_rows(rows) == 0)
         return status; /* renewed, or ended, in the meantime */
     enum cyx_sched_event event = lost_by(rows, 0);
@@ -94,8 +100,9 @@ static enum cyx_status read_lost(struct cyx_sched_store *self, bool by_time,
                                  struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_run(self->db, LOST_SQL "order by a.lease_until limit $2", &rows,
-                                        err, CYX_DB_BOOL(by_time), CYX_DB_INT(BATCH));
+    enum cyx_status status = cyx_db_run(self->db, LOST_SQL "order by a.lease_until limit $3", &rows,
+                                        err, CYX_DB_BOOL(by_time),
+                                        CYX_DB_INT(self->policy.lease_grace_ms), CYX_DB_INT(BATCH));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < count; i++)
         copy_id(ret_ids[i], cyx_db_text(rows, i, 0));
