@@ -151,16 +151,18 @@ static void say_closed(const struct best *best, struct cyx_sched_pending *pendin
 {
     const char *closed = best->closed ? best->closed : "";
     bool unproven = strcmp(closed, "unproven") == 0;
-    bool planned = strcmp(closed, "maintenance") == 0;
+    bool planned = strcmp(closed, "maintenance") == 0, proving = strcmp(closed, "proving") == 0;
     snprintf(pending->message, sizeof(pending->message), "%zu node%s would fit but %s: %s",
              best->nodes, best->nodes == 1 ? "" : "s",
              best->nodes == 1 ? "takes nothing new" : "take nothing new",
              unproven  ? "its benchmark did not bear out what it claims"
+             : proving ? "it is being benchmarked"
              : planned ? "it is in maintenance"
                        : "its operator drains it");
     snprintf(
         pending->remedy, sizeof(pending->remedy), "%s",
         unproven  ? "a node whose claims are proved; its operator sees why in `cyxwiz node show`"
+        : proving ? "nothing to do: a benchmark takes some seconds"
         : planned ? "the end of the maintenance, or another node that fits"
                   : "its operator opens it (`cyxwiz node undrain`), or another node that fits");
 }

@@ -177,9 +177,33 @@ static enum kind kind_of(const struct cyx_sched_need *need, const struct cyx_sch
                                                                            : KIND_SOFTWARE;
 }
 
+double cyx_sched_benchmark(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
+{
+    enum kind kind = kind_of(need, node);
+    return kind == KIND_GPU   ? node->gpu_flops
+           : kind == KIND_CPU ? node->cpu_flops
+                              : node->soft_flops;
+}
+
+double cyx_sched_share(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
+                       size_t count, const struct cyx_sched_node *node)
+{
+    double reached = 0, possible = 0;
+    for (size_t i = 0; i < count; i++) {
+        double speed = cyx_sched_speed(&nodes[i], need->flops_per_sample);
+        double benchmark = cyx_sched_benchmark(need, &nodes[i]);
+        if (speed > 0 && benchmark > 0 && kind_of(need, &nodes[i]) == kind_of(need, node)) {
+            reached += speed;
+            possible += benchmark;
+        }
+    }
+    return possible > 0 ? reached / possible : 0;
+}
+
 /* What the candidates of one job are measured against. */
 struct scale {
     double speed[KIND_COUNT]; /* of a node of this kind that is not measured */
+    double share[KIND_COUNT]; /* of its benchmark that a node of this kind reaches */
     double fastest;
     int64_t cheapest;
 };
@@ -187,8 +211,18 @@ struct scale {
 static double speed_of(const struct scale *scale, const struct cyx_sched_need *need,
                        const struct cyx_sched_node *node)
 {
+    enum kind kind = kind_of(need, node);
     double speed = cyx_sched_speed(node, need->flops_per_sample);
-    return speed > 0 ? speed : scale->speed[kind_of(need, node)];
+    if (!(speed > 0))
+        speed = cyx_sched_benchmark(need, node) * scale->share[kind];
+    return speed > 0 ? speed : scale->speed[kind];
+}
+
+static const char *speed_by(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
+{
+    return cyx_sched_speed(node, need->flops_per_sample) > 0 ? "jobs"
+           : cyx_sched_benchmark(need, node) > 0             ? "benchmark"
+                                                             : "guess";
 }
 
 static bool is_candidate(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
@@ -207,6 +241,11 @@ static void make_scale(const struct cyx_sched_need *need, const struct cyx_sched
             continue;
         enum kind kind = kind_of(need, &nodes[i]);
         double speed = cyx_sched_speed(&nodes[i], need->flops_per_sample);
+        if (!(scale.share[kind] > 0)) {
+            scale.share[kind] = cyx_sched_share(need, nodes, count, &nodes[i]);
+            if (!(scale.share[kind] > 0))
+                scale.share[kind] = CYX_SCHED_SHARE_GUESS;
+        }
         sum[kind] += speed;
         measured[kind] += speed > 0;
         if (nodes[i].price_per_hour_base_units < scale.cheapest)
@@ -235,6 +274,7 @@ static struct cyx_sched_score score_of(const struct scale *scale, const struct c
         .data =
             asks(need->dataset) && list_has(node->datasets, need->dataset, strlen(need->dataset)),
         .measured = cyx_sched_speed(node, need->flops_per_sample) > 0,
+        .speed_by = speed_by(need, node),
     };
     score.total = (WEIGHT_SPEED * score.speed + WEIGHT_PRICE * score.price +
                    WEIGHT_REPUTATION * score.reputation + WEIGHT_LOAD * score.load +

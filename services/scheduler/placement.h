@@ -3,8 +3,8 @@
  *
  * Score of a node for a job: the sum of five parts, each in [0, 1] and times its weight, higher is better.
  *   speed       .40  FLOP/s over the fastest's of those that fit. Measured by what past jobs of about this size
- *                    reached there; a node without a measurement counts as the mean of the measured ones of its
- *                    kind of device, else as a guess for the kind
+ *                    reached there; else its benchmark, times the part of theirs that jobs reach on nodes of its kind
+ *                    of device; without one it counts as the mean of the measured ones of its kind, else as a guess
  *   price       .25  the cheapest's over this one's
  *   reputation  .15  (good + 1) / (good + bad + 2): Laplace's rule of succession over the node's assignments
  *   load        .10  the part of its processors that other work leaves idle, as it last said
@@ -58,7 +58,7 @@ struct cyx_sched_node {
     bool busy;     /* has no free slot, or rests after missed offers */
     int64_t slots; /* jobs that it takes at once */
     int64_t slot;  /* in a list of free slots: which one this is */
-    /* Why it takes nothing new: "draining", "maintenance", "unproven"; NULL or "": it does. */
+    /* Why it takes nothing new: "draining", "maintenance", "proving", "unproven"; NULL or "": it does. */
     const char *closed;
     int64_t cpus;
     int64_t host_memory_bytes;
@@ -70,12 +70,27 @@ struct cyx_sched_node {
     double cpu_percent;                       /* as its last heartbeats said */
     double good, bad;                         /* assignments that ended well, and that it lost */
     double flops_per_second[CYX_SCHED_SIZES]; /* measured; 0: not yet */
+    /* What benchmarks bear out, of its CPU, its slowest GPU, its slowest software Vulkan device; 0: none. */
+    double cpu_flops, gpu_flops, soft_flops;
 };
+
+/* Of its benchmark, where no job has shown what is reached. */
+#define CYX_SCHED_SHARE_GUESS 0.3
 
 double cyx_sched_reputation(const struct cyx_sched_node *node);
 
 /* FLOP/s that jobs of about this size reached on the node, by the nearest size measured; 0: none yet. */
 double cyx_sched_speed(const struct cyx_sched_node *node, double flops_per_sample);
+
+/* FLOP/s of the benchmark of the device that would run the job there; 0: none. */
+double cyx_sched_benchmark(const struct cyx_sched_need *need, const struct cyx_sched_node *node);
+
+/*
+ * The part of its benchmark that a job of about this size reaches, over those of the nodes that have both and would run
+ * it on the same kind of device as `node`; 0: none has.
+ */
+double cyx_sched_share(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
+                       size_t count, const struct cyx_sched_node *node);
 
 /*
  * Fit. "cpu": the CPU device. "vulkan": any Vulkan device; a software one counts here alone, since it was asked
@@ -105,7 +120,8 @@ enum cyx_sched_misfit cyx_sched_fit(const struct cyx_sched_need *need,
 /* Parts are unweighted, `total` is weighted. */
 struct cyx_sched_score {
     double total, speed, price, reputation, load, data;
-    bool measured; /* the speed is of past jobs there */
+    bool measured;        /* the speed is of past jobs there */
+    const char *speed_by; /* where it is from: "jobs", "benchmark", "guess" */
 };
 
 /* The node to offer the job to: fits, is free, has the best score. NULL when there is none. */

@@ -179,6 +179,34 @@ static void test_placement__takes_the_unmeasured_for_average(void **state)
     assert_float_equal(cyx_sched_speed(&nodes[1], 1e6), 0, 0);
 }
 
+/* By its benchmark, times what jobs reach of theirs on its like. */
+static void test_placement__takes_benchmarks_before_guesses(void **state)
+{
+    (void)state;
+    struct cyx_sched_need need = need_of(GIB);
+    struct cyx_sched_score score;
+    struct cyx_sched_node nodes[] = {node("n1", 8 * GIB, 0, 0, 1), node("n2", 8 * GIB, 0, 0, 1)};
+    assert_non_null(cyx_sched_match(&need, nodes, 2, &score));
+    assert_string_equal(score.speed_by, "guess");
+    nodes[0].cpu_flops = 1e11;
+    nodes[1].cpu_flops = 2e11;
+    assert_ptr_equal(cyx_sched_match(&need, nodes, 2, &score), &nodes[1]);
+    assert_string_equal(score.speed_by, "benchmark");
+    assert_true(!score.measured && score.speed == 1);
+    nodes[0].flops_per_second[cyx_sched_size(1e6)] = 3e10; /* n2 would reach 6e10 */
+    assert_ptr_equal(cyx_sched_match(&need, nodes, 2, &score), &nodes[1]);
+    nodes[1].price_per_hour_base_units *= 100;
+    assert_ptr_equal(cyx_sched_match(&need, nodes, 2, &score), &nodes[0]);
+    assert_string_equal(score.speed_by, "jobs");
+    assert_float_equal(score.speed, 0.5, 1e-9);
+    nodes[1].gpu_memory_bytes = 8 * GIB; /* runs there, of which no benchmark is known */
+    assert_float_equal(cyx_sched_benchmark(&need, &nodes[1]), 0, 0);
+    nodes[1].gpu_flops = 5e12;
+    assert_float_equal(cyx_sched_benchmark(&need, &nodes[1]), 5e12, 0);
+    assert_float_equal(cyx_sched_share(&need, nodes, 2, &nodes[1]), 0, 0);
+    assert_float_equal(cyx_sched_share(&need, nodes, 2, &nodes[0]), 0.3, 1e-9);
+}
+
 static struct cyx_sched_pending pending_of(const struct cyx_sched_need *need,
                                            const struct cyx_sched_hold *hold,
                                            const struct cyx_sched_node *nodes, size_t count,
@@ -316,6 +344,25 @@ static void test_quote__ranges_over_the_measured_nodes(void **state)
     assert_int_equal(quote.price_high_base_units, 277777778); /* 1 CYX x 1000 / 3600, rounded up */
 }
 
+static void test_quote__takes_benchmarks_where_no_job_ran(void **state)
+{
+    (void)state;
+    struct cyx_sched_node nodes[] = {node("n1", 8 * GIB, 0, 0, 1), node("n2", 8 * GIB, 0, 0, 1)};
+    const struct cyx_sched_need need = need_of(4 * GIB); /* 1e12 FLOP */
+    struct cyx_sched_quote quote;
+    nodes[0].cpu_flops = 1e11;
+    cyx_sched_quote(&need, nodes, 2, NULL, 0, 0, &quote);
+    assert_true(quote.measured == 0 && quote.benchmarked == 1);
+    assert_float_equal(quote.run_low_s, 10, 1e-6); /* nothing is faster than all of it */
+    assert_float_equal(quote.run_high_s, 100, 1e-6);
+    nodes[1].cpu_flops = 2e11;
+    nodes[1].flops_per_second[cyx_sched_size(1e6)] = 1e11; /* the half: so does n1 */
+    cyx_sched_quote(&need, nodes, 2, NULL, 0, 0, &quote);
+    assert_true(quote.measured == 1 && quote.benchmarked == 1);
+    assert_float_equal(quote.run_low_s, 10, 1e-6);
+    assert_float_equal(quote.run_high_s, 20, 1e-6);
+}
+
 static void test_quote__starts_when_those_before_it_have_ended(void **state)
 {
     (void)state;
@@ -356,7 +403,10 @@ static void test_placement__a_closed_node_says_why(void **state)
     (void)state;
     static const struct {
         const char *closed, *word;
-    } cases[] = {{"draining", "drains"}, {"maintenance", "maintenance"}, {"unproven", "benchmark"}};
+    } cases[] = {{"draining", "drains"},
+                 {"maintenance", "maintenance"},
+                 {"unproven", "benchmark"},
+                 {"proving", "is being benchmarked"}};
     const struct cyx_sched_need need = need_of(GIB);
     const struct cyx_sched_hold hold = {.funded = true};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -383,6 +433,8 @@ int main(void)
         cmocka_unit_test(test_placement__prefers),
         cmocka_unit_test(test_placement__scores_each_part),
         cmocka_unit_test(test_placement__takes_the_unmeasured_for_average),
+        cmocka_unit_test(test_placement__takes_benchmarks_before_guesses),
+        cmocka_unit_test(test_quote__takes_benchmarks_where_no_job_ran),
         cmocka_unit_test(test_placement__says_what_holds_a_job_back),
         cmocka_unit_test(test_placement__says_what_no_node_has),
         cmocka_unit_test(test_placement__says_that_all_are_busy),

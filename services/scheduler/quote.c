@@ -6,16 +6,14 @@
 
 #include "base/banned.h"
 
-static void add_measured(const struct cyx_sched_need *need, const struct cyx_sched_node *node,
-                         struct cyx_sched_quote *quote)
+/* A node at that speed widens the ranges. */
+static void add_speed(const struct cyx_sched_need *need, const struct cyx_sched_node *node,
+                      double speed, struct cyx_sched_quote *quote)
 {
-    double speed = cyx_sched_speed(node, need->flops_per_sample);
-    if (!(speed > 0) || !(need->total_flops > 0))
-        return;
     double run_s = need->total_flops / speed;
     double exact = ceil((double)node->price_per_hour_base_units * run_s / 3600);
     int64_t price = exact < 9e18 ? (int64_t)exact : INT64_MAX;
-    bool first = quote->measured++ == 0;
+    bool first = quote->run_low_s < 0;
     if (first || run_s < quote->run_low_s)
         quote->run_low_s = run_s;
     if (first || run_s > quote->run_high_s)
@@ -24,6 +22,28 @@ static void add_measured(const struct cyx_sched_need *need, const struct cyx_sch
         quote->price_low_base_units = price;
     if (first || price > quote->price_high_base_units)
         quote->price_high_base_units = price;
+}
+
+/*
+ * By what jobs reached there; else by its benchmark and the part of theirs that jobs reach on nodes of its kind; and
+ * where no job ever ran on such, between all of its benchmark and a tenth.
+ */
+static void add_node(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
+                     size_t count, const struct cyx_sched_node *node, struct cyx_sched_quote *quote)
+{
+    double speed = cyx_sched_speed(node, need->flops_per_sample);
+    double benchmark = cyx_sched_benchmark(need, node);
+    double share = cyx_sched_share(need, nodes, count, node);
+    if (!(need->total_flops > 0))
+        return;
+    if (speed > 0) {
+        quote->measured++;
+        add_speed(need, node, speed, quote);
+    } else if (benchmark > 0) {
+        quote->benchmarked++;
+        add_speed(need, node, benchmark * (share > 0 ? share : 1), quote);
+        add_speed(need, node, benchmark * (share > 0 ? share : 0.1), quote);
+    }
 }
 
 static const struct cyx_sched_busy *find(const struct cyx_sched_busy *busy, size_t count,
@@ -80,7 +100,7 @@ void cyx_sched_quote(const struct cyx_sched_need *need, const struct cyx_sched_n
             continue;
         quote.fit++;
         quote.free += !nodes[i].busy;
-        add_measured(need, &nodes[i], &quote);
+        add_node(need, nodes, n_nodes, &nodes[i], &quote);
     }
     if (ahead < (int64_t)quote.free)
         quote.start_s = 0;

@@ -1,8 +1,8 @@
 /*
  * What a job would cost, how long it would run and when it would start, before it is submitted. Pure.
  *
- * Run time: the plan's FLOPs over what jobs of about this size reached on a node; nodes where none has run yet are
- * left out of it and counted. Start: at once where a node that fits is free, else when as many jobs have ended as
+ * Run time: the plan's FLOPs over what jobs of about this size reached on a node, else over the part of its benchmark that
+ * jobs reach on its like; a node without both is left out. Start: at once where a node that fits is free, else when as many jobs have ended as
  * stand before it, by what their progress says is left of them.
  */
 #ifndef CYX_SCHEDULER_QUOTE_H
@@ -12,7 +12,8 @@
 
 struct cyx_sched_quote {
     size_t online, fit, free,
-        measured;                 /* nodes: all, that fit, and of those free, and of known speed */
+        measured,    /* nodes: all, that fit, and of those free, and of known speed */
+        benchmarked; /* of known benchmark alone: their part of the range is a wide one */
     double run_low_s, run_high_s; /* -1: no node that fits has been measured */
     int64_t price_low_base_units, price_high_base_units; /* of the whole job; -1 likewise */
     double start_s;                                      /* -1: not known */

@@ -47,9 +47,9 @@ static void write_placement(const struct cyx_sched_score *score, struct cyx_buf 
 {
     cyx_buf_printf(text,
                    "{\"score\":%.4f,\"speed\":%.4f,\"price\":%.4f,\"reputation\":%.4f,"
-                   "\"load\":%.4f,\"data\":%.4f,\"measured\":%s}",
+                   "\"load\":%.4f,\"data\":%.4f,\"measured\":%s,\"speed_by\":\"%s\"}",
                    score->total, score->speed, score->price, score->reputation, score->load,
-                   score->data, score->measured ? "true" : "false");
+                   score->data, score->measured ? "true" : "false", score->speed_by);
 }
 
 /* What is staged, as JSON for the database: [[job, node, boot, price, placement, slot] …]. */

@@ -70,8 +70,8 @@ enum cyx_status cyx_sched_store_preempt(struct cyx_sched_store *self,
     "id, boot_id, cpus, cpu_memory_bytes, gpu_memory_bytes, soft_memory_bytes, "                   \
     "price_per_hour, " busy                                                                        \
     " as busy, host_memory_bytes, labels, region, datasets, cpu_percent, good, bad, speed, "       \
-    "slots, " slot ", closed"
-enum { CYX_SCHED_NODE_COLUMN_COUNT = 19 };
+    "slots, " slot ", closed, cpu_flops, gpu_flops, soft_flops"
+enum { CYX_SCHED_NODE_COLUMN_COUNT = 22 };
 
 /* Texts in the arena. */
 enum cyx_status cyx_sched_read_node(const struct cyx_db_result *rows, size_t row,

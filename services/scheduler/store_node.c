@@ -25,13 +25,16 @@ static const char *const node_offline_sql =
 static const char *const node_online_sql =
     "insert into node (id, boot_id, online, revision, name, cpus, cpu_memory_bytes, "
     "gpu_memory_bytes, soft_memory_bytes, price_per_hour, host_memory_bytes, labels, region, "
-    "slots, closed) values ($1, $2, true, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+    "slots, closed, cpu_flops, gpu_flops, soft_flops) "
+    "values ($1, $2, true, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) "
     "on conflict (id) do update set boot_id = excluded.boot_id, online = true, "
     "revision = excluded.revision, name = excluded.name, cpus = excluded.cpus, "
     "cpu_memory_bytes = excluded.cpu_memory_bytes, gpu_memory_bytes = excluded.gpu_memory_bytes, "
     "soft_memory_bytes = excluded.soft_memory_bytes, price_per_hour = excluded.price_per_hour, "
     "host_memory_bytes = excluded.host_memory_bytes, labels = excluded.labels, "
     "region = excluded.region, slots = excluded.slots, closed = excluded.closed, "
+    "cpu_flops = excluded.cpu_flops, gpu_flops = excluded.gpu_flops, "
+    "soft_flops = excluded.soft_flops, "
     "offers_missed = 0, rests_until = "
     "'-infinity', "
     "updated_at = clock_timestamp() where node.revision < excluded.revision";
@@ -56,11 +59,14 @@ enum cyx_status cyx_sched_store_node(struct cyx_sched_store *self,
         CYX_DB_TEXT(node->region ? node->region : ""),
         CYX_DB_INT(node->slots > 0 ? node->slots : 1),
         CYX_DB_TEXT(node->closed ? node->closed : ""),
+        CYX_DB_DOUBLE(node->cpu_flops),
+        CYX_DB_DOUBLE(node->gpu_flops),
+        CYX_DB_DOUBLE(node->soft_flops),
     };
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status =
         cyx_db_run_params(self->db, news->online ? node_online_sql : node_offline_sql,
-                          news->online ? 14 : 3, params, &rows, err);
+                          news->online ? sizeof(params) / sizeof(*params) : 3, params, &rows, err);
     if (status == CYX_OK)
         *ret_taken = cyx_db_affected(rows) == 1;
     return status;
@@ -106,6 +112,9 @@ enum cyx_status cyx_sched_read_node(const struct cyx_db_result *rows, size_t row
     node->slots = cyx_db_int(rows, row, 16);
     node->slot = cyx_db_int(rows, row, 17);
     node->closed = cyx_arena_strdup(arena, cyx_db_text(rows, row, 18));
+    node->cpu_flops = cyx_db_double(rows, row, 19);
+    node->gpu_flops = cyx_db_double(rows, row, 20);
+    node->soft_flops = cyx_db_double(rows, row, 21);
     return node->closed && node->labels && node->region && node->datasets
                ? CYX_OK
                : cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");

@@ -173,8 +173,8 @@ void cyx_sched_write_quote(struct cyx_buf *text, const struct cyx_sched_quote *q
 {
     cyx_buf_printf(text,
                    "{\"quote\":{\"nodes\":{\"online\":%zu,\"fit\":%zu,\"free\":%zu,"
-                   "\"measured\":%zu},\"total_flops\":%.0f",
-                   quote->online, quote->fit, quote->free, quote->measured,
+                   "\"measured\":%zu,\"benchmarked\":%zu},\"total_flops\":%.0f",
+                   quote->online, quote->fit, quote->free, quote->measured, quote->benchmarked,
                    submission->need.total_flops);
     put_seconds(text, "run_seconds", quote->run_low_s, quote->run_high_s);
     put_price(text, quote);
@@ -329,6 +329,11 @@ static void read_devices(const json_t *devices, struct cyx_sched_node *node)
                                    : &node->gpu_memory_bytes;
         if (*kept == 0 || (cpu ? memory > *kept : memory < *kept))
             *kept = memory;
+        double *speed = cpu ? &node->cpu_flops : software ? &node->soft_flops : &node->gpu_flops;
+        double proved = json_number_value(
+            json_object_get(json_object_get(device, "proof"), "flops_per_second"));
+        if (proved > 0 && (*speed == 0 || proved < *speed))
+            *speed = proved;
         node->slots += !cpu;
     }
     if (node->slots < 1)

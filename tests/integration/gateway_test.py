@@ -228,7 +228,7 @@ def test_gateway__validate_tells_shapes_and_parameters(api, contract):
 def test_gateway__a_quote_stores_nothing_and_says_what_is_missing(api, contract):
     before = api.call("GET", "/api/v1/jobs").json["jobs"]
     quote = contract.check(api.call("POST", "/api/v1/jobs/quote", example()), "post", "/jobs/quote").json
-    assert quote["nodes"] == {"online": 0, "fit": 0, "free": 0, "measured": 0}
+    assert quote["nodes"] == {"online": 0, "fit": 0, "free": 0, "measured": 0, "benchmarked": 0}
     assert quote["run_seconds"] is None and quote["price"] is None and quote["within_budget"] is None
     assert quote["total_flops"] > 0
     assert quote["pending"]["code"] == "no-node-online"
