@@ -35,6 +35,15 @@ static enum cyx_status get_job(struct cli *cli, const char *id, json_t **ret_job
 
 /* ---- show ---- */
 
+/* What the speed of the node that was chosen is known by. */
+static const char *speed_by(const json_t *placement)
+{
+    const char *by = cli_text(placement, "speed_by");
+    if (strcmp(by, "benchmark") == 0)
+        return " (by its benchmark)";
+    return json_is_true(json_object_get(placement, "measured")) ? "" : " (guessed)";
+}
+
 /* Why it waits, and why it runs where it does. */
 static void print_placement(const json_t *job)
 {
@@ -49,8 +58,7 @@ static void print_placement(const json_t *job)
     if (json_is_object(placement))
         printf("Chosen     score %.2f: speed %.2f%s, price %.2f, reputation %.2f, load %.2f, data "
                "%.0f\n",
-               cli_number(placement, "score"), cli_number(placement, "speed"),
-               json_is_true(json_object_get(placement, "measured")) ? "" : " (guessed)",
+               cli_number(placement, "score"), cli_number(placement, "speed"), speed_by(placement),
                cli_number(placement, "price"), cli_number(placement, "reputation"),
                cli_number(placement, "load"), cli_number(placement, "data"));
     if (json_is_object(array))
@@ -368,7 +376,7 @@ static void print_seconds(const char *title, const json_t *range)
     if (json_is_object(range))
         printf("%-11s%.0f to %.0f s\n", title, cli_number(range, "low"), cli_number(range, "high"));
     else
-        printf("%-11snot known: no job has run on a node that fits yet\n", title);
+        printf("%-11snot known: no node that fits has run a job or been benchmarked\n", title);
 }
 
 static void print_quote(const json_t *quote)
@@ -376,9 +384,9 @@ static void print_quote(const json_t *quote)
     const json_t *nodes = json_object_get(quote, "nodes"), *price = json_object_get(quote, "price"),
                  *pending = json_object_get(quote, "pending"),
                  *start = json_object_get(quote, "start_in_seconds");
-    printf("Nodes      %.0f online, %.0f fit, %.0f of them free, %.0f measured\n",
+    printf("Nodes      %.0f online, %.0f fit, %.0f of them free, %.0f measured, %.0f benchmarked\n",
            cli_number(nodes, "online"), cli_number(nodes, "fit"), cli_number(nodes, "free"),
-           cli_number(nodes, "measured"));
+           cli_number(nodes, "measured"), cli_number(nodes, "benchmarked"));
     print_seconds("Run time", json_object_get(quote, "run_seconds"));
     if (json_is_object(price))
         printf("Price      %s to %s, %s the budget of %s\n", cli_text(price, "low"),

@@ -6,6 +6,14 @@
 
 #include "base/banned.h"
 
+/* Why it takes nothing new says more than "draining". */
+static const char *shown_status(const json_t *node)
+{
+    const char *status = cli_text(node, "status"), *closed = cli_text(node, "closed");
+    bool proof = strcmp(closed, "proving") == 0 || strcmp(closed, "unproven") == 0;
+    return proof && strcmp(status, "draining") == 0 ? closed : status;
+}
+
 enum cyx_status cli_node_list(struct cli *cli, struct cyx_error *err)
 {
     static const struct cli_column columns[] = {{"ID", 36},   {"STATUS", 8}, {"JOBS", 4},
@@ -30,8 +38,8 @@ enum cyx_status cli_node_list(struct cli *cli, struct cyx_error *err)
         snprintf(cpu, sizeof(cpu), "%.0f %%", cli_number(node, "cpu_percent"));
         snprintf(speed, sizeof(speed), "%.0f", cli_number(node, "images_per_second"));
         cli_print_row(columns,
-                      (const char *const[]){cli_text(node, "id"), cli_text(node, "status"), jobs,
-                                            cpu, speed, cli_text(node, "price_per_hour"),
+                      (const char *const[]){cli_text(node, "id"), shown_status(node), jobs, cpu,
+                                            speed, cli_text(node, "price_per_hour"),
                                             cli_text(device, "name")},
                       7);
     }

@@ -92,6 +92,25 @@ static void print_system(const json_t *node)
     }
 }
 
+/* What its benchmark showed; what the registry itself timed comes first. */
+static void print_proof(const json_t *proof)
+{
+    char memory[CLI_AMOUNT_BYTES];
+    const char *state = cli_text(proof, "state"), *message = cli_text(proof, "message");
+    if (*message)
+        printf("%-14s %s: %s\n", "", state, message);
+    if (!(cli_number(proof, "products_flops_per_second") > 0))
+        return;
+    cli_format_bytes((int64_t)cli_number(proof, "memory_bytes"), memory);
+    printf("%-14s %s %s: %.3g GFLOP/s; it says %.3g in products, %.3g in convolutions, %.3g GB/s, "
+           "held %s\n",
+           "", *message ? "benchmark" : state, cli_text(proof, "at"),
+           cli_number(proof, "flops_per_second") / 1e9,
+           cli_number(proof, "products_flops_per_second") / 1e9,
+           cli_number(proof, "convolutions_flops_per_second") / 1e9,
+           cli_number(proof, "bandwidth_bytes_per_second") / 1e9, memory);
+}
+
 static void print_device(const json_t *device)
 {
     char memory[CLI_AMOUNT_BYTES], text[256];
@@ -100,6 +119,7 @@ static void print_device(const json_t *device)
              cli_text(device, "name"), memory,
              json_is_true(json_object_get(device, "is_software")) ? ", in software" : "");
     line("device", text);
+    print_proof(json_object_get(device, "proof"));
 }
 
 /* ---- health ---- */
@@ -121,12 +141,17 @@ static void show_trouble(const json_t *node)
 {
     const json_t *silent = json_object_get(node, "silent"), *drain = json_object_get(node, "drain");
     const json_t *revoked = json_object_get(node, "revoked"), *window;
+    const json_t *unproven = json_object_get(node, "unproven");
     size_t i;
     if (json_is_object(revoked))
         printf("%-14s %s: %s\n", "revoked", cli_text(revoked, "at"), cli_text(revoked, "reason"));
     if (json_is_object(silent))
         printf("%-14s since %s (%s)\n%-14s %s\n", "SILENT", cli_text(silent, "since"),
                cli_text(silent, "code"), "", cli_text(silent, "message"));
+    if (json_is_object(unproven))
+        printf("%-14s %s\n",
+               strcmp(cli_text(unproven, "code"), "not-yet") == 0 ? "proving" : "UNPROVEN",
+               cli_text(unproven, "message"));
     if (json_is_object(drain))
         printf("%-14s since %s by %s %s\n", "drained", cli_text(drain, "since"),
                strcmp(cli_text(drain, "by"), "node") == 0 ? "the node itself" : "an operator",
@@ -182,6 +207,7 @@ enum cyx_status cli_node_show(struct cli *cli, struct cyx_error *err)
            cli_text(node, "status_since"));
     show_trouble(node);
     line("version", cli_text(node, "version"));
+    line("OUTDATED", cli_text(node, "outdated"));
     line("price an hour", cli_text(node, "price_per_hour"));
     line("region", cli_text(node, "region"));
     snprintf(text, sizeof(text), "%.0f running, %.0f images/s", cli_number(node, "running_jobs"),

@@ -9,6 +9,7 @@
 #include "contract/subjects.h"
 #include "store_health.h"
 #include "store_identity.h"
+#include "store_proof.h"
 #include "wire.h"
 
 #include "base/banned.h"
@@ -20,7 +21,15 @@ enum cyx_status cyx_registry_configure(struct cyx_registry_app *app, struct cyx_
     app->heartbeat_ms =
         cyx_config_int(config, "CYXWIZ_HEARTBEAT_MS", CYX_HEARTBEAT_DEFAULT_MS, 50, 60000);
     app->store.lost_ms = app->heartbeat_ms * CYX_HEARTBEATS_MISSED;
+    app->store.proof = (struct cyx_proof_settings){
+        .required = strcmp(cyx_config_choice(config, "CYXWIZ_PROOF", "required", "required off"),
+                           "required") == 0,
+        .interval_ms = cyx_config_int(config, "CYXWIZ_PROOF_INTERVAL_MS", 14400000, 100, 604800000),
+        .retry_ms = cyx_config_int(config, "CYXWIZ_PROOF_RETRY_MS", 30000, 50, 3600000),
+        .deadline_ms = cyx_config_int(config, "CYXWIZ_PROOF_DEADLINE_MS", 60000, 100, 3600000)};
     struct cyx_metrics *metrics = cyx_svc_metrics(svc);
+    app->proofs = cyx_metrics_counter(metrics, "cyx_registry_proofs_total",
+                                      "Challenges of devices by how they ended.", "end");
     app->heartbeats = cyx_metrics_counter(metrics, "cyx_registry_heartbeats_total",
                                           "Heartbeats by what became of them.", "result");
     app->nodes =
@@ -61,9 +70,11 @@ static void drain_watch(void *ctx, int64_t deadline_ms)
 enum cyx_status cyx_registry_start(struct cyx_registry_app *app, struct cyx_svc *svc,
                                    struct cyx_error *err)
 {
+    enum cyx_status status = cyx_registry_store_require(&app->store, err);
     /* Without a queue group: every replica hears every node, and judges for itself. */
-    enum cyx_status status = cyx_bus_subscribe(app->bus, CYX_NODE_HEARTBEAT_ALL, NULL,
-                                               cyx_registry_api_heartbeat, app, err);
+    if (status == CYX_OK)
+        status = cyx_bus_subscribe(app->bus, CYX_NODE_HEARTBEAT_ALL, NULL,
+                                   cyx_registry_api_heartbeat, app, err);
     if (status == CYX_OK)
         status = cyx_bus_subscribe(app->bus, CYX_NODE_LEAVING_ALL, NULL, cyx_registry_api_leaving,
                                    app, err);
@@ -135,6 +146,7 @@ enum cyx_status cyx_registry_api_enrol(void *ctx, const struct cyx_bus_message *
     cyx_log(CYX_LOG_INFO, "node enrolled", CYX_STR("node_id", node.id), CYX_STR("name", node.name),
             CYX_STR("boot_id", node.boot_id), CYX_INT("revision", node.revision),
             CYX_STR("request_id", trace.request_id));
+    cyx_registry_ask_proofs(app, node.id);
     return cyx_message_write(json_pack("{s:o}", "node", node_json(app, &node)), reply, err);
 }
 

@@ -28,6 +28,7 @@ struct cyx_registry_app {
     struct cyx_metric *heartbeats; /* by result: taken, ignored, broken */
     struct cyx_metric *nodes;      /* by status */
     struct cyx_metric *changes;    /* by event: enrolled, returned, lost */
+    struct cyx_metric *proofs;     /* by end: answered, wrong, busy, no-answer, failed */
 };
 
 /* Reads the settings, registers the metrics, makes the presence table. */
@@ -76,6 +77,14 @@ enum cyx_status cyx_registry_api_drain_self(void *ctx, const struct cyx_bus_mess
                                             struct cyx_buf *reply, struct cyx_error *err);
 enum cyx_status cyx_registry_api_maintenance(void *ctx, const struct cyx_bus_message *request,
                                              struct cyx_buf *reply, struct cyx_error *err);
+
+/* cyx.svc.registry.prove.<node> (api_proof.c) */
+enum cyx_status cyx_registry_api_prove(void *ctx, const struct cyx_bus_message *request,
+                                       struct cyx_buf *reply, struct cyx_error *err);
+/* Challenges nodes whose devices are due: this one, or with NULL all that are. */
+void cyx_registry_ask_proofs(struct cyx_registry_app *app, const char *node_id);
+/* Ends challenges that were not answered in time. */
+void cyx_registry_expire_proofs(struct cyx_registry_app *app);
 
 /* cyx.node.*.leaving, and what the system account tells of connections that end */
 void cyx_registry_api_leaving(void *ctx, const struct cyx_bus_message *message);

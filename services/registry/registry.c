@@ -1,6 +1,7 @@
 #include "registry.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -86,7 +87,8 @@ enum cyx_status cyx_registry_check(const struct cyx_registry_node *node, struct 
     return CYX_OK;
 }
 
-static bool same_device(const struct cyx_registry_device *a, const struct cyx_registry_device *b)
+bool cyx_registry_same_device(const struct cyx_registry_device *a,
+                              const struct cyx_registry_device *b)
 {
     return a->index == b->index && strcmp(a->backend, b->backend) == 0 &&
            strcmp(a->name, b->name) == 0 && a->memory_bytes == b->memory_bytes &&
@@ -105,9 +107,36 @@ bool cyx_registry_enrol_is_news(const struct cyx_registry_node *before,
         before->n_devices != after->n_devices)
         return true;
     for (size_t i = 0; i < after->n_devices; i++)
-        if (!same_device(&before->devices[i], &after->devices[i]))
+        if (!cyx_registry_same_device(&before->devices[i], &after->devices[i]))
             return true;
     return false;
+}
+
+/* Reads the numbers of "1.20.3"; false when it begins with none. */
+static bool read_version(const char *text, long ret_numbers[3])
+{
+    bool any = false;
+    for (int i = 0; i < 3; i++) {
+        char *end = NULL;
+        ret_numbers[i] = *text >= '0' && *text <= '9' ? strtol(text, &end, 10) : 0;
+        any |= end != NULL;
+        text = end && *end == '.' ? end + 1 : "";
+    }
+    return any;
+}
+
+void cyx_registry_outdated(const char *version, const char *platform, char ret_text[160])
+{
+    long own[3], ours[3];
+    ret_text[0] = '\0';
+    if (!read_version(version, own) || !read_version(platform, ours))
+        return;
+    int i = 0;
+    while (i < 2 && own[i] == ours[i])
+        i++;
+    if (own[i] < ours[i])
+        snprintf(ret_text, 160, "its worker is version %.40s, the platform is %.40s: update it",
+                 version, platform);
 }
 
 enum cyx_registry_verdict cyx_registry_judge(const struct cyx_registry_evidence *evidence,

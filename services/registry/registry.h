@@ -34,12 +34,28 @@ enum {
     CYX_REGISTRY_LABELS_BYTES = CYX_REGISTRY_LABELS_LIMIT * CYX_REGISTRY_REGION_BYTES + 1,
     CYX_REGISTRY_SYSTEM_BYTES = 2048,
     CYX_REGISTRY_REASON_BYTES = 64,
+    CYX_REGISTRY_PROOF_MESSAGE = 200,
     CYX_REGISTRY_STORE_MS = 10000, /* PostgreSQL hears of a node's heartbeats at most so often */
 };
 
 enum cyx_registry_status { CYX_NODE_ONLINE, CYX_NODE_OFFLINE, CYX_NODE_DRAINING };
 const char *cyx_registry_status_name(enum cyx_registry_status status);
 bool cyx_registry_status_parse(const char *name, enum cyx_registry_status *ret_status);
+
+enum cyx_registry_proof_state { CYX_UNPROVED, CYX_PROVED, CYX_REFUTED };
+
+/* What the benchmarks of a device gave (proof.h). */
+struct cyx_registry_proof {
+    enum cyx_registry_proof_state state;
+    int64_t at_ms;           /* of the last, 0: none */
+    int64_t due_ms;          /* of the next; nobody outside is told */
+    int64_t failures;        /* in a row */
+    double flops_per_second; /* that the time of its answer bears out */
+    /* what the node's own clock says: */
+    double products_flops_per_second, convolutions_flops_per_second, bandwidth_bytes_per_second;
+    int64_t memory_bytes, memory_tried_bytes; /* held together, and how far it was tried */
+    char code[24], message[CYX_REGISTRY_PROOF_MESSAGE]; /* REFUTED: why */
+};
 
 struct cyx_registry_device {
     int64_t index;
@@ -48,6 +64,7 @@ struct cyx_registry_device {
     int64_t memory_bytes;
     bool is_software;
     int64_t threads;
+    struct cyx_registry_proof proof; /* no part of what an enrolment says */
 };
 
 /* What a heartbeat tells. */
@@ -70,7 +87,8 @@ struct cyx_registry_node {
     /* What its operator says of it: labels joined by commas, and where it stands; "" for nothing. */
     char labels[CYX_REGISTRY_LABELS_BYTES], region[CYX_REGISTRY_REGION_BYTES];
     int64_t revision; /* rises with every event that tells of this node */
-    char closed[16];  /* "": open to new jobs; else "draining", "maintenance" or "unproven" */
+    /* "": open to new jobs; else "draining", "maintenance", "proving" or "unproven" */
+    char closed[16];
     int64_t enrolled_at_ms, last_heartbeat_at_ms;
     struct cyx_registry_load load;
 };
@@ -84,6 +102,16 @@ enum cyx_status cyx_registry_check(const struct cyx_registry_node *node, struct 
  */
 bool cyx_registry_enrol_is_news(const struct cyx_registry_node *before,
                                 const struct cyx_registry_node *after);
+
+/* Whether two describe the same device, proofs apart. */
+bool cyx_registry_same_device(const struct cyx_registry_device *a,
+                              const struct cyx_registry_device *b);
+
+/*
+ * What is wrong with a node's version beside the platform's, as a sentence; "" when nothing is. Versions are numbers
+ * joined by dots; what stands behind them ("-rc1") is not looked at, and one that begins with no number is nobody's.
+ */
+void cyx_registry_outdated(const char *version, const char *platform, char ret_text[160]);
 
 enum cyx_registry_verdict { CYX_VERDICT_KEEP, CYX_VERDICT_ONLINE, CYX_VERDICT_OFFLINE };
 

@@ -21,7 +21,8 @@
 #include "store/db.h"
 
 enum { HEARTBEAT_MS = 300, LOST_MS = HEARTBEAT_MS * CYX_HEARTBEATS_MISSED };
-static const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=300", "CYXWIZ_DRAIN_MS=2000", NULL};
+static const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=300", "CYXWIZ_DRAIN_MS=2000",
+                                          "CYXWIZ_PROOF=off", NULL};
 
 static struct service *first, *second;
 static struct cyx_bus *bus;

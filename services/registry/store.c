@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 #include "store_row.h"
@@ -19,7 +20,8 @@ static void copy(char *target, size_t size, const char *text)
 }
 
 struct enrolment {
-    const struct cyx_registry_node *given;
+    struct cyx_registry_node *given; /* its proofs are filled in */
+    const struct cyx_proof_settings *proof;
     struct cyx_registry_node stored;
     const struct cyx_trace *trace;
     bool news;
@@ -29,29 +31,39 @@ static enum cyx_status write_enrolment(struct cyx_db_conn *conn, struct enrolmen
                                        struct cyx_error *err)
 {
     const struct cyx_registry_node *node = enrolment->given;
+    bool required = enrolment->proof->required;
+    struct cyx_registry_why why;
     CYX_CLEANUP_BUF struct cyx_buf devices = {0};
-    enum cyx_status status = cyx_message_write(cyx_registry_devices_json(node), &devices, err);
+    enum cyx_status status =
+        cyx_message_write(cyx_registry_devices_json(node, true), &devices, err);
     if (status != CYX_OK)
         return status;
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     status = cyx_db_query_one(
         conn,
         "insert into node (id, boot_id, name, version, status, devices, host_memory_bytes, cpus, "
-        "price_per_hour, labels, region, revision) "
-        "values ($1, $2, $3, $4, 'online', $5::jsonb, $6, $7, $8, $10, $11, " NOW_MS ") "
+        "price_per_hour, labels, region, proof_closed, closed, proof_due_at, revision) "
+        "values ($1, $2, $3, $4, 'online', $5::jsonb, $6, $7, $8, $10, $11, $12, $12, "
+        "to_timestamp($13::float8 / 1000), " NOW_MS ") "
         "on conflict (id) do update set boot_id = excluded.boot_id, name = excluded.name, "
         "version = excluded.version, status = 'online', devices = excluded.devices, "
         "host_memory_bytes = excluded.host_memory_bytes, cpus = excluded.cpus, "
         "price_per_hour = excluded.price_per_hour, labels = excluded.labels, "
         "region = excluded.region, last_heartbeat_at = now(), silent_code = null, "
-        "silent_message = null, "
-        "status_since = case when node.status = 'online' then node.status_since else now() end, "
-        "revision = case when $9::boolean then " NEXT_REVISION " else node.revision end "
-        "returning " NODE_COLUMNS,
+        "silent_message = null, proof_closed = excluded.proof_closed, "
+        "proof_due_at = excluded.proof_due_at, closed = " CLOSED_BY(
+            "excluded.proof_closed") ", "
+                                     "status_since = case when node.status = 'online' then "
+                                     "node.status_since else now() end, "
+                                     "revision = case when $9::boolean then " NEXT_REVISION
+                                     " else node.revision end "
+                                     "returning " NODE_COLUMNS,
         &rows, err, CYX_DB_TEXT(node->id), CYX_DB_TEXT(node->boot_id), CYX_DB_TEXT(node->name),
         CYX_DB_TEXT(node->version), CYX_DB_TEXT(devices.data), CYX_DB_INT(node->host_memory_bytes),
         CYX_DB_INT(node->cpus), CYX_DB_INT(node->price_per_hour_base_units),
-        CYX_DB_BOOL(enrolment->news), CYX_DB_TEXT(node->labels), CYX_DB_TEXT(node->region));
+        CYX_DB_BOOL(enrolment->news), CYX_DB_TEXT(node->labels), CYX_DB_TEXT(node->region),
+        CYX_DB_TEXT(required ? cyx_proof_closes(node, &why) : ""),
+        required ? CYX_DB_INT(cyx_proof_due_ms(node)) : CYX_DB_NULL);
     return status == CYX_OK ? cyx_registry_row_read(rows, 0, &enrolment->stored, err) : status;
 }
 
@@ -74,7 +86,12 @@ static enum cyx_status enrol_body(void *ctx, struct cyx_db_conn *conn, struct cy
     if (known && (status = cyx_registry_row_read(rows, 0, &before, err)) != CYX_OK)
         return status;
     enrolment->news = cyx_registry_enrol_is_news(known ? &before : NULL, enrolment->given);
+    cyx_proof_carry(known ? &before : NULL, cyx_clock_unix_ms(), enrolment->given);
     status = write_enrolment(conn, enrolment, err);
+    if (status == CYX_OK) /* that process is gone, and will not answer */
+        status = cyx_db_query(conn, "delete from challenge where node_id = $1 and boot_id <> $2",
+                              NULL, err, CYX_DB_TEXT(enrolment->given->id),
+                              CYX_DB_TEXT(enrolment->given->boot_id));
     if (status == CYX_OK && enrolment->news)
         status = cyx_registry_row_record(conn, enrolment->given->id, "enrolled",
                                          enrolment->given->version, err);
@@ -87,7 +104,7 @@ enum cyx_status cyx_registry_store_enrol(struct cyx_registry_store *self,
                                          struct cyx_registry_node *node,
                                          const struct cyx_trace *trace, struct cyx_error *err)
 {
-    struct enrolment enrolment = {.given = node, .trace = trace};
+    struct enrolment enrolment = {.given = node, .proof = &self->proof, .trace = trace};
     enum cyx_status status = cyx_db_transaction(self->db, enrol_body, &enrolment, err);
     if (status != CYX_OK)
         return status;

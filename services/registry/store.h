@@ -9,6 +9,7 @@
 #define CYX_REGISTRY_STORE_H
 
 #include "base/trace.h"
+#include "proof.h"
 #include "registry.h"
 #include "store/cache.h"
 #include "store/db.h"
@@ -19,6 +20,7 @@ struct cyx_registry_store {
     struct cyx_cache *cache; /* NULL: none */
     struct cyx_outbox_relay *outbox;
     int64_t lost_ms; /* how long a cached load is worth showing */
+    struct cyx_proof_settings proof;
 };
 
 /* Writes an enrolment, and an event if it is news; `node` gets its revision and times. */

@@ -14,12 +14,6 @@ struct draining {
     size_t changed;
 };
 
-/* What holds of a node now. */
-#define CLOSED_NOW                                                                                 \
-    "case when node.drained_at is not null then 'draining' when exists (select 1 from "            \
-    "maintenance m where m.node_id = node.id and now() >= m.starts_at and now() < m.ends_at) "     \
-    "then 'maintenance' else '' end"
-
 static enum cyx_status settle(struct cyx_db_conn *conn, size_t *ret_changed, struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;

@@ -53,6 +53,13 @@ static enum cyx_status add_key(struct cyx_db_conn *conn, const char *node_id,
     if (status == CYX_OK && cyx_db_rows(rows) == 0)
         status = cyx_error_set(err, CYX_ERR_CONFLICT, "/public_key",
                                "this key was a node's before: make a new one");
+    if (status == CYX_OK) /* another key may be another machine: it proves itself again */
+        status = cyx_db_query(
+            conn,
+            "update node set proof_due_at = now(), devices = (select jsonb_agg(jsonb_set(d, "
+            "'{proof,due_ms}', '0') order by n) from jsonb_array_elements(devices) with "
+            "ordinality as e(d, n)) where id = $1 and proof_due_at is not null",
+            NULL, err, CYX_DB_TEXT(node_id));
     return status;
 }
 

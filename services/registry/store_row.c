@@ -42,7 +42,10 @@ enum cyx_status cyx_registry_row_read(const struct cyx_db_result *rows, size_t r
     if (node->status == CYX_NODE_ONLINE && node->closed[0])
         node->status = CYX_NODE_DRAINING;
     CYX_CLEANUP_JSON json_t *devices = json_loads(cyx_db_text(rows, row, 5), 0, NULL);
-    return cyx_registry_devices_parse(devices, node, err);
+    enum cyx_status status = cyx_registry_devices_parse(devices, node, err);
+    if (status == CYX_OK)
+        cyx_registry_proofs_parse(devices, node);
+    return status;
 }
 
 enum cyx_status cyx_registry_row_tell(struct cyx_db_conn *conn,

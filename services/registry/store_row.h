@@ -16,6 +16,13 @@
 #define NOW_MS "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 #define NEXT_REVISION "greatest(node.revision + 1, " NOW_MS ")"
 
+/* What closes a node now: an order, a window, else what its benchmarks say, which is the SQL text `proof`. */
+#define CLOSED_BY(proof)                                                                           \
+    "case when node.drained_at is not null then 'draining' when exists (select 1 from "            \
+    "maintenance m where m.node_id = node.id and now() >= m.starts_at and now() < m.ends_at) "     \
+    "then 'maintenance' else " proof " end"
+#define CLOSED_NOW CLOSED_BY("node.proof_closed")
+
 /* A row of NODE_COLUMNS; a node that is online and closed to new jobs is CYX_NODE_DRAINING. */
 enum cyx_status cyx_registry_row_read(const struct cyx_db_result *rows, size_t row,
                                       struct cyx_registry_node *ret_node, struct cyx_error *err);

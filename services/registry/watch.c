@@ -1,6 +1,6 @@
 /*
  * The watch: once a heartbeat it judges every node by what this replica heard and what PostgreSQL knows, and
- * carries the verdicts out. Several replicas may come to the same verdict; the store lets one carry it out.
+ * carries the verdicts out; and it asks for the benchmarks that are due. Several replicas may come to the same verdict; the store lets one carry it out.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -122,6 +122,8 @@ static void *run(void *ctx)
         pthread_mutex_unlock(&self->lock);
         look(self);
         push(self);
+        cyx_registry_expire_proofs(self->app);
+        cyx_registry_ask_proofs(self->app, NULL);
         pthread_mutex_lock(&self->lock);
         int64_t until_ns = cyx_clock_monotonic_ns() + self->app->heartbeat_ms * 1000000;
         const struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};

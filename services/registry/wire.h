@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "proof.h"
 #include "registry.h"
 
 /* {node_id, name, …} into a node, checked. */
@@ -21,8 +22,12 @@ enum cyx_status cyx_registry_heartbeat_parse(const json_t *message, const char *
                                              struct cyx_registry_load *ret_load,
                                              struct cyx_error *err);
 
-/* The array of devices both ways; reading gives CYX_ERR_INVALID with the pointer to what is wrong. */
-json_t *cyx_registry_devices_json(const struct cyx_registry_node *node);
+/*
+ * The array of devices both ways; reading gives CYX_ERR_INVALID with the pointer to what is wrong. What is `stored`
+ * holds more of their proofs than others may know, and only from there are they read.
+ */
+json_t *cyx_registry_devices_json(const struct cyx_registry_node *node, bool stored);
+void cyx_registry_proofs_parse(const json_t *stored_array, struct cyx_registry_node *node);
 enum cyx_status cyx_registry_devices_parse(const json_t *array, struct cyx_registry_node *node,
                                            struct cyx_error *err);
 
@@ -42,5 +47,25 @@ json_t *cyx_registry_silent_json(const char *event_id, const struct cyx_registry
 json_t *cyx_registry_load_json(const char *boot_id, const struct cyx_registry_load *load);
 bool cyx_registry_load_parse(const json_t *json, const char *boot_id,
                              struct cyx_registry_load *ret_load);
+
+/*
+ * What a node says to cyx.svc.registry.prove.<node>: {challenge_id, step: "ready"|"answer"|"busy"|"failed"}, with
+ * `told` when it is ready, `outputs` (float32, little-endian, base64url) when it answers, `message` when it failed.
+ */
+enum cyx_registry_step { CYX_STEP_READY, CYX_STEP_ANSWER, CYX_STEP_BUSY, CYX_STEP_FAILED };
+struct cyx_registry_said {
+    const char *challenge_id;
+    enum cyx_registry_step step;
+    struct cyx_proof_told told;
+    const char *outputs, *message; /* belong to the message */
+};
+enum cyx_status cyx_registry_said_parse(const json_t *message, struct cyx_registry_said *ret_said,
+                                        struct cyx_error *err);
+json_t *cyx_registry_told_json(const struct cyx_proof_told *told);
+enum cyx_status cyx_registry_told_parse(const json_t *json, struct cyx_proof_told *ret_told,
+                                        struct cyx_error *err);
+/* CYX_ERR_INVALID unless there are exactly `count`. */
+enum cyx_status cyx_registry_outputs_read(const char *text, float *ret_outputs, size_t count,
+                                          struct cyx_error *err);
 
 #endif

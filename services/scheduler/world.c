@@ -20,7 +20,12 @@
 #define LAST_REVISION INT64_C(9000000000000000)
 #define KEY "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 const char *const environment[] = {"CYXWIZ_HEARTBEAT_MS=800", ("CYXWIZ_GRANT_KEY=" KEY),
-                                   "CYXWIZ_DRAIN_MS=2000", NULL};
+                                   "CYXWIZ_DRAIN_MS=2000", "CYXWIZ_PROOF=off", NULL};
+/* The registry's where nodes must prove themselves. */
+static const char *const proving_environment[] = {
+    "CYXWIZ_HEARTBEAT_MS=800",        "CYXWIZ_DRAIN_MS=2000",
+    "CYXWIZ_PROOF_INTERVAL_MS=2000",  "CYXWIZ_PROOF_RETRY_MS=20000",
+    "CYXWIZ_PROOF_DEADLINE_MS=12000", NULL};
 const char *const account = "01935b1e-0000-7000-8000-0000000acc01";
 const char *const stranger = "01935b1e-0000-7000-8000-0000000acc02";
 const char *const sha = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -30,21 +35,32 @@ struct cyx_bus *bus;
 struct cyx_db *db;
 struct watch *events;
 
-int start_all(void **state)
+static int start(const char *const *registry_environment)
 {
-    (void)state;
     struct cyx_error err = {0};
     if (!getenv("CYXWIZ_DATABASE_URL") || !getenv("CYXWIZ_NATS_URL")) {
         printf("SKIP needs PostgreSQL and NATS: run by tests/support/servers\n");
         exit(77);
     }
-    registry = service_start("cyxwiz-registry", environment);
+    registry = service_start("cyxwiz-registry", registry_environment);
     scheduler = service_start("cyxwiz-scheduler", environment);
     bus = fleet_bus("scheduler-test");
     events = watch_create(bus, CYX_STREAM_EVENTS, CYX_EVENTS_ALL);
     const struct cyx_db_options options = {.dsn = getenv("CYXWIZ_DATABASE_URL"),
                                            .schema = "scheduler"};
     return cyx_db_open(&options, &db, &err) == CYX_OK ? 0 : -1;
+}
+
+int start_all(void **state)
+{
+    (void)state;
+    return start(environment);
+}
+
+int start_proving(void **state)
+{
+    (void)state;
+    return start(proving_environment);
 }
 
 int stop_all(void **state)

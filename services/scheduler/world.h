@@ -19,6 +19,7 @@ extern struct watch *events; /* all of CYX_EVT */
 
 /* Group set-up and tear-down; the tear-down fails when a service did not end in good order. */
 int start_all(void **state);
+int start_proving(void **state); /* nodes take nothing until a benchmark bears them out */
 int stop_all(void **state);
 /* One number out of the scheduler's database; `parameter` NULL: the statement has none. */
 int64_t number(const char *sql, const char *parameter);

@@ -34,7 +34,8 @@ static struct slot *slot_for(struct agent *self, const struct api_job *offer)
         if ((slot->has_offer && is_same(&slot->offer, offer)) ||
             (slot->has_job && is_same(&slot->job, offer)))
             return NULL;
-        if (!found && !slot->has_offer && !slot->has_job)
+        if (!slot->has_offer && !slot->has_job &&
+            (!found || (found->has_challenge && !slot->has_challenge))) /* which gives way */
             found = slot;
     }
     return found;
@@ -73,12 +74,64 @@ void agent_on_cancel(void *ctx, const struct cyx_bus_message *message)
     pthread_mutex_unlock(&self->lock);
 }
 
+/* A free slot to prove the device on: a GPU's own, any for the CPU. */
+static struct slot *slot_to_prove(struct agent *self, const struct api_challenge *challenge)
+{
+    bool gpu = strcmp(challenge->backend, "vulkan") == 0;
+    for (size_t i = 0; i < self->settings.n_slots; i++) {
+        struct slot *slot = &self->slots[i];
+        if (!slot->has_offer && !slot->has_job && !slot->has_challenge &&
+            (!gpu || slot->device == challenge->index))
+            return slot;
+    }
+    return NULL;
+}
+
+void agent_on_challenge(void *ctx, const struct cyx_bus_message *message)
+{
+    struct agent *self = ctx;
+    struct cyx_error err = {0};
+    struct api_challenge challenge;
+    if (api_read_challenge(message, &challenge, &err) != CYX_OK) {
+        cyx_log(CYX_LOG_WARN, "a challenge that cannot be read", CYX_STR("error", err.message));
+        return;
+    }
+    pthread_mutex_lock(&self->lock);
+    bool ends = self->ended || atomic_load(&self->draining);
+    struct slot *slot = ends ? NULL : slot_to_prove(self, &challenge);
+    if (slot) {
+        slot->challenge = challenge;
+        slot->has_challenge = true;
+        pthread_cond_broadcast(&self->changed);
+    }
+    pthread_mutex_unlock(&self->lock);
+    if (!slot && !ends &&
+        api_prove(self->settings.bus, &self->settings.node, &challenge, "busy", NULL, &err) !=
+            CYX_OK)
+        cyx_log(CYX_LOG_DEBUG, "a challenge was not put off", CYX_STR("error", err.message));
+}
+
+/* The lock is held, but for the time that it takes. */
+static void prove(struct slot *slot)
+{
+    struct agent *self = slot->agent;
+    struct api_challenge challenge = slot->challenge;
+    pthread_mutex_unlock(&self->lock);
+    run_challenge(slot, &challenge);
+    pthread_mutex_lock(&self->lock);
+    slot->has_challenge = false;
+}
+
 static void *runner_main(void *ctx)
 {
     struct slot *slot = ctx;
     struct agent *self = slot->agent;
     pthread_mutex_lock(&self->lock);
     while (!self->ended) {
+        if (slot->has_challenge) {
+            prove(slot);
+            continue;
+        }
         if (!slot->has_offer) {
             pthread_cond_wait(&self->changed, &self->lock);
             continue;
@@ -220,6 +273,9 @@ enum cyx_status agent_create(const struct agent_settings *settings, struct agent
         free(self);
         return status;
     }
+    for (size_t i = 0; i < settings->n_slots; i++) /* what comes before we have enrolled is kept */
+        self->slots[i] =
+            (struct slot){.agent = self, .index = (int)i, .device = settings->slot_devices[i]};
     self->jobs = cyx_metrics_counter(settings->metrics, "cyx_worker_jobs_total",
                                      "Jobs that ended here.", "outcome");
     self->steps = cyx_metrics_gauge(settings->metrics, "cyx_worker_images_per_second",
@@ -242,8 +298,6 @@ enum cyx_status agent_start(struct agent *self, struct cyx_error *err)
     bool started = true;
     for (size_t i = 0; started && i < self->settings.n_slots; i++) {
         struct slot *slot = &self->slots[i];
-        *slot =
-            (struct slot){.agent = self, .index = (int)i, .device = self->settings.slot_devices[i]};
         started = slot->runner_started =
             pthread_create(&slot->runner, NULL, runner_main, slot) == 0;
     }

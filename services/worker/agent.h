@@ -41,6 +41,8 @@ void agent_destroy(struct agent *self);
 /* Callbacks of the bus: cyx.node.<id>.offer and cyx.node.<id>.cancel. */
 void agent_on_offer(void *ctx, const struct cyx_bus_message *message);
 void agent_on_cancel(void *ctx, const struct cyx_bus_message *message);
+/* cyx.node.<id>.challenge: a free slot proves its device; the registry hears "busy" where there is none. */
+void agent_on_challenge(void *ctx, const struct cyx_bus_message *message);
 
 /* Checkpoints, uploads and hands the job back; no further offers are taken. Returns at the deadline at the latest. */
 void agent_drain(void *ctx, int64_t deadline_ms);

@@ -1,4 +1,4 @@
-/* What agent.c (slots, offers, heartbeats) and run.c (one job from accept to finish) share. */
+/* What agent.c (slots, offers, heartbeats), run.c (one job from accept to finish) and challenge.c share. */
 #ifndef CYX_WORKER_AGENT_INTERNAL_H
 #define CYX_WORKER_AGENT_INTERNAL_H
 
@@ -16,8 +16,9 @@ struct slot {
     pthread_t runner;
     bool runner_started;
     /* under the agent's lock: */
-    bool has_offer, has_job;
+    bool has_offer, has_job, has_challenge;
     struct api_job offer, job;
+    struct api_challenge challenge;
     /* set by any thread, read by the runner: */
     atomic_bool cancelled;
     _Atomic double images_per_second;
@@ -44,6 +45,9 @@ struct agent {
 
 /* Accepts the offer and runs the job to its end, whatever that is; logs it. On the slot's thread. */
 void run_job(struct slot *slot, const struct api_job *job);
+
+/* Proves a device and says how it ended; gives way to an offer. On the slot's thread. */
+void run_challenge(struct slot *slot, const struct api_challenge *challenge);
 
 /* Removes a folder and what is in it. */
 void run_remove_folder(const char *path);

@@ -122,6 +122,70 @@ enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_j
     return CYX_OK;
 }
 
+enum cyx_status api_read_challenge(const struct cyx_bus_message *message,
+                                   struct api_challenge *ret_challenge, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *body = NULL;
+    const char *id = NULL, *backend = NULL;
+    struct api_challenge challenge = {0};
+    enum cyx_status status = cyx_message_parse(message->data, message->length, &body, err);
+    if (status == CYX_OK)
+        status = cyx_message_id(body, "challenge_id", &id, err);
+    if (status == CYX_OK)
+        status = cyx_message_text(body, "backend", &backend, err);
+    if (status == CYX_OK)
+        status = cyx_message_int(body, "index", 0, 1023, &challenge.index, err);
+    if (status != CYX_OK)
+        return status;
+    snprintf(challenge.id, sizeof(challenge.id), "%s", id);
+    snprintf(challenge.backend, sizeof(challenge.backend), "%s", backend);
+    *ret_challenge = challenge;
+    return CYX_OK;
+}
+
+static json_t *proof(const struct api_node *node, const struct api_challenge *challenge,
+                     const char *step)
+{
+    return json_pack("{s:s, s:s, s:s}", "node_id", node->id, "challenge_id", challenge->id, "step",
+                     step);
+}
+
+enum cyx_status api_prove_ready(struct cyx_bus *bus, const struct api_node *node,
+                                const struct api_challenge *challenge, const json_t *told,
+                                json_t **ret_task, struct cyx_error *err)
+{
+    json_t *body = proof(node, challenge, "ready");
+    json_object_set(body, "told", (json_t *)told);
+    return ask(bus, node, CYX_SVC_REGISTRY_PROVE, body, ret_task, err);
+}
+
+enum cyx_status api_prove_answer(struct cyx_bus *bus, const struct api_node *node,
+                                 const struct api_challenge *challenge, const json_t *outputs,
+                                 bool *ret_proved, char *ret_message, size_t size,
+                                 struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    json_t *body = proof(node, challenge, "answer");
+    json_object_set(body, "outputs", (json_t *)outputs);
+    enum cyx_status status = ask(bus, node, CYX_SVC_REGISTRY_PROVE, body, &reply, err);
+    if (status != CYX_OK)
+        return status;
+    const char *message = json_string_value(json_object_get(reply, "message"));
+    *ret_proved = json_is_true(json_object_get(reply, "proved"));
+    snprintf(ret_message, size, "%s", message ? message : "");
+    return CYX_OK;
+}
+
+enum cyx_status api_prove(struct cyx_bus *bus, const struct api_node *node,
+                          const struct api_challenge *challenge, const char *step,
+                          const char *message, struct cyx_error *err)
+{
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    json_t *body = proof(node, challenge, step);
+    json_object_set_new(body, "message", cyx_message_new_text(message));
+    return ask(bus, node, CYX_SVC_REGISTRY_PROVE, body, &reply, err);
+}
+
 static json_t *held(const struct api_node *node, const struct api_job *job)
 {
     return json_pack("{s:s, s:s, s:s, s:I}", "node_id", node->id, "boot_id", node->boot_id,

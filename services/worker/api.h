@@ -26,6 +26,12 @@ struct api_job {
     int64_t token;
 };
 
+/* A device of this node is to prove itself. */
+struct api_challenge {
+    char id[37], backend[8];
+    int64_t index;
+};
+
 struct api_accepted {
     json_t *body; /* the caller drops it; the rest points into it */
     const json_t *spec;
@@ -57,6 +63,23 @@ enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, 
 
 /* The process ends as it should. */
 enum cyx_status api_leave(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err);
+
+/* {challenge_id, backend, index}. */
+enum cyx_status api_read_challenge(const struct cyx_bus_message *message,
+                                   struct api_challenge *ret_challenge, struct cyx_error *err);
+/* `told` is the child's own object. The reply, {seed, width, depth, rows}, is the caller's. */
+enum cyx_status api_prove_ready(struct cyx_bus *bus, const struct api_node *node,
+                                const struct api_challenge *challenge, const json_t *told,
+                                json_t **ret_task, struct cyx_error *err);
+/* `ret_message` says what the registry does not take, "" when it takes all. */
+enum cyx_status api_prove_answer(struct cyx_bus *bus, const struct api_node *node,
+                                 const struct api_challenge *challenge, const json_t *outputs,
+                                 bool *ret_proved, char *ret_message, size_t size,
+                                 struct cyx_error *err);
+/* Ends it without an answer: step "busy", or "failed" with a message. */
+enum cyx_status api_prove(struct cyx_bus *bus, const struct api_node *node,
+                          const struct api_challenge *challenge, const char *step,
+                          const char *message, struct cyx_error *err);
 
 /* {job_id, token} of an offer or a cancel. */
 enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_job *ret_job,

@@ -1,6 +1,6 @@
 /*
  * Worker. Owns nothing but scratch files: takes jobs for one node, trains them in a child process, streams what happens.
- * Listens on cyx.node.<id>.{offer,cancel,rotate}; speaks HTTP to the gateway for artifacts and for its own credentials.
+ * Listens on cyx.node.<id>.{offer,cancel,rotate,challenge}; speaks HTTP to the gateway for artifacts and for its own credentials.
  * Only connects outwards.
  * Publishes cyx.node.<id>.heartbeat and cyx.job.<id>.{metrics,log}.<node>.
  * Settings: docs/contracts/platform.md section 1. On SIGTERM it checkpoints, uploads and hands its job back.
@@ -48,12 +48,16 @@ static enum cyx_status listen(struct cyx_bus *bus, const char *node_id, struct a
                               struct identity *identity, struct cyx_error *err)
 {
     char offer[CYX_SUBJECT_BYTES], cancel[CYX_SUBJECT_BYTES], rotate[CYX_SUBJECT_BYTES];
+    char challenge[CYX_SUBJECT_BYTES];
+    cyx_subject_node(challenge, node_id, CYX_NODE_CHALLENGE);
     cyx_subject_node(rotate, node_id, CYX_NODE_ROTATE);
     cyx_subject_node(offer, node_id, CYX_NODE_OFFER);
     cyx_subject_node(cancel, node_id, CYX_NODE_CANCEL);
     enum cyx_status status = cyx_bus_subscribe(bus, offer, NULL, agent_on_offer, agent, err);
     if (status == CYX_OK)
         status = cyx_bus_subscribe(bus, cancel, NULL, agent_on_cancel, agent, err);
+    if (status == CYX_OK)
+        status = cyx_bus_subscribe(bus, challenge, NULL, agent_on_challenge, agent, err);
     if (status == CYX_OK && identity)
         status = cyx_bus_subscribe(bus, rotate, NULL, identity_on_rotate, identity, err);
     if (status == CYX_OK && identity)

@@ -15,6 +15,7 @@
 #include "contract/job_spec.h"
 #include "contract/message.h"
 #include "nn/train/trainer.h"
+#include "prover.h"
 #include "worker.h"
 
 #include "base/banned.h"
@@ -30,7 +31,7 @@ static void on_terminate(int signal_number)
 }
 
 /* One line on standard output; a parent that is gone ends us (SIGPIPE, PR_SET_PDEATHSIG). */
-static void say(json_t *line)
+void trainer_say(json_t *line)
 {
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     if (cyx_message_write(line, &text, NULL) != CYX_OK)
@@ -40,10 +41,11 @@ static void say(json_t *line)
     fflush(stdout);
 }
 
-static void say_error(const struct cyx_error *err)
+void trainer_say_error(const struct cyx_error *err)
 {
-    say(json_pack("{s:s, s:s, s:s, s:s}", "event", "error", "status", cyx_status_name(err->status),
-                  "pointer", err->pointer, "message", err->message));
+    trainer_say(json_pack("{s:s, s:s, s:s, s:s}", "event", "error", "status",
+                          cyx_status_name(err->status), "pointer", err->pointer, "message",
+                          err->message));
 }
 
 struct teller {
@@ -91,7 +93,7 @@ static void on_event(void *context, const struct cyx_train_event *e)
     } else {
         return; /* the platform's data sets are verified: there is nothing that could not be read */
     }
-    say(line);
+    trainer_say(line);
 }
 
 static void say_result(const struct cyx_train_result *r)
@@ -102,7 +104,8 @@ static void say_result(const struct cyx_train_result *r)
                                "epochs", (json_int_t)r->epochs, "steps", (json_int_t)r->steps,
                                "images_per_second", r->images_per_second, "seconds", r->seconds,
                                "backend", r->device.backend, "device", r->device.name);
-    say(json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
+    trainer_say(
+        json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
 }
 
 /* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS */
@@ -136,7 +139,7 @@ static int train(char **arguments)
     if (status == CYX_OK)
         say_result(&result);
     else if (status != CYX_ERR_CANCELLED)
-        say_error(&err);
+        trainer_say_error(&err);
     cyx_job_spec_destroy(spec);
     return status == CYX_OK ? 0 : status == CYX_ERR_CANCELLED ? TRAINER_EXIT_STOPPED : 1;
 }
@@ -207,7 +210,7 @@ static int probe(const char *backend)
         probe_vulkan(devices, !automatic);
     if (automatic)
         (void)probe_one(devices, "cpu", 0, &software);
-    say(devices);
+    trainer_say(devices);
     return 0;
 }
 
@@ -235,7 +238,8 @@ int trainer_main(int argc, char **argv)
     bool probing = argc == 3 && strcmp(argv[1], "--probe") == 0;
     if (argc == 2 && strcmp(argv[1], "--sandbox-check") == 0)
         return 0;
-    if (!training && !probing)
+    bool proving = argc == 6 && strcmp(argv[1], "--bench") == 0;
+    if (!training && !probing && !proving)
         return -1;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;
@@ -243,6 +247,8 @@ int trainer_main(int argc, char **argv)
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     struct sigaction action = {.sa_handler = on_terminate};
+    if (proving) /* SIGTERM ends it: there is nothing to keep */
+        return prover_main(argv + 2);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     if (training && !watch_input())

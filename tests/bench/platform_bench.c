@@ -583,6 +583,7 @@ int main(int argc, char **argv)
     snprintf(port_setting, sizeof(port_setting), "CYXWIZ_HEALTH_PORT_FILE=%s", bench.port_file);
     const char *const environment[] = {
         "CYXWIZ_QUOTA_QUEUED_JOBS=-1",
+        "CYXWIZ_PROOF=off", /* these nodes compute nothing */
         "CYXWIZ_BUS_WORKERS=16",
         "CYXWIZ_DATABASE_POOL=12",
         "CYXWIZ_GRANT_KEY=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",

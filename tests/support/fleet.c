@@ -138,8 +138,9 @@ struct cyx_bus *fleet_bus(const char *name)
 
 void own_subject(const char *subject, const json_t *body, char ret_subject[CYX_SUBJECT_BYTES])
 {
-    static const char *const of_nodes[] = {CYX_SVC_REGISTRY_ENROL, CYX_SVC_SCHEDULER_ACCEPT,
-                                           CYX_SVC_SCHEDULER_PROGRESS, CYX_SVC_SCHEDULER_FINISH};
+    static const char *const of_nodes[] = {CYX_SVC_REGISTRY_ENROL, CYX_SVC_REGISTRY_PROVE,
+                                           CYX_SVC_SCHEDULER_ACCEPT, CYX_SVC_SCHEDULER_PROGRESS,
+                                           CYX_SVC_SCHEDULER_FINISH};
     snprintf(ret_subject, CYX_SUBJECT_BYTES, "%s", subject);
     const char *node_id = json_string_value(json_object_get(body, "node_id"));
     for (size_t i = 0; i < sizeof(of_nodes) / sizeof(of_nodes[0]); i++)
@@ -328,6 +329,14 @@ static void on_cancel(void *ctx, const struct cyx_bus_message *message)
     push(self, &self->cancels, message);
 }
 
+static void on_challenge(void *ctx, const struct cyx_bus_message *message)
+{
+    struct worker *self = ctx;
+    json_t *challenge = json_loadb(message->data, message->length, 0, NULL);
+    self->options.on_challenge(self->bus, self->id, challenge);
+    json_decref(challenge);
+}
+
 /* Takes the next claim; false when the worker ended or the time is over. */
 static bool pop(struct worker *self, struct queue *queue, int64_t wait_ms, struct claim *ret_claim)
 {
@@ -496,6 +505,10 @@ struct worker *worker_create(const struct worker_options *options)
     assert_int_equal(cyx_bus_subscribe(self->bus, subject, NULL, on_offer, self, &err), CYX_OK);
     cyx_subject_node(subject, self->id, CYX_NODE_CANCEL);
     assert_int_equal(cyx_bus_subscribe(self->bus, subject, NULL, on_cancel, self, &err), CYX_OK);
+    cyx_subject_node(subject, self->id, CYX_NODE_CHALLENGE);
+    if (options->on_challenge)
+        assert_int_equal(cyx_bus_subscribe(self->bus, subject, NULL, on_challenge, self, &err),
+                         CYX_OK);
     enrol(self);
     self->beating = true;
     pthread_create(&self->beater, NULL, beat_main, self);

@@ -65,6 +65,8 @@ struct worker_options {
     const char *label, *region; /* NULL: none */
     int64_t heartbeat_ms;
     bool works_by_itself; /* takes every offer and finishes it */
+    /* A challenge of the registry's, on a thread of the bus; NULL: it never answers. */
+    void (*on_challenge)(struct cyx_bus *bus, const char *node_id, const json_t *challenge);
 };
 struct worker;
 /* Enrols, and beats from then on. */

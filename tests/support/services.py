@@ -86,6 +86,7 @@ class Services:
             env |= {"CYXWIZ_NATS_TRUST": str(self.servers.folder / "trust")}
         return env | {
             "CYXWIZ_MIGRATIONS_DIR": str(ROOT / "migrations"), "CYXWIZ_GRANT_KEY": self.grant_key,
+            "CYXWIZ_PROOF": "off",  # nodes of tests claim what they like; tests of that ask for it
             "CYXWIZ_HEALTH_PORT_FILE": str(self.folder / f"{name}.health"),
             "CYXWIZ_HTTP_ADDRESS": "127.0.0.1:0", "CYXWIZ_HTTP_PORT_FILE": str(self.folder / "http.port"),
             "CYXWIZ_BLOB_DIR": str(self.folder / "blob"), "CYXWIZ_DATA_DIR": str(self.data),
