@@ -56,11 +56,12 @@ export interface Placement {
   load: number;
   data: number;
   measured: boolean;
+  speed_by: 'jobs' | 'benchmark' | 'guess';
 }
 
 /** What a job would take; what no job has shown yet is null. */
 export interface Quote {
-  nodes: { online: number; fit: number; free: number; measured: number };
+  nodes: { online: number; fit: number; free: number; measured: number; benchmarked: number };
   total_flops: number;
   run_seconds: { low: number; high: number } | null;
   price: { low: string; high: string } | null;
@@ -174,6 +175,14 @@ export interface LogLine {
   at: string;
 }
 
+/** What a device's benchmarks showed; the registry itself timed flops_per_second, 0 before the first. */
+export interface Proof {
+  state: 'pending' | 'proved' | 'refuted';
+  at: string | null;
+  message: string | null;
+  flops_per_second: number;
+}
+
 export interface Device {
   index: number;
   backend: string;
@@ -181,6 +190,7 @@ export interface Device {
   memory_bytes: number | null;
   is_software: boolean;
   threads: number | null;
+  proof: Proof | null;
 }
 
 export interface Node {
@@ -188,6 +198,9 @@ export interface Node {
   name: string;
   status: 'online' | 'offline' | 'draining';
   version: string | null;
+  closed: 'draining' | 'maintenance' | 'proving' | 'unproven' | null;
+  unproven: { code: string; message: string } | null;
+  outdated: string | null;
   devices: Device[];
   host_memory_bytes: number | null;
   cpus: number | null;

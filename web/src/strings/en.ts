@@ -314,8 +314,13 @@ export const t = {
       `${plural(epochs, 'epoch', 'epochs')} of batches of ${batch}`,
     runTime: 'Run time',
     runTimeUnknown: 'Not known: no job has run on a node that fits yet',
-    measuredOn: (measured: number, fit: number) =>
-      `from past jobs on ${measured} of ${fit} ${fit === 1 ? 'node that fits' : 'nodes that fit'}`,
+    knownBy: (measured: number, benchmarked: number, fit: number) => {
+      const by = [
+        measured ? `past jobs on ${measured}` : '',
+        benchmarked ? `${plural(benchmarked, 'benchmark', 'benchmarks')}` : '',
+      ].filter(Boolean);
+      return `from ${by.join(' and ')} of ${fit} ${fit === 1 ? 'node that fits' : 'nodes that fit'}`;
+    },
     price: 'Price',
     overBudget: (budget: string) => `May need more than the budget of ${budget}.`,
     start: 'Start',
@@ -367,7 +372,16 @@ export const t = {
   nodes: {
     title: 'Nodes',
     lead: 'Machines that train. Figures are those of the last heartbeat.',
-    status: { online: 'Online', offline: 'Offline', draining: 'Draining' } as Record<string, string>,
+    status: {
+      online: 'Online',
+      offline: 'Offline',
+      draining: 'Draining',
+      maintenance: 'Maintenance',
+      proving: 'Benchmark runs',
+      unproven: 'Unproven',
+    } as Record<string, string>,
+    flops: (flops: string) => `${flops} proved`,
+    refuted: 'refuted',
     busy: 'Training',
     idle: 'Idle',
     cpu: 'CPU',

@@ -8,6 +8,7 @@ import {
   formatAmount,
   formatBytes,
   formatDateTime,
+  formatFlops,
   formatPercent,
   formatRate,
   shortId,
@@ -24,6 +25,8 @@ function DeviceLine({ device }: { device: Device }) {
     device.memory_bytes ? formatBytes(device.memory_bytes) : '',
     device.threads ? t.nodes.threads(device.threads) : '',
     device.is_software ? t.nodes.software : '',
+    device.proof?.state === 'proved' ? t.nodes.flops(`${formatFlops(device.proof.flops_per_second)}/s`) : '',
+    device.proof?.state === 'refuted' ? t.nodes.refuted : '',
   ].filter(Boolean);
   return (
     <li>
@@ -47,6 +50,8 @@ function Gauge({ label, part, text }: { label: string; part: number | null; text
 function NodeCard({ node, now }: { node: Node; now: number }) {
   const online = node.status === 'online';
   const busy = online && runningOn(node) > 0;
+  const unproven = node.closed === 'unproven' ? node.unproven?.message : undefined;
+  const state = node.status === 'draining' ? (node.closed ?? node.status) : node.status;
   const memoryPart =
     node.memory_used_bytes !== null && node.host_memory_bytes
       ? node.memory_used_bytes / node.host_memory_bytes
@@ -60,9 +65,11 @@ function NodeCard({ node, now }: { node: Node; now: number }) {
           <small class="mono muted" title={node.id}>
             {shortId(node.id)}
           </small>
+          {unproven && <p class="warn">{unproven}</p>}
+          {node.outdated && !unproven?.includes(node.outdated) && <p class="warn">{node.outdated}</p>}
         </div>
-        <span class={`badge ${busy ? 'running' : node.status}`}>
-          {busy ? t.nodes.busy : t.nodes.status[node.status]}
+        <span class={`badge ${busy ? 'running' : state === 'unproven' ? 'failed' : node.status}`}>
+          {busy ? t.nodes.busy : t.nodes.status[state]}
         </span>
       </header>
       <ul class="devices" aria-label={t.nodes.device}>

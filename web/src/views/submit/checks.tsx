@@ -165,7 +165,7 @@ function QuoteFacts() {
             ? range(formatDuration(run.low * 1000), formatDuration(run.high * 1000))
             : t.submit.runTimeUnknown
         }
-        note={run ? t.submit.measuredOn(fleet.measured, fleet.fit) : null}
+        note={run ? t.submit.knownBy(fleet.measured, fleet.benchmarked, fleet.fit) : null}
       />
       {price && (
         <Fact
