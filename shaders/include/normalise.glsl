@@ -7,7 +7,7 @@ layout(push_constant) uniform Push {
     uint channels;
     uint flags;
     float eps;      // BATCH_NORM_INFERENCE
-    float inv_count; // of a channel's elements: BATCH_NORM_GRAD
+    float elements; // of a channel: BATCH_NORM_GRAD
 } pc;
 
 const uint FLAG_WEIGHT = 1u, FLAG_BIAS = 2u, FLAG_RELU = 4u;

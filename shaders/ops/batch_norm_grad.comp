@@ -18,7 +18,7 @@ float gradient(float g, float value, uint c)
     float scale = r[c], x_hat = (value - m[c]) * scale;
     if ((pc.flags & FLAG_WEIGHT) != 0u)
         scale *= weight[c];
-    return scale * (g - sums[c] * pc.inv_count - x_hat * (products[c] * pc.inv_count));
+    return scale * (g - sums[c] / pc.elements - x_hat * (products[c] / pc.elements));
 }
 
 void main()

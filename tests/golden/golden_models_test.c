@@ -1,6 +1,6 @@
 /*
  * Whole models train for a hundred steps beside PyTorch from the same weights: a LeNet, a small ResNet (BatchNorm,
- * residuals, weight decay, clipping by norm, a cosine schedule), an autoencoder with ConvTranspose2d. The loss of
+ * residuals, weight decay, clipping by norm, a cosine schedule), a smooth autoencoder with ConvTranspose2d. The loss of
  * every step and the output in evaluation mode afterwards.
  *
  * Tolerance: rounding grows as a model trains, and how fast is the model's own. PyTorch ran in float32 and in double;

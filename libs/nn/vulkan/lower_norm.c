@@ -19,7 +19,7 @@ struct channel_push {
 /* `Push` of shaders/include/normalise.glsl */
 struct normalise_push {
     uint32_t count, channels, flags;
-    float eps, inv_count;
+    float eps, elements;
 };
 
 /* `Push` of shaders/include/layer_norm.glsl */
@@ -229,7 +229,7 @@ static enum cyx_status dispatch_normalise(struct cyx_vk_lowering *self, const st
         .channels = (uint32_t)c->channels,
         .flags = flags,
         .eps = (float)node->eps,
-        .inv_count = (float)(1.0 / (double)c->count),
+        .elements = (float)c->count,
     };
     struct cyx_vk_dispatch dispatch = {
         .shader = shader,
