@@ -108,7 +108,14 @@ LAYERS = {
                         conv(16, 1, stride=2, bias=False, inputs=["input"]), layer("BatchNorm2d", name="c"),
                         layer("Add", inputs=["b", "c"]), RELU, layer("GlobalAvgPool2d"), FLATTEN,
                         layer("Linear", out_features=3)], (4, 8, 8, 6)),
+    "dropout": ([layer("Dropout")], (4, 67)),
+    "dropout_behind_conv": ([conv(17, 3), layer("Dropout", p=0.2), RELU, conv(5, 1)], (2, 3, 6, 5)),
 }
+
+# 50 steps: slow enough that one rounding stays one. The target of a layer is far away, that of a loss is not.
+CASE_STEPS = 50
+LAYER_OPTIMIZER = {"type": "SGD", "lr": 0.001, "momentum": 0.9}
+LOSS_OPTIMIZER = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
 
 # name: (loss, rows, outputs, rows that are ignored); every model is one Linear
 LOSSES = {

@@ -3,11 +3,13 @@
 
   tests/golden/generate.py        # writes the .safetensors files beside itself
 
-Cases stand in cases.py. Metadata "<case>.spec" is the job spec of a case, which the tests run as any job's.
+A case whose spec has not changed keeps the numbers that its file holds, since another processor rounds otherwise:
+delete the file to record them all anew. Cases stand in cases.py. Metadata "<case>.spec" is the job spec of a case, which the tests run as any job's.
 
 layers     a few layers a case: input, target (so that dLoss/dy is about 1 everywhere), parameters and buffers;
            and PyTorch's output, loss, gradients of the input and of each parameter, buffers after the step,
-           and the output in evaluation mode then, where there are buffers
+           and the output in evaluation mode then, where it is another. Then 50 optimizer steps from the same
+           beginning, which train the input beside the parameters: losses, and all of it after the last step
 losses     the same behind one Linear, and how many rows were right
 training   50 optimizer steps of a small network a case: first parameters, losses, norms before clipping, learning
            rates of each group and last parameters. Images and labels of the five batches are shared by all
@@ -40,12 +42,22 @@ def draw(generator, *shape) -> torch.Tensor:
 
 
 class Record:
-    """The tensors of one file, by "<case>.<part>"."""
+    """The tensors of one file, by "<case>.<part>". What the file holds of an unchanged case stays."""
 
-    def __init__(self):
+    def __init__(self, name: str):
+        self.path = HERE / f"{name}.safetensors"
+        self.held, self.held_metadata = torch_model.load_safetensors(self.path) if self.path.exists() else ({}, {})
         self.arrays, self.metadata = {}, {"torch": torch.__version__}
 
+    def begin(self, spec: dict) -> str:
+        key = f"{spec['name']}.spec"
+        self.metadata[key] = json.dumps(spec)
+        if self.held_metadata.get(key) != self.metadata[key]:
+            self.held = {part: value for part, value in self.held.items() if not part.startswith(f"{spec['name']}.")}
+        return spec["name"]
+
     def add(self, case: str, part: str, value) -> None:
+        value = self.held.get(f"{case}.{part}", value)
         if isinstance(value, torch.Tensor):
             value = value.detach().numpy()
         self.arrays[f"{case}.{part}"] = numpy.array(value)
@@ -54,8 +66,16 @@ class Record:
         for name, value in values.items():
             self.add(case, f"{part}.{name}", value)
 
-    def save(self, name: str) -> None:
-        torch_model.save_safetensors(HERE / f"{name}.safetensors", self.arrays, self.metadata)
+    def get(self, case: str, part: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[f"{case}.{part}"].copy())
+
+    def get_all(self, case: str, part: str) -> dict[str, torch.Tensor]:
+        prefix = f"{case}.{part}."
+        return {key.removeprefix(prefix): torch.from_numpy(value.copy())
+                for key, value in self.arrays.items() if key.startswith(prefix)}
+
+    def save(self) -> None:
+        torch_model.save_safetensors(self.path, self.arrays, self.metadata)
 
 
 def randomize(model: torch_model.Model, generator) -> None:
@@ -66,10 +86,48 @@ def randomize(model: torch_model.Model, generator) -> None:
                 value.copy_(draw(generator, *value.shape) * 0.5 + (1 if name.endswith(("weight", "var")) else 0))
 
 
+def philox_uniform(step: int, stream: int, count: int) -> numpy.ndarray:
+    """The engine's numbers for Dropout, in [0, 1): Philox4x32-10 (Salmon et al., SC 2011) under key 0, counter
+    (element / 4, step, stream, 0), the upper 24 bits of each word."""
+    words = [numpy.arange((count + 3) // 4, dtype=numpy.uint64),
+             *(numpy.full((count + 3) // 4, value, numpy.uint64) for value in (step, stream, 0))]
+    keys, low = [0, 0], numpy.uint64(0xFFFFFFFF)
+    for _ in range(10):
+        a, b = numpy.uint64(0xD2511F53) * words[0], numpy.uint64(0xCD9E8D57) * words[2]
+        words = [(b >> numpy.uint64(32)) ^ words[1] ^ numpy.uint64(keys[0]), b & low,
+                 (a >> numpy.uint64(32)) ^ words[3] ^ numpy.uint64(keys[1]), a & low]
+        keys = [(keys[0] + 0x9E3779B9) % 2**32, (keys[1] + 0xBB67AE85) % 2**32]
+    return (numpy.stack(words, 1).reshape(-1)[:count] >> numpy.uint64(8)) * 2.0**-24
+
+
+class Dropout(torch.nn.Dropout):
+    """PyTorch's, but which elements it drops is the engine's choice: PyTorch's own cannot be drawn elsewhere."""
+
+    def __init__(self, p: float, stream: int):
+        super().__init__(p)
+        self.stream, self.step = stream, 0
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        self.step += 1
+        kept = philox_uniform(self.step, self.stream, x.numel()).reshape(x.shape) >= numpy.float32(self.p)
+        scale = super().forward(torch.ones(1000)).max()  # what PyTorch makes of an element that it keeps
+        return x * (torch.from_numpy(kept) * scale)
+
+
+def make_model(spec: dict, shape) -> torch_model.Model:
+    model = torch_model.Model(spec, shape)
+    for index, (name, _) in enumerate(model.steps):
+        module = getattr(model, name)
+        if isinstance(module, torch.nn.Dropout) and module.p > 0:
+            setattr(model, name, Dropout(module.p, index))
+    return model
+
+
 def run_case(record: Record, spec: dict, model: torch_model.Model, x: torch.Tensor, make_target) -> None:
     """One training step without update, and the evaluation that follows."""
-    name = spec["name"]
-    record.metadata[f"{name}.spec"] = json.dumps(spec)
+    name = record.begin(spec)
     record.add(name, "input", x)
     record.add_all(name, "first", model.saved())
     x.requires_grad_()
@@ -88,28 +146,42 @@ def run_case(record: Record, spec: dict, model: torch_model.Model, x: torch.Tens
         ignored = spec["loss"].get("ignore_index", -100) if spec["loss"]["type"] == "CrossEntropyLoss" else None
         record.add(name, "correct", ((output.argmax(1) == target) & (target != ignored)).sum().float().reshape(1))
     model.eval()
-    if statistics:
+    if statistics or any(isinstance(module, Dropout) for module in model.modules()):
         record.add(name, "evaluated", model(x))
 
 
+def train_case(record: Record, spec: dict) -> None:
+    """The steps of a case, from what the record holds of its beginning."""
+    name = spec["name"]
+    x, target = torch.nn.Parameter(record.get(name, "input")), record.get(name, "target")
+    model = make_model(spec, x.shape[1:])
+    model.load_state_dict(record.get_all(name, "first"), strict=False)
+    log = run_steps(spec, model, cases.CASE_STEPS, lambda _: (x, target), [x])
+    record.add(name, "losses", numpy.array(log["losses"], numpy.float32))
+    record.add_all(name, "last", {"input": x, **model.saved()})
+
+
 def layers() -> None:
-    record, generator = Record(), torch.Generator().manual_seed(20)
+    record, generator = Record("layers"), torch.Generator().manual_seed(20)
     for name, (given, shape) in cases.LAYERS.items():
         torch.manual_seed(1)
         model = torch_model.Model({"model": {"layers": given}}, shape[1:])
         x = draw(generator, *shape)
         flat = model.eval()(x).dim() == 2
-        spec = spec_of(name, given if flat else [*given, cases.FLATTEN], {"type": "MSELoss"}, shape[0])
-        model = torch_model.Model(spec, shape[1:])
+        spec = spec_of(name, given if flat else [*given, cases.FLATTEN], {"type": "MSELoss"}, shape[0],
+                       optimizer=cases.LAYER_OPTIMIZER)
+        model = make_model(spec, shape[1:])
         randomize(model, generator)
         run_case(record, spec, model, x, lambda y: y - draw(generator, *y.shape) * y.numel() / 2)
-    record.save("layers")
+        train_case(record, spec)
+    record.save()
 
 
 def losses() -> None:
-    record, generator = Record(), torch.Generator().manual_seed(21)
+    record, generator = Record("losses"), torch.Generator().manual_seed(21)
     for name, (loss, rows, outputs, ignored) in cases.LOSSES.items():
-        spec = spec_of(name, [cases.layer("Linear", out_features=outputs)], loss, rows)
+        spec = spec_of(name, [cases.layer("Linear", out_features=outputs)], loss, rows,
+                       optimizer=cases.LOSS_OPTIMIZER)
         torch.manual_seed(2)
         model = torch_model.Model(spec, [6])
         if loss["type"] == "CrossEntropyLoss" or loss.get("target") == "one_hot":
@@ -118,7 +190,8 @@ def losses() -> None:
         else:
             target = (draw(generator, rows, outputs) + 1) / 2
         run_case(record, spec, model, draw(generator, rows, 6) * 4, lambda _, target=target: target)
-    record.save("losses")
+        train_case(record, spec)
+    record.save()
 
 
 def draw_batches(seed: int, batches: int, batch: int) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -130,16 +203,16 @@ def draw_batches(seed: int, batches: int, batch: int) -> tuple[numpy.ndarray, nu
     return (noise + patterns[labels]).astype(numpy.uint8), labels
 
 
-def run_steps(spec: dict, model: torch_model.Model, steps: int, images, labels, dtype) -> dict[str, list]:
-    """What each step gave: loss, norm before clipping, learning rate of each group."""
+def run_steps(spec: dict, model: torch_model.Model, steps: int, batch_of, trained=()) -> dict[str, list]:
+    """What each step gave: loss, norm before clipping, learning rate of each group. `trained` besides the model."""
     optimizer = torch_model.make_optimizer(spec, model)
+    optimizer.param_groups[0]["params"].extend(trained)
     scheduler = torch_model.make_scheduler(spec, optimizer, steps)
     criterion = torch_model.make_loss(spec)
     log = {"losses": [], "norms": [], "rates": []}
     for step in range(steps):
         optimizer.zero_grad()
-        x = torch_model.transform(spec, images[step % len(images)]).to(dtype)
-        target = torch.from_numpy(labels[step % len(images)])
+        x, target = batch_of(step)
         output = model(x)
         loss = criterion(output, torch_model.make_target(spec, output, x, target))
         loss.backward()
@@ -155,19 +228,24 @@ def run_steps(spec: dict, model: torch_model.Model, steps: int, images, labels, 
 def train(record: Record, name: str, more: dict, layers: list, steps: int, images, labels) -> None:
     rest = {key: value for key, value in more.items() if key not in ("loss", "layers")}
     spec = spec_of(name, layers, more.get("loss", cases.ENTROPY), images.shape[1], **rest)
-    record.metadata[f"{name}.spec"] = json.dumps(spec)
+    record.begin(spec)
     torch.manual_seed(3)
     model = torch_model.Model(spec)
     twin = torch_model.Model(spec)
     twin.load_state_dict(model.state_dict())
     record.add_all(name, "first", {key: value.clone() for key, value in model.saved().items()})
-    log = run_steps(spec, model, steps, images, labels, torch.float32)
+
+    def batch_of(step: int, dtype=torch.float32):
+        batch = step % len(images)
+        return torch_model.transform(spec, images[batch]).to(dtype), torch.from_numpy(labels[batch])
+
+    log = run_steps(spec, model, steps, batch_of)
     record.add(name, "losses", numpy.array(log["losses"], numpy.float32))
     record.add(name, "norms", numpy.array(log["norms"], numpy.float32))
     record.add(name, "rates", numpy.array(log["rates"], numpy.float64))
     if "layers" in more:
         twin.double()
-        log = run_steps(spec, twin, steps, images, labels, torch.float64)
+        log = run_steps(spec, twin, steps, lambda step: batch_of(step, torch.float64))
         x = torch_model.transform(spec, images[0])
         record.add(name, "double_losses", numpy.array(log["losses"]))
         record.add(name, "evaluated", model.eval()(x))
@@ -178,20 +256,20 @@ def train(record: Record, name: str, more: dict, layers: list, steps: int, image
 
 def training() -> None:
     images, labels = draw_batches(11, 5, 8)
-    record = Record()
+    record = Record("training")
     record.arrays.update({"images": images, "labels": labels})
     for name, more in cases.TRAININGS.items():
         train(record, name, more, cases.NETWORK, 50, images, labels)
-    record.save("training")
+    record.save()
 
 
 def models() -> None:
     images, labels = draw_batches(12, 8, 16)
-    record = Record()
+    record = Record("models")
     record.arrays.update({"images": images, "labels": labels})
     for name, more in cases.MODELS.items():
         train(record, name, more, more["layers"], 100, images, labels)
-    record.save("models")
+    record.save()
 
 
 def follow(spec: dict, optimizer) -> list:
@@ -226,17 +304,17 @@ def follow(spec: dict, optimizer) -> list:
 
 
 def schedules() -> None:
-    record = Record()
+    record = Record("schedules")
     record.arrays["evaluations"] = numpy.array(cases.EVALUATIONS)
     for name, more in cases.SCHEDULES.items():
         optimizer = {"type": "SGD", "lr": 0.1, **({"param_groups": cases.GROUPS} if more.get("groups") else {})}
         spec = spec_of(name, cases.NETWORK, cases.ENTROPY, 8,
                        **{key: value for key, value in more.items() if key != "groups"})
         spec.update({"optimizer": optimizer, "epochs": cases.SCHEDULE_EPOCHS})
-        record.metadata[f"{name}.spec"] = json.dumps(spec)
+        record.begin(spec)
         model = torch_model.Model(spec)
         record.add(name, "rates", numpy.array(follow(spec, torch_model.make_optimizer(spec, model))))
-    record.save("schedules")
+    record.save()
 
 
 if __name__ == "__main__":

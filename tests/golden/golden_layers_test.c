@@ -1,8 +1,7 @@
 /*
  * Every layer and loss against PyTorch, on every device and on the reference: output, loss, the gradients of input
- * and parameters, running statistics, and the evaluation that follows.
- *
- * A graph gives no gradient of its input, so the input is made a parameter here before differentiating.
+ * and parameters, running statistics, and the evaluation that follows. Then fifty steps that train input and
+ * parameters.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -15,10 +14,12 @@
 
 #include <cmocka.h>
 
-#include "golden.h"
-#include "model/private.h"
+#include "golden_case.h"
+#include "golden_train.h"
 #include "reference.h"
 #include "runners.h"
+
+enum { LAYERS = 76, LOSSES = 15 };
 
 static struct runners runners;
 
@@ -33,40 +34,13 @@ struct golden_case {
 
 /* ---- the graphs ---- */
 
-static void set_sample(struct golden_case *c)
-{
-    const struct cyx_safetensors_tensor *input = golden_need(c->file, c->name, "input");
-    const struct cyx_safetensors_tensor *target = golden_need(c->file, c->name, "target");
-    const struct cyx_safetensors_tensor *output = golden_need(c->file, c->name, "output");
-    struct cyx_sample_shape *sample = &c->spec->data.sample;
-    *sample = (struct cyx_sample_shape){.rank = input->rank - 1};
-    for (int i = 0; i < sample->rank; i++)
-        sample->dim[i] = input->shape[i + 1];
-    sample->target = target->dtype == CYX_ST_I32 ? CYX_TARGET_CLASSES : CYX_TARGET_NUMBERS;
-    if (sample->target == CYX_TARGET_CLASSES)
-        sample->n_classes = output->shape[1];
-    else
-        sample->n_targets = target->shape[1];
-}
-
-static void differentiate_by_input(struct cyx_graph *graph)
-{
-    struct cyx_shape fed = {2, {1, 1}};
-    graph->values[graph->input].kind = CYX_VALUE_PARAM;
-    graph->input = graph_add_value(graph, "fed", CYX_VALUE_INPUT, CYX_F32, &fed);
-    assert_int_equal(cyx_graph_differentiate(graph, NULL), CYX_OK);
-}
-
 static void open_case(struct golden_case *c, const struct cyx_safetensors *file, const char *name)
 {
     struct cyx_error error = {0};
-    *c = (struct golden_case){.file = file, .name = name, .spec = golden_spec(file, name)};
-    set_sample(c);
-    struct cyx_graph_options options = {.batch = golden_need(file, name, "input")->shape[0]};
+    *c = (struct golden_case){.file = file, .name = name, .spec = golden_case_spec(file, name)};
+    struct cyx_graph_options options = {.batch = golden_case_batch(file, name)};
     must_do(name, cyx_graph_create(c->spec, &options, &c->evaluate, &error), &error);
-    options.training = true;
-    must_do(name, cyx_graph_create(c->spec, &options, &c->train, &error), &error);
-    differentiate_by_input(c->train);
+    c->train = golden_case_graph(file, name, c->spec);
     c->input = golden_bytes(file, golden_need(file, name, "input"));
     c->target = golden_bytes(file, golden_need(file, name, "target"));
 }
@@ -78,17 +52,6 @@ static void close_case(struct golden_case *c)
     cyx_job_spec_destroy(c->spec);
     free(c->input);
     free(c->target);
-}
-
-/* What the file holds of a persistent value before the step. */
-static const struct cyx_safetensors_tensor *first_of(const struct golden_case *c,
-                                                     const struct cyx_value *value)
-{
-    char part[GOLDEN_NAME];
-    snprintf(part, sizeof part, "first.%s", value->name);
-    if (value->kind != CYX_VALUE_PARAM && value->kind != CYX_VALUE_BUFFER)
-        return NULL;
-    return golden_need(c->file, c->name, strcmp(value->name, "input") == 0 ? "input" : part);
 }
 
 /* The part of the case that tells what value `v` must be after the step, false when nothing does. */
@@ -147,7 +110,7 @@ static void write_values(const struct golden_case *c, const struct runner *runne
     struct cyx_error error = {0};
     for (size_t v = 0; v < c->train->n_values; v++) {
         const struct cyx_value *value = &c->train->values[v];
-        const struct cyx_safetensors_tensor *tensor = first_of(c, value);
+        const struct cyx_safetensors_tensor *tensor = golden_case_first(c->file, c->name, value);
         if (!tensor)
             continue;
         float *data = golden_bytes(c->file, tensor);
@@ -214,7 +177,8 @@ static void fill_reference(const struct golden_case *c, struct reference *refere
 {
     const struct cyx_graph *graph = reference->graph;
     for (size_t v = 0; v < graph->n_values; v++) {
-        const struct cyx_safetensors_tensor *tensor = first_of(c, &graph->values[v]);
+        const struct cyx_safetensors_tensor *tensor =
+            golden_case_first(c->file, c->name, &graph->values[v]);
         if (graph->values[v].kind == CYX_VALUE_INPUT && strcmp(graph->values[v].name, "fed") != 0)
             tensor = golden_need(c->file, c->name, "input");
         if ((int32_t)v == graph->target)
@@ -280,6 +244,7 @@ static void run_file(const char *file_name, size_t wanted_cases)
     struct cyx_safetensors *file = golden_open(file_name);
     char **names = NULL;
     size_t n = golden_cases(file, "output", &names);
+    setenv("CYXWIZ_KEEP_VALUES", "1", 1);
     assert_int_equal(n, wanted_cases);
     for (size_t i = 0; i < n; i++) {
         struct golden_case c;
@@ -297,13 +262,25 @@ static void run_file(const char *file_name, size_t wanted_cases)
 static void test_golden__layers_are_pytorchs(void **state)
 {
     (void)state;
-    run_file("layers", 74);
+    run_file("layers", LAYERS);
 }
 
 static void test_golden__losses_are_pytorchs(void **state)
 {
     (void)state;
-    run_file("losses", 15);
+    run_file("losses", LOSSES);
+}
+
+static void test_golden__layers_train_as_pytorch(void **state)
+{
+    (void)state;
+    golden_train_all(&runners, "layers", LAYERS, golden_run_open_case);
+}
+
+static void test_golden__losses_train_as_pytorch(void **state)
+{
+    (void)state;
+    golden_train_all(&runners, "losses", LOSSES, golden_run_open_case);
 }
 
 int main(void)
@@ -311,6 +288,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden__layers_are_pytorchs),
         cmocka_unit_test(test_golden__losses_are_pytorchs),
+        cmocka_unit_test(test_golden__layers_train_as_pytorch),
+        cmocka_unit_test(test_golden__losses_train_as_pytorch),
     };
     runners_open(&runners);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
