@@ -27,10 +27,10 @@ static bool is_real(const struct cyx_registry_device *device)
 /* A GPU's memory is its own; the CPU's is shared, and was tried a little alone. */
 static bool has_memory(const struct cyx_registry_device *device, const struct cyx_proof_told *told)
 {
-    const double least = 256.0 * 1024 * 1024;
+    const double least = 128.0 * 1024 * 1024;
     double claimed = 0.7 * (double)device->memory_bytes;
     bool own = strcmp(device->backend, "vulkan") == 0 && is_real(device);
-    return (double)told->memory_bytes >= (own ? claimed : fmin(claimed, least / 2)) &&
+    return (double)told->memory_bytes >= (own ? claimed : fmin(claimed, least)) &&
            told->memory_bytes >= told->memory_tried_bytes / 10 * 9;
 }
 

@@ -17,6 +17,7 @@ enum {
     TIME_LIMIT_MS = 55000, /* below the registry's, so that it hears what happened */
     KILL_GRACE_MS = 10000,
     LINE_BYTES_LIMIT = 1 << 20,
+    MEMORY_BYTES = 1 << 30, /* at least, of the child's limit */
 };
 
 struct proving {
@@ -148,6 +149,10 @@ static enum cyx_status spawn(struct proving *self, struct cyx_error *err)
 {
     const struct agent_settings *settings = &self->agent->settings;
     char index[24], threads[16];
+    int64_t memory_bytes = settings->limits.memory_bytes;
+    if (memory_bytes &&
+        memory_bytes < MEMORY_BYTES) /* a benchmark is no job: it needs what it needs */
+        memory_bytes = MEMORY_BYTES;
     snprintf(index, sizeof(index), "%lld", (long long)self->challenge->index);
     snprintf(threads, sizeof(threads), "%d", settings->slot_threads);
     const char *const arguments[] = {sandbox_program(settings->sandbox),
@@ -158,11 +163,11 @@ static enum cyx_status spawn(struct proving *self, struct cyx_error *err)
                                      threads,
                                      NULL};
     const char *const writable[] = {settings->cache_dir, NULL};
-    const struct sandbox_plan plan = {.writable = writable,
-                                      .home = settings->cache_dir,
-                                      .gpu = strcmp(self->challenge->backend, "cpu") != 0,
-                                      .limits = {.memory_bytes = settings->limits.memory_bytes,
-                                                 .disk_bytes = settings->limits.disk_bytes}};
+    const struct sandbox_plan plan = {
+        .writable = writable,
+        .home = settings->cache_dir,
+        .gpu = strcmp(self->challenge->backend, "cpu") != 0,
+        .limits = {.memory_bytes = memory_bytes, .disk_bytes = settings->limits.disk_bytes}};
     return sandbox_spawn(settings->sandbox, &plan, arguments, &self->process, err);
 }
 

@@ -8,9 +8,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
-#include "nn/bench/benchmark.h"
+#include "nn/bench/private.h"
 
 static double seconds_since(int64_t began_ns)
 {
@@ -103,11 +104,91 @@ static void test_benchmark__refuses_what_is_no_task(void **state)
     cyx_benchmark_destroy(NULL);
 }
 
+/* ---- a card whose memory wraps around, and one that has less than it says ---- */
+
+enum { CELLS = 2, SESSIONS_LIMIT = 8, MARK = 1024 };
+static struct {
+    const struct cyx_session *sessions[SESSIONS_LIMIT];
+    size_t n_sessions, created, allowed;
+    float cells[CELLS][MARK];
+} card;
+
+/* Which cell a session's mark really lies in. */
+static float *cell_of(const struct cyx_session *session)
+{
+    size_t i = 0;
+    while (i < card.n_sessions && card.sessions[i] != session)
+        i++;
+    if (i == card.n_sessions && i < SESSIONS_LIMIT)
+        card.sessions[card.n_sessions++] = session;
+    return card.cells[i % CELLS];
+}
+
+static enum cyx_status wrapping_write(struct cyx_session *session, const char *name,
+                                      const float *data, size_t count, struct cyx_error *err)
+{
+    (void)name;
+    (void)err;
+    assert_int_equal(count, MARK);
+    memcpy(cell_of(session), data, sizeof(card.cells[0]));
+    return CYX_OK;
+}
+
+static enum cyx_status wrapping_read(struct cyx_session *session, const char *name, float *ret_data,
+                                     size_t count, struct cyx_error *err)
+{
+    (void)name;
+    (void)err;
+    assert_int_equal(count, MARK);
+    memcpy(ret_data, cell_of(session), sizeof(card.cells[0]));
+    return CYX_OK;
+}
+
+static enum cyx_status scarce_create(struct cyx_device *device, const struct cyx_graph *graph,
+                                     struct cyx_session **ret_session, struct cyx_error *err)
+{
+    if (card.created >= card.allowed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "there is no more");
+    card.created++;
+    return cyx_backend_cpu()->session_create(device, graph, ret_session, err);
+}
+
+static void test_benchmark__finds_memory_that_is_not_there(void **state)
+{
+    (void)state;
+    struct cyx_benchmark *benchmark = NULL;
+    struct cyx_error err = {0};
+    int64_t held = 0, tried = 0;
+    struct cyx_backend lying = *cyx_backend_cpu();
+    assert_int_equal(cyx_benchmark_create("cpu", NULL, &benchmark, &err), CYX_OK);
+    benchmark->backend = &lying;
+    lying.value_write = wrapping_write;
+    lying.value_read = wrapping_read;
+    memset(&card, 0, sizeof(card));
+    assert_int_equal(bench_memory(benchmark, &held, &tried, &err), CYX_OK);
+    if (tried < INT64_C(256) << 20) {
+        printf("SKIP too little free memory to see it wrap around\n");
+        cyx_benchmark_destroy(benchmark);
+        skip();
+    }
+    assert_int_equal(held, INT64_C(128) << 20); /* the last mark of each cell */
+
+    lying = *cyx_backend_cpu();
+    lying.session_create = scarce_create;
+    card.allowed = 3;
+    assert_int_equal(bench_memory(benchmark, &held, &tried, &err), CYX_OK);
+    assert_int_equal(held, INT64_C(192) << 20);
+    assert_int_equal(tried, INT64_C(256) << 20);
+    benchmark->backend = cyx_backend_cpu();
+    cyx_benchmark_destroy(benchmark);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_benchmark__measures_and_proves_the_cpu),
         cmocka_unit_test(test_benchmark__measures_and_proves_vulkan),
+        cmocka_unit_test(test_benchmark__finds_memory_that_is_not_there),
         cmocka_unit_test(test_benchmark__refuses_what_is_no_task),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

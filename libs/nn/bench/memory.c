@@ -1,6 +1,7 @@
 /* How much device memory is really there: pieces that are held together, each with a mark that is read back in the end. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/philox.h"
@@ -10,11 +11,32 @@
 
 enum { MARK_ELEMENTS = 1024, PIECES_LIMIT = 4096 };
 #define MIB (INT64_C(1) << 20)
+#define LEAST_PIECE (16 * MIB)
+#define SHARED_LEAST (128 * MIB) /* below which the registry takes it for none */
 #define SHARED_LIMIT (256 * MIB)
+
+struct piece {
+    struct bench_rig rig;
+    int64_t bytes;
+};
 
 static int64_t lesser(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* What the machine could give without taking it from others: not only what lies idle, caches too. */
+static int64_t available(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[128];
+    int64_t bytes = (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    while (file && fgets(line, sizeof(line), file))
+        if (strncmp(line, "MemAvailable:", 13) == 0)
+            bytes = strtoll(line + 13, NULL, 10) * 1024;
+    if (file)
+        fclose(file);
+    return bytes;
 }
 
 /* How far it is to go without being a burden to others. */
@@ -22,8 +44,8 @@ static int64_t goal(struct cyx_benchmark *self)
 {
     int64_t claim = self->info.memory_bytes / 100 * 95;
     if (self->shares_memory) {
-        int64_t idle = (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
-        return lesser(lesser(claim, SHARED_LIMIT), idle / 2);
+        int64_t half = available() / 2;
+        return lesser(claim, lesser(SHARED_LIMIT, half > SHARED_LEAST ? half : SHARED_LEAST));
     }
     self->backend->device_info(self->device, &self->info);
     int64_t left = self->info.memory_budget_bytes - self->info.memory_used_bytes;
@@ -87,28 +109,43 @@ static bool take_and_mark(struct cyx_benchmark *self, size_t index, int64_t byte
     return true;
 }
 
+/*
+ * As many pieces as `tried` bytes need, as large as the device makes them: one that is refused is asked for by halves,
+ * since devices have a largest allocation. Returns how many there are.
+ */
+static size_t take_pieces(struct cyx_benchmark *self, int64_t tried, struct piece *pieces)
+{
+    int64_t size = (self->is_gpu ? 512 : 64) * MIB, asked = 0;
+    size_t count = 0;
+    while (tried - asked >= MIB && count < PIECES_LIMIT) {
+        struct piece *piece = &pieces[count];
+        piece->bytes = lesser(size, tried - asked);
+        if (take_and_mark(self, count, piece->bytes, &piece->rig)) {
+            asked += piece->bytes;
+            count++;
+        } else if ((size = piece->bytes / 2) < LEAST_PIECE) {
+            break;
+        }
+    }
+    return count;
+}
+
 enum cyx_status bench_memory(struct cyx_benchmark *self, int64_t *ret_bytes,
                              int64_t *ret_tried_bytes, struct cyx_error *ret_error)
 {
-    const int64_t piece = (self->is_gpu ? 512 : 64) * MIB, tried = goal(self);
-    struct bench_rig *pieces = calloc(PIECES_LIMIT, sizeof(*pieces));
+    const int64_t tried = goal(self) / MIB * MIB;
+    int64_t held = 0;
+    struct piece *pieces = calloc(PIECES_LIMIT, sizeof(*pieces));
     if (!pieces)
         return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory for a benchmark");
-    size_t count = 0;
-    int64_t held = 0;
-    for (int64_t asked = 0; asked < tried && count < PIECES_LIMIT; asked += piece) {
-        int64_t bytes = lesser(piece, tried - asked);
-        if (bytes < MIB || !take_and_mark(self, count, bytes, &pieces[count]))
-            break;
-        count++;
-    }
+    size_t count = take_pieces(self, tried, pieces);
     for (size_t i = 0; i < count; i++)
-        if (holds_mark(&pieces[i], i))
-            held += lesser(piece, tried - (int64_t)i * piece);
+        if (holds_mark(&pieces[i].rig, i))
+            held += pieces[i].bytes;
     for (size_t i = 0; i < count; i++)
-        bench_rig_finish(&pieces[i]);
+        bench_rig_finish(&pieces[i].rig);
     free(pieces);
     *ret_bytes = held;
-    *ret_tried_bytes = tried - tried % MIB;
+    *ret_tried_bytes = tried;
     return CYX_OK;
 }
