@@ -75,7 +75,7 @@ struct cyx_sched_node {
 };
 
 /* Of its benchmark, where no job has shown what is reached. */
-#define CYX_SCHED_SHARE_GUESS 0.3
+#define CYX_SCHED_SHARE_GUESS 0.5
 
 double cyx_sched_reputation(const struct cyx_sched_node *node);
 
