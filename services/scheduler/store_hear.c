@@ -55,10 +55,11 @@ static enum cyx_status lock_all(struct hearing *hearing, struct cyx_db_conn *con
         "(x ->> 2)::uuid as node_id, nth - 1 as nth "
         "from json_array_elements($1::json) with ordinality as t(x, nth) " CYX_SCHED_FEW ") "
         "select " CYX_SCHED_JOB_COLUMNS ", s.nth, c.node_id, c.boot_id, c.ended_cause, c.outcome, "
-        "n.offers_missed > 0 from said s join job j on j.id = s.job_id "
-        "left join assignment a on a.job_id = j.id and a.token = j.token "
-        "left join assignment c on c.job_id = s.job_id and c.token = s.token "
-        "and c.node_id = s.node_id left join node n on n.id = s.node_id "
+        "n.offers_missed > 0 from said s join job j on j.id = s.job_id " CYX_SCHED_LAST_ASSIGNMENT
+        "left join lateral (select x.node_id, x.boot_id, x.ended_cause, x.outcome from "
+        "assignment x where x.job_id = s.job_id and x.token = s.token and x.node_id = s.node_id "
+        "limit 1) c on true "
+        "left join node n on n.id = s.node_id "
         "order by j.id for update of j",
         ret_rows, err, CYX_DB_TEXT(text.data));
 }

@@ -269,7 +269,8 @@ static enum cyx_status waiting_priorities(struct cyx_sched_store *self, unsigned
     enum cyx_status status = cyx_db_run(
         self->db,
         "select p from generate_series(0, 3) p, lateral (select from job where state = 'queued' "
-        "and funded and waits_for = 0 and priority = p limit 1) q",
+        "and funded and waits_for = 0 and priority = p "
+        "order by account_id, lane, created_at, id limit 1) q", /* the order of job_queue, so that it is used */
         &rows, err);
     *ret_waiting = 0;
     for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++)

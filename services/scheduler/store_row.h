@@ -27,8 +27,11 @@ enum { CYX_SCHED_NEED_COLUMN_COUNT = 15 };
     ", j.deadline, j.retries, j.waits_for, j.awaited, j.array_id, j.array_index, j.array_count, "  \
     "j.preemptions, a.placement, a.preempt_for is not null"
 enum { CYX_SCHED_JOB_COLUMN_COUNT = 36 + CYX_SCHED_NEED_COLUMN_COUNT + 10 };
-#define CYX_SCHED_JOB_FROM                                                                         \
-    " from job j left join assignment a on a.job_id = j.id and a.token = j.token "
+/* The last assignment of job j, looked up by its key: joined plainly, PostgreSQL reads a young table whole for it. */
+#define CYX_SCHED_LAST_ASSIGNMENT                                                                  \
+    "left join lateral (select x.token, x.progress, x.placement, x.preempt_for from assignment x " \
+    "where x.job_id = j.id and x.token = j.token limit 1) a on a.token = j.token "
+#define CYX_SCHED_JOB_FROM " from job j " CYX_SCHED_LAST_ASSIGNMENT
 
 /*
  * Stands behind what a statement reads from its parameter's JSON or array: CYX_SCHED_TXN_JOBS rows at most. PostgreSQL
