@@ -155,12 +155,13 @@ static void worker_failed(const struct cyx_sched_facts *facts,
 
 /*
  * The worker stopped before the end: for a job of higher priority, or for reasons of its own. A worker on its way out
- * that hands back what it was training is no fault of the job, and does not count towards the limit of requeues.
+ * that hands back what it was training, or declines what it was offered, is no fault of the job, and does not count
+ * towards the limit of requeues; that it does not do so for ever is seen to by the rest that the node has to take.
  */
 static void worker_stopped(const struct cyx_sched_facts *facts, enum cyx_sched_event event,
                            const struct cyx_sched_policy *policy, struct cyx_sched_change *change)
 {
-    bool drained = event == CYX_SCHED_HAND_BACK && facts->state == CYX_SCHED_RUNNING;
+    bool drained = event == CYX_SCHED_HAND_BACK;
     const char *cause = event == CYX_SCHED_HAND_BACK ? "handed-back" : "worker-stopped";
     if (change->cancel_requested || !(facts->preempted || drained)) {
         give_up_node(policy, change, cause);
@@ -169,6 +170,18 @@ static void worker_stopped(const struct cyx_sched_facts *facts, enum cyx_sched_e
     change->ends_assignment = true;
     change->preempted = facts->preempted;
     move(change, CYX_SCHED_QUEUED, facts->preempted ? "preempted" : cause);
+}
+
+/* A job that was only offered when its node went cannot be what the node went by: that counts no requeue. */
+static void node_gone(const struct cyx_sched_facts *facts, const struct cyx_sched_policy *policy,
+                      struct cyx_sched_change *change, const char *cause)
+{
+    if (facts->state != CYX_SCHED_ASSIGNED || change->cancel_requested) {
+        give_up_node(policy, change, cause);
+        return;
+    }
+    change->ends_assignment = true;
+    move(change, CYX_SCHED_QUEUED, cause);
 }
 
 static void user_cancels(const struct cyx_sched_facts *facts, struct cyx_sched_change *change)
@@ -278,10 +291,10 @@ static void carry_out(const struct cyx_sched_facts *facts, enum cyx_sched_event 
         give_up_node(policy, change, "lease-expired");
         break;
     case CYX_SCHED_NODE_OFFLINE:
-        give_up_node(policy, change, "node-offline");
+        node_gone(facts, policy, change, "node-offline");
         break;
     case CYX_SCHED_NODE_RESTARTED:
-        give_up_node(policy, change, "node-restarted");
+        node_gone(facts, policy, change, "node-restarted");
         break;
     case CYX_SCHED_DEADLINE:
         fail(change, "deadline-passed", CYX_ERR_TIMEOUT,

@@ -204,10 +204,32 @@ static void test_scheduler__a_hand_back_counts_no_requeue(void **state)
     facts.cancel_requested = true;
     assert_int_equal(cyx_sched_apply(&facts, CYX_SCHED_HAND_BACK, policy(), &change, NULL), CYX_OK);
     assert_int_equal(change.to, CYX_SCHED_CANCELLED);
-    /* One that was only offered has not been worked on: taking and refusing it for ever is not free. */
+    /* Nor one that declines an offer, since it goes: taking the job and handing it back would have been free too. */
     facts = (struct cyx_sched_facts){.state = CYX_SCHED_ASSIGNED, .requeues = 3};
     assert_int_equal(cyx_sched_apply(&facts, CYX_SCHED_HAND_BACK, policy(), &change, NULL), CYX_OK);
-    assert_int_equal(change.requeues, 4);
+    assert_int_equal(change.to, CYX_SCHED_QUEUED);
+    assert_int_equal(change.requeues, 3);
+}
+
+/* A node that goes takes what it trains along, which counts; not what it was only offered. */
+static void test_scheduler__an_offer_to_a_node_that_goes_counts_no_requeue(void **state)
+{
+    (void)state;
+    const enum cyx_sched_event goes[] = {CYX_SCHED_NODE_OFFLINE, CYX_SCHED_NODE_RESTARTED};
+    for (size_t i = 0; i < 2; i++) {
+        struct cyx_sched_facts facts = {.state = CYX_SCHED_ASSIGNED, .requeues = 10};
+        struct cyx_sched_change change;
+        assert_int_equal(cyx_sched_apply(&facts, goes[i], policy(), &change, NULL), CYX_OK);
+        assert_int_equal(change.to, CYX_SCHED_QUEUED);
+        assert_int_equal(change.requeues, 10);
+        assert_true(change.ends_assignment);
+        facts.cancel_requested = true;
+        assert_int_equal(cyx_sched_apply(&facts, goes[i], policy(), &change, NULL), CYX_OK);
+        assert_int_equal(change.to, CYX_SCHED_CANCELLED);
+        facts = (struct cyx_sched_facts){.state = CYX_SCHED_RUNNING, .requeues = 3};
+        assert_int_equal(cyx_sched_apply(&facts, goes[i], policy(), &change, NULL), CYX_OK);
+        assert_int_equal(change.requeues, 4);
+    }
 }
 
 static void test_scheduler__ten_requeues_then_lease_lost(void **state)
@@ -264,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_scheduler__makes_way_without_being_counted),
         cmocka_unit_test(test_scheduler__does_not_retry_what_stays_wrong),
         cmocka_unit_test(test_scheduler__a_hand_back_counts_no_requeue),
+        cmocka_unit_test(test_scheduler__an_offer_to_a_node_that_goes_counts_no_requeue),
         cmocka_unit_test(test_scheduler__ten_requeues_then_lease_lost),
         cmocka_unit_test(test_scheduler__offer_rest_doubles_up_to_a_minute),
         cmocka_unit_test(test_scheduler__names_go_both_ways),
