@@ -11,7 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from reference_page import Page
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cmake"))
+from c_text import c_text  # noqa: E402
+from reference_page import Page  # noqa: E402
 
 try:
     import yaml
@@ -38,19 +40,6 @@ def bundle(document, folder):
             text = (folder / reference).read_text(encoding="utf-8")
             document["components"]["schemas"][name] = moved(json.loads(text), f"#/components/schemas/{name}")
     return document
-
-
-def c_text(name, text):
-    """A constant NAME and its NAME_length."""
-    lines = [f"const char {name}[] ="]
-    data = text.encode("utf-8")
-    for start in range(0, len(data), 100):
-        part = "".join(chr(byte) if 32 <= byte < 127 and byte not in b'\\"?' else f"\\{byte:03o}"
-                       for byte in data[start:start + 100])
-        lines.append(f'    "{part}"')
-    lines[-1] += ";"
-    lines.append(f"const size_t {name}_length = sizeof({name}) - 1;")
-    return "\n".join(lines) + "\n"
 
 
 def main():

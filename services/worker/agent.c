@@ -11,6 +11,7 @@
 #include "agent_internal.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "contract/message.h"
 
 #include "base/banned.h"
 
@@ -51,7 +52,7 @@ void agent_on_offer(void *ctx, const struct cyx_bus_message *message)
         return;
     }
     pthread_mutex_lock(&self->lock);
-    struct slot *slot = self->ended || atomic_load(&self->draining) ? NULL : slot_for(self, &offer);
+    struct slot *slot = self->ended ? NULL : slot_for(self, &offer); /* draining: to decline it */
     if (slot) {
         slot->offer = offer;
         slot->has_offer = true;
@@ -184,7 +185,8 @@ static void *beater_main(void *ctx)
         pthread_mutex_unlock(&self->lock);
         struct cyx_error err = {0};
         struct monitor_reading reading = {0};
-        (void)monitor_read(self->monitor, &reading); /* none: its fields are left out */
+        bool read = monitor_read(self->monitor, &reading); /* none: its fields are left out */
+        board_sample(self->board, read ? &reading : NULL, images_per_second);
         enum cyx_status status = api_heartbeat(self->settings.bus, &self->settings.node, ++seq,
                                                jobs, n_jobs, &reading, images_per_second, &err);
         if (status != CYX_OK && !warned)
@@ -235,12 +237,16 @@ static enum cyx_status make_folders(struct agent *self, struct cyx_error *err)
 }
 
 /* The registry may start later than we do: asks again, with growing pauses, unless it refuses. */
-static enum cyx_status enrol(const struct agent_settings *settings, struct cyx_error *err)
+static enum cyx_status enrol(struct agent *self, struct cyx_error *err)
 {
+    const struct agent_settings *settings = &self->settings;
     enum { ATTEMPTS = 60 };
     int64_t pause_ms = 100;
     for (int attempt = 1;; attempt++) {
-        enum cyx_status status = api_enrol(settings->bus, &settings->node, err);
+        CYX_CLEANUP_JSON json_t *node = NULL;
+        enum cyx_status status = api_enrol(settings->bus, &settings->node, &node, err);
+        if (status == CYX_OK)
+            board_place(self->board, node);
         bool away = status == CYX_ERR_UNAVAILABLE || status == CYX_ERR_TIMEOUT;
         if (!away || attempt == ATTEMPTS)
             return status;
@@ -267,8 +273,11 @@ enum cyx_status agent_create(const struct agent_settings *settings, struct agent
     snprintf(folder, sizeof(folder), "%s/artifacts", self->work_dir);
     status = cache_create(folder, settings->cache_bytes, &self->cache, err);
     if (status == CYX_OK)
+        status = board_create(&self->board, err);
+    if (status == CYX_OK)
         status = monitor_create(self->work_dir, settings->heartbeat_ms, &self->monitor, err);
     if (status != CYX_OK) {
+        board_destroy(self->board);
         cache_destroy(self->cache);
         free(self);
         return status;
@@ -292,7 +301,7 @@ enum cyx_status agent_create(const struct agent_settings *settings, struct agent
 
 enum cyx_status agent_start(struct agent *self, struct cyx_error *err)
 {
-    enum cyx_status status = enrol(&self->settings, err);
+    enum cyx_status status = enrol(self, err);
     if (status != CYX_OK)
         return status;
     bool started = true;
@@ -307,10 +316,25 @@ enum cyx_status agent_start(struct agent *self, struct cyx_error *err)
     return CYX_OK;
 }
 
+struct board *agent_board(struct agent *self)
+{
+    return self->board;
+}
+
+bool agent_is_draining(const struct agent *self)
+{
+    return atomic_load(&self->draining);
+}
+
+int64_t agent_cache_bytes(const struct agent *self)
+{
+    return cache_used_bytes(self->cache);
+}
+
 static bool holds_a_job(const struct agent *self)
 {
     for (size_t i = 0; i < self->settings.n_slots; i++)
-        if (self->slots[i].has_job)
+        if (self->slots[i].has_job || self->slots[i].has_offer)
             return true;
     return false;
 }
@@ -321,8 +345,6 @@ void agent_drain(void *ctx, int64_t deadline_ms)
     struct timespec at = monotonic_after(deadline_ms);
     atomic_store(&self->draining, true);
     pthread_mutex_lock(&self->lock);
-    for (size_t i = 0; i < self->settings.n_slots; i++)
-        self->slots[i].has_offer = false;
     while (holds_a_job(self) &&
            pthread_cond_timedwait(&self->changed, &self->lock, &at) != ETIMEDOUT)
         ;
@@ -344,6 +366,7 @@ void agent_destroy(struct agent *self)
     if (self->beater_started)
         pthread_join(self->beater, NULL);
     monitor_destroy(self->monitor);
+    board_destroy(self->board);
     cache_destroy(self->cache);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);

@@ -12,6 +12,7 @@
 #include "svc/metrics.h"
 
 struct agent;
+struct board;
 
 enum { AGENT_SLOTS_LIMIT = 16 };
 
@@ -38,13 +39,18 @@ enum cyx_status agent_create(const struct agent_settings *settings, struct agent
 enum cyx_status agent_start(struct agent *self, struct cyx_error *err);
 void agent_destroy(struct agent *self);
 
+/* For the page: what the agent does (board.h); whether it ends; the bytes of its artifacts, which walks their folder. */
+struct board *agent_board(struct agent *self);
+bool agent_is_draining(const struct agent *self);
+int64_t agent_cache_bytes(const struct agent *self);
+
 /* Callbacks of the bus: cyx.node.<id>.offer and cyx.node.<id>.cancel. */
 void agent_on_offer(void *ctx, const struct cyx_bus_message *message);
 void agent_on_cancel(void *ctx, const struct cyx_bus_message *message);
 /* cyx.node.<id>.challenge: a free slot proves its device; the registry hears "busy" where there is none. */
 void agent_on_challenge(void *ctx, const struct cyx_bus_message *message);
 
-/* Checkpoints, uploads and hands the job back; no further offers are taken. Returns at the deadline at the latest. */
+/* Checkpoints, uploads and hands the job back; further offers are declined. Returns at the deadline at the latest. */
 void agent_drain(void *ctx, int64_t deadline_ms);
 
 #endif

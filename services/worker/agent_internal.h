@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "agent.h"
+#include "board.h"
 #include "cache.h"
 
 /* One job at a time, on one thread and one device. */
@@ -30,6 +31,7 @@ struct agent {
         cache_dir[WORKER_PATH_BYTES / 4]; /* as the settings name them */
     struct monitor *monitor;
     struct cache *cache;
+    struct board *board;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     pthread_t beater;
@@ -43,7 +45,7 @@ struct agent {
     struct cyx_metric *jobs, *steps;
 };
 
-/* Accepts the offer and runs the job to its end, whatever that is; logs it. On the slot's thread. */
+/* Accepts the offer and runs the job to its end, whatever that is; logs it. Draining: declines it. On the slot's thread. */
 void run_job(struct slot *slot, const struct api_job *job);
 
 /* Proves a device and says how it ended; gives way to an offer. On the slot's thread. */

@@ -45,18 +45,49 @@ static json_t *labels_json(const char *labels)
     return array;
 }
 
-enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err)
+/* As ask(); the reply's `node`. */
+static enum cyx_status ask_for_node(struct cyx_bus *bus, const struct api_node *node,
+                                    const char *stem, json_t *body, json_t **ret_node,
+                                    struct cyx_error *err)
 {
     CYX_CLEANUP_JSON json_t *reply = NULL;
-    return ask(bus, node, CYX_SVC_REGISTRY_ENROL,
-               json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s, s:o, s:o}", "node_id", node->id,
-                         "name", node->name, "boot_id", node->boot_id, "version", cyx_version(),
-                         "devices", node->devices, "host_memory_bytes",
-                         (json_int_t)node->host_memory_bytes, "cpus",
-                         (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "price_per_hour",
-                         node->price_per_hour, "labels", labels_json(node->labels), "region",
-                         cyx_message_new_text(node->region)),
-               &reply, err);
+    json_t *told = NULL;
+    enum cyx_status status = ask(bus, node, stem, body, &reply, err);
+    if (status == CYX_OK)
+        status = cyx_message_object(reply, "node", &told, err);
+    if (status == CYX_OK)
+        *ret_node = json_incref(told);
+    return status;
+}
+
+enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, json_t **ret_node,
+                          struct cyx_error *err)
+{
+    return ask_for_node(bus, node, CYX_SVC_REGISTRY_ENROL,
+                        json_pack("{s:s, s:s, s:s, s:s, s:O, s:I, s:I, s:s, s:o, s:o}", "node_id",
+                                  node->id, "name", node->name, "boot_id", node->boot_id, "version",
+                                  cyx_version(), "devices", node->devices, "host_memory_bytes",
+                                  (json_int_t)node->host_memory_bytes, "cpus",
+                                  (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "price_per_hour",
+                                  node->price_per_hour, "labels", labels_json(node->labels),
+                                  "region", cyx_message_new_text(node->region)),
+                        ret_node, err);
+}
+
+enum cyx_status api_ask_node(struct cyx_bus *bus, const struct api_node *node, json_t **ret_node,
+                             struct cyx_error *err)
+{
+    return ask_for_node(bus, node, CYX_SVC_REGISTRY_GET, json_pack("{s:s}", "node_id", node->id),
+                        ret_node, err);
+}
+
+enum cyx_status api_drain(struct cyx_bus *bus, const struct api_node *node, bool drain,
+                          const char *reason, json_t **ret_node, struct cyx_error *err)
+{
+    json_t *body = json_pack("{s:s, s:b}", "node_id", node->id, "drain", drain);
+    if (reason)
+        json_object_set_new(body, "reason", json_string(reason));
+    return ask_for_node(bus, node, CYX_SVC_REGISTRY_DRAIN, body, ret_node, err);
 }
 
 static json_t *system_json(const struct api_node *node, const struct monitor_reading *reading)

@@ -55,7 +55,15 @@ struct api_finish {
     uint64_t model_bytes;
 };
 
-enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, struct cyx_error *err);
+/* What the registry says of this node, the caller's reference, in `ret_node`, here and below. */
+enum cyx_status api_enrol(struct cyx_bus *bus, const struct api_node *node, json_t **ret_node,
+                          struct cyx_error *err);
+enum cyx_status api_ask_node(struct cyx_bus *bus, const struct api_node *node, json_t **ret_node,
+                             struct cyx_error *err);
+/* Nothing new is to come here (`reason` may be NULL), or again. CYX_ERR_DENIED: an operator's drain is not ours to end. */
+enum cyx_status api_drain(struct cyx_bus *bus, const struct api_node *node, bool drain,
+                          const char *reason, json_t **ret_node, struct cyx_error *err);
+
 enum cyx_status api_heartbeat(struct cyx_bus *bus, const struct api_node *node, uint64_t seq,
                               const struct api_job *jobs, size_t n_jobs,
                               const struct monitor_reading *reading, double images_per_second,

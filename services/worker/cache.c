@@ -169,6 +169,21 @@ static struct entry *read_entries(DIR *folder, size_t *ret_count)
     return entries;
 }
 
+int64_t cache_used_bytes(const struct cache *self)
+{
+    DIR *folder = opendir(self->folder);
+    size_t count = 0;
+    int64_t sum = 0;
+    if (!folder)
+        return 0;
+    struct entry *entries = read_entries(folder, &count);
+    for (size_t i = 0; i < count; i++)
+        sum += entries[i].bytes;
+    free(entries);
+    closedir(folder);
+    return sum;
+}
+
 /* A part that somebody is filling is not taken from under them. */
 static bool is_taken(struct cache *self, const char *name)
 {

@@ -47,6 +47,9 @@ bool cache_link(struct cache *self, const char *sha256, bool verified, const cha
 /* Keeps a file that is known to have this hash, by a link; one that cannot be kept is not. */
 void cache_add(struct cache *self, const char *sha256, const char *path);
 
+/* What lies there now, in bytes; walks the folder. */
+int64_t cache_used_bytes(const struct cache *self);
+
 /* Removes what was used longest ago, parts too, until the limit holds. */
 void cache_trim(struct cache *self);
 

@@ -1,13 +1,14 @@
 /*
  * Worker. Owns nothing but scratch files: takes jobs for one node, trains them in a child process, streams what happens.
  * Listens on cyx.node.<id>.{offer,cancel,rotate,challenge}; speaks HTTP to the gateway for artifacts and for its own credentials.
- * Only connects outwards.
+ * Only connects outwards, but for its own page, on the loopback (page.h).
  * Publishes cyx.node.<id>.heartbeat and cyx.job.<id>.{metrics,log}.<node>.
  * Settings: docs/contracts/platform.md section 1. On SIGTERM it checkpoints, uploads and hands its job back.
  */
 #include "agent.h"
 #include "contract/subjects.h"
 #include "identity.h"
+#include "page.h"
 #include "settings.h"
 #include "svc/svc.h"
 #include "trainer.h"
@@ -71,20 +72,28 @@ int main(int argc, char **argv)
     if (trained >= 0)
         return trained;
     struct agent_settings settings = {0};
+    struct page_settings page_settings = {0};
     struct agent *agent = NULL;
+    struct page *page = NULL;
     struct identity *identity = NULL;
     struct cyx_svc *svc = NULL;
     struct cyx_error err = {0};
     if (cyx_svc_create("worker", &svc, &err) != CYX_OK ||
         settings_read(svc, &settings, &err) != CYX_OK ||
+        settings_read_page(svc, &page_settings, &err) != CYX_OK ||
         connect_node(svc, &settings, &identity, &err) != CYX_OK ||
         agent_create(&settings, &agent, &err) != CYX_OK ||
         cyx_svc_on_drain(svc, leave, &settings, &err) != CYX_OK ||
-        cyx_svc_on_drain(svc, agent_drain, agent, &err) != CYX_OK ||
-        listen(settings.bus, settings.node.id, agent, identity, &err) != CYX_OK ||
-        agent_start(agent, &err) != CYX_OK)
+        cyx_svc_on_drain(svc, agent_drain, agent, &err) != CYX_OK)
         return cyx_svc_fail(svc, &err);
+    page = page_start(&page_settings, &settings, agent);
+    if (listen(settings.bus, settings.node.id, agent, identity, &err) != CYX_OK ||
+        agent_start(agent, &err) != CYX_OK) {
+        page_stop(page);
+        return cyx_svc_fail(svc, &err);
+    }
     int code = cyx_svc_run(svc);
+    page_stop(page);
     agent_destroy(agent);
     settings_finish(&settings);
     cyx_svc_destroy(svc);

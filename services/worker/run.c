@@ -227,6 +227,7 @@ static void tell_epoch(struct run *run, const struct worker_event *event)
 static void take_event(struct run *run, struct worker_event *event)
 {
     struct cyx_error err = {0};
+    board_step(run->agent->board, run->slot->index, event);
     switch (event->kind) {
     case WORKER_EVENT_STARTED:
         snprintf(run->device, sizeof(run->device), "%s", event->device);
@@ -467,6 +468,8 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
     if (run->lost) {
         cyx_log(CYX_LOG_WARN, "the lease was lost, the job goes on elsewhere",
                 CYX_STR("job_id", run->job->id));
+        board_end(run->agent->board, run->slot->index, "lost",
+                  "its lease ended; it goes on elsewhere");
         return;
     }
     if (end.outcome == WORKER_FAILED)
@@ -475,12 +478,29 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
         end.error = NULL;
     cyx_bus_publish_wait(run->agent->settings.bus, 2000);
     finish(run, &end);
+    board_end(run->agent->board, run->slot->index, worker_outcome_name(end.outcome),
+              end.error ? end.error->message : NULL);
+}
+
+/* On its way out the worker takes nothing; told so, the scheduler need not wait for the offer to expire. */
+static void decline(struct agent *agent, const struct api_job *job)
+{
+    const struct api_finish end = {.outcome = WORKER_HANDED_BACK};
+    struct cyx_error err = {0};
+    enum cyx_status status =
+        api_finish(agent->settings.bus, &agent->settings.node, job, &end, &err);
+    cyx_log(CYX_LOG_INFO, "an offer declined, since the worker ends", CYX_STR("job_id", job->id),
+            CYX_STR("error", status == CYX_OK ? NULL : err.message));
 }
 
 void run_job(struct slot *slot, const struct api_job *job)
 {
     struct agent *agent = slot->agent;
     struct cyx_error err = {0};
+    if (atomic_load(&agent->draining)) {
+        decline(agent, job);
+        return;
+    }
     char resume[WORKER_PATH_BYTES];
     struct run run = {.agent = agent, .slot = slot, .job = job, .renewed_ms = now_ms()};
     enum cyx_status status =
@@ -492,6 +512,8 @@ void run_job(struct slot *slot, const struct api_job *job)
     }
     cyx_log(CYX_LOG_INFO, "job accepted", CYX_STR("job_id", job->id), CYX_INT("token", job->token),
             CYX_STR("checkpoint", run.accepted.checkpoint_sha256));
+    board_begin(agent->board, slot->index, job->id,
+                json_string_value(json_object_get(run.accepted.spec, "name")));
     snprintf(run.folder, sizeof(run.folder), "%s/jobs/%s", agent->settings.work_dir, job->id);
     snprintf(run.output, sizeof(run.output), "%s/output", run.folder);
     const struct cyx_http_client_options options = {.base_url = agent->settings.gateway_url,

@@ -126,6 +126,27 @@ enum cyx_status settings_read(struct cyx_svc *svc, struct agent_settings *ret_se
     return status;
 }
 
+enum cyx_status settings_read_page(struct cyx_svc *svc, struct page_settings *ret_page,
+                                   struct cyx_error *err)
+{
+    struct cyx_config *config = cyx_svc_config(svc);
+    const char *mode = cyx_config_choice(config, "CYXWIZ_PAGE", "on", "on read off");
+    struct page_settings page = {.on = strcmp(mode, "off") != 0,
+                                 .controls = strcmp(mode, "on") == 0};
+    page.host = cyx_config_address(config, "CYXWIZ_PAGE_ADDRESS", "127.0.0.1:8090", &page.port);
+    page.port_file = cyx_config_text(config, "CYXWIZ_PAGE_PORT_FILE", NULL);
+    if (strcmp(page.host, "localhost") == 0)
+        page.host = "127.0.0.1";
+    if (strcmp(page.host, "127.0.0.1") != 0)
+        cyx_config_refuse(config, "CYXWIZ_PAGE_ADDRESS",
+                          "the page is for this machine alone: set it to 127.0.0.1:PORT (from "
+                          "elsewhere, ssh -L PORT:127.0.0.1:PORT leads there)");
+    enum cyx_status status = cyx_config_check(config, err);
+    if (status == CYX_OK)
+        *ret_page = page;
+    return status;
+}
+
 void settings_finish(struct agent_settings *settings)
 {
     json_decref(settings->node.devices);

@@ -6,10 +6,13 @@
 #define CYX_WORKER_SETTINGS_H
 
 #include "agent.h"
+#include "page.h"
 #include "svc/svc.h"
 
 enum cyx_status settings_read(struct cyx_svc *svc, struct agent_settings *ret_settings,
                               struct cyx_error *err);
+enum cyx_status settings_read_page(struct cyx_svc *svc, struct page_settings *ret_page,
+                                   struct cyx_error *err);
 void settings_finish(struct agent_settings *settings);
 
 #endif

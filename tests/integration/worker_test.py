@@ -219,6 +219,26 @@ def test_worker__a_drain_hands_the_job_back_with_its_work(world, jobs):
     assert jobs.end(job_id)["state"] == "cancelled"
 
 
+def test_worker__an_offer_to_a_worker_that_ends_counts_nothing(world, jobs):
+    """It hangs while the job is offered and wakes up to a SIGTERM: whichever it sees first, the job is not to blame."""
+    process = world.start_worker()
+    jobs.end(jobs.submit())
+    os.kill(process.pid, signal.SIGSTOP)
+    job_id = jobs.submit()
+    try:
+        jobs.wait(job_id, lambda job: job["state"] == "assigned")
+        os.kill(process.pid, signal.SIGTERM)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(timeout=30) == 0
+    world.running.pop("worker")
+    job = jobs.wait(job_id, lambda job: job["state"] == "queued", 10)
+    assert job["transitions"][-1]["cause"] in ("handed-back", "node-offline"), job["transitions"]
+    assert world.sql(f"select requeues, failures from scheduler.job where id = '{job_id}'") == "0|0"
+    world.start("worker")
+    assert jobs.end(job_id)["state"] == "completed"
+
+
 def test_worker__labels_and_region_come_from_its_settings(world, jobs):
     world.start_worker(LABELS="disk=ssd, lab,", REGION="eu/west")
     node = jobs.client.call("GET", f"/api/v1/nodes/{world.node_id}").json
