@@ -14,6 +14,7 @@ struct entry {
     char node_id[CYX_ID_BYTES]; /* "": free */
     char boot_id[CYX_ID_BYTES]; /* of the last heartbeat, "" before the first */
     char enrolled_boot_id[CYX_ID_BYTES];
+    char left_boot_id[CYX_ID_BYTES]; /* said good-bye: a heartbeat of it that comes late is none */
     struct cyx_registry_load load;
     struct cyx_heartbeat_gaps gaps;
     char disconnected[CYX_REGISTRY_REASON_BYTES]; /* "": not, or it beat since */
@@ -120,7 +121,8 @@ enum cyx_status cyx_presence_beat(struct cyx_presence *self, const char *node_id
     struct entry *entry = obtain(self, node_id);
     if (!entry) {
         status = CYX_ERR_NO_MEMORY;
-    } else if (entry->enrolled_boot_id[0] && strcmp(entry->enrolled_boot_id, boot_id) != 0) {
+    } else if ((entry->enrolled_boot_id[0] && strcmp(entry->enrolled_boot_id, boot_id) != 0) ||
+               strcmp(entry->left_boot_id, boot_id) == 0) {
         entry->touched_ns = now_ns;
         status = CYX_ERR_CONFLICT;
     } else {
@@ -184,8 +186,10 @@ int64_t cyx_presence_deadline_ms(struct cyx_presence *self, const char *node_id,
 void cyx_presence_left(struct cyx_presence *self, const char *node_id, const char *boot_id)
 {
     pthread_mutex_lock(&self->lock);
-    struct entry *entry = slot(self->entries, self->capacity, node_id);
-    if (entry->node_id[0] && strcmp(entry->boot_id, boot_id) == 0)
+    struct entry *entry = obtain(self, node_id);
+    if (entry)
+        set_id(entry->left_boot_id, boot_id);
+    if (entry && strcmp(entry->boot_id, boot_id) == 0)
         entry->heard_ns = 0;
     pthread_mutex_unlock(&self->lock);
 }

@@ -160,7 +160,7 @@ enum cyx_status cyx_presence_beat(struct cyx_presence *self, const char *node_id
 int64_t cyx_presence_deadline_ms(struct cyx_presence *self, const char *node_id,
                                  struct cyx_heartbeat_gaps *ret_gaps);
 
-/* That boot of the node has said good-bye: its last heartbeat counts for nothing any more. */
+/* That boot of the node has said good-bye: no heartbeat of it counts any more, nor one that comes behind it. */
 void cyx_presence_left(struct cyx_presence *self, const char *node_id, const char *boot_id);
 
 /* NATS saw the node's connection end, for that reason; forgotten with its next heartbeat. */

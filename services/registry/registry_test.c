@@ -158,6 +158,24 @@ static void test_presence__what_came_after_the_clock_was_read_is_new(void **stat
     cyx_presence_destroy(presence);
 }
 
+/* The last heartbeat and the good-bye come on two subscriptions, in any order. */
+static void test_presence__a_heartbeat_behind_the_good_bye_brings_nobody_back(void **state)
+{
+    (void)state;
+    struct cyx_presence *presence = cyx_presence_create(2000);
+    struct cyx_registry_load load = {0};
+    bool store = false;
+    assert_int_equal(cyx_presence_beat(presence, node_id, boot_a, &load, MS, &store), CYX_OK);
+    cyx_presence_left(presence, node_id, boot_a);
+    assert_int_equal(cyx_presence_age_ms(presence, node_id, boot_a, MS, NULL), -1);
+    assert_int_equal(cyx_presence_beat(presence, node_id, boot_a, &load, 2 * MS, &store),
+                     CYX_ERR_CONFLICT);
+    assert_int_equal(cyx_presence_age_ms(presence, node_id, boot_a, 2 * MS, NULL), -1);
+    assert_int_equal(cyx_presence_enrolled(presence, node_id, boot_b), CYX_OK);
+    assert_int_equal(cyx_presence_beat(presence, node_id, boot_b, &load, 3 * MS, &store), CYX_OK);
+    cyx_presence_destroy(presence);
+}
+
 static void test_presence__ignores_a_replaced_process(void **state)
 {
     (void)state;
@@ -273,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_registry__judges_by_what_is_known),
         cmocka_unit_test(test_presence__stores_every_ten_seconds),
         cmocka_unit_test(test_presence__what_came_after_the_clock_was_read_is_new),
+        cmocka_unit_test(test_presence__a_heartbeat_behind_the_good_bye_brings_nobody_back),
         cmocka_unit_test(test_presence__ignores_a_replaced_process),
         cmocka_unit_test(test_presence__grows_and_forgets),
     };
