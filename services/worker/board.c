@@ -231,6 +231,9 @@ void board_place(struct board *self, const json_t *node)
         copy_text(place.until, sizeof(place.until), text_of(order, "ends_at"));
     }
     copy_text(place.reason, sizeof(place.reason), text_of(order, "reason"));
+    if (strcmp(place.closed, "unproven") == 0)
+        copy_text(place.reason, sizeof(place.reason),
+                  text_of(json_object_get(node, "unproven"), "message"));
     pthread_mutex_lock(&self->lock);
     self->view.place = place;
     pthread_mutex_unlock(&self->lock);
@@ -293,8 +296,13 @@ static const char *state_of(const struct view *view, const struct board_about *a
         *ret_why = "a maintenance window is open: nothing new comes here until it ends";
         return "maintenance";
     }
+    if (strcmp(closed, "proving") == 0) {
+        *ret_why = "the platform is finding out by a benchmark what this node can do";
+        return "proving";
+    }
     if (strcmp(closed, "unproven") == 0) {
-        *ret_why = "the platform's benchmark did not bear out what this node says that it can do";
+        *ret_why =
+            "a benchmark of the platform did not bear out what this node says that it can do";
         return "unproven";
     }
     if (*closed) {

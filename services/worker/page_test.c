@@ -175,8 +175,14 @@ static void test_page__the_state_is_the_gravest(void **state)
     assert_string_equal(json_string_value(json_object_get(closed, "reason")), "dust");
     board_end(world.board, 1, "completed", NULL);
     assert_state(&world, "drained");
-    place(&world, "{\"closed\": \"unproven\"}");
+    place(&world, "{\"closed\": \"proving\"}");
+    assert_state(&world, "proving");
+    place(&world, "{\"closed\": \"unproven\", \"unproven\": {\"code\": \"memory\", "
+                  "\"message\": \"less memory\"}}");
     assert_state(&world, "unproven");
+    CYX_CLEANUP_JSON json_t *unproven = look(&world);
+    closed = json_object_get(json_object_get(unproven, "node"), "closed");
+    assert_string_equal(json_string_value(json_object_get(closed, "reason")), "less memory");
     place(&world, "{\"closed\": \"maintenance\", \"maintenance\": [{\"starts_at\": \"2026-12-02\", "
                   "\"ends_at\": \"2026-12-03\"}, {\"starts_at\": \"2026-12-01\", \"ends_at\": "
                   "\"2026-12-02\", \"reason\": \"disk\"}]}");

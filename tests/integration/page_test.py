@@ -28,7 +28,7 @@ def closed(**properties):
 JOB = {"id": {"type": "string", "format": "uuid"}, "name": TEXT, "began_at": TEXT, "training_since": TEXT, "device": TEXT,
        "backend": TEXT, "epoch": NUMBER, "epochs": NUMBER, "step": NUMBER, "total_steps": NUMBER, "loss": NUMBER,
        "accuracy": NUMBER, "test_loss": NUMBER, "test_accuracy": NUMBER, "images_per_second": NUMBER}
-STATES = ["starting", "free", "running", "draining", "drained", "maintenance", "unproven", "closed", "away", "stopping"]
+STATES = ["starting", "free", "running", "draining", "drained", "maintenance", "proving", "unproven", "closed", "away", "stopping"]
 STATUS = closed(
     at={"type": "string"},
     node=closed(id={"type": "string"}, name={"type": "string"}, version={"type": "string"}, state={"enum": STATES}, why=TEXT,
@@ -121,7 +121,10 @@ def begin(world, api):
         world.settings = {"CYXWIZ_PAGE_ADDRESS": "127.0.0.1:0", "CYXWIZ_PAGE_PORT_FILE": str(port_file)} | {
             f"CYXWIZ_{key}": value for key, value in settings.items()}
         node_id = world.begin(f"worker {uuid.uuid4()}", token(api))
-        return (Page(int(port_file.read_text())) if port_file.exists() else None), node_id
+        page = Page(int(port_file.read_text())) if port_file.exists() else None
+        if page:
+            wait(lambda: page.state == "free", "the node proved and free", 60)
+        return page, node_id
     (world.folder / "worker.log").unlink(missing_ok=True)
     yield start
     if "worker" in world.running:

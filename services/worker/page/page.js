@@ -71,6 +71,7 @@ const LOOKS = {
   draining: "wait",
   drained: "wait",
   maintenance: "wait",
+  proving: "wait",
   stopping: "wait",
   unproven: "bad",
   closed: "bad",
