@@ -75,15 +75,19 @@ lint: dev web ## Format, static analysis, layering, types
 fmt: packages ## Format the C sources in place
 	@git ls-files '*.c' '*.h' | tr '\n' '\0' | xargs -0 clang-format -i
 
-asan: packages ## Unit tests under the address and undefined-behaviour sanitizers
+# Software Vulkan takes most of the time under a sanitizer: RUNNERS=cpu leaves it out of the engine's tests, and
+# RUNNERS=vulkan/registers or vulkan/shared is one of its two tilings alone. MATCH=text: the tests whose name holds it.
+sanitized = $(if $(RUNNERS),CYXWIZ_RUNNERS='$(RUNNERS)') tests/run unit $(if $(MATCH),--match '$(MATCH)') --preset
+
+asan: packages ## Unit tests under the address and undefined-behaviour sanitizers; RUNNERS=cpu MATCH=text for a part
 	@cmake --preset asan >/dev/null
 	@cmake --build --preset asan -j $(JOBS) -- --quiet
-	@tests/run unit --preset asan
+	@$(sanitized) asan
 
-tsan: packages ## Unit tests under the thread sanitizer
+tsan: packages ## Unit tests under the thread sanitizer; RUNNERS and MATCH as above
 	@cmake --preset tsan >/dev/null
 	@cmake --build --preset tsan -j $(JOBS) -- --quiet
-	@tests/run unit --preset tsan
+	@$(sanitized) tsan
 
 check: lint test ## What CI runs
 
