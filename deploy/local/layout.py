@@ -110,6 +110,11 @@ class Layout:
     def supervisor_conf(self) -> Path:
         return self.etc / "supervisord.conf"
 
+    @property
+    def page_port_file(self) -> Path:
+        """Where the worker writes the port of its local page."""
+        return self.run / "worker.page-port"
+
     def binary(self, name: str) -> Path:
         return self.build / "bin" / name
 
@@ -179,6 +184,7 @@ class Layout:
                     "CYXWIZ_DATA_DIR": str(self.home / "worker" / "data"),
                     "CYXWIZ_WORK_DIR": str(self.home / "worker" / "work"),
                     "CYXWIZ_BACKEND": os.environ.get("CYXWIZ_BACKEND", "auto"),
+                    "CYXWIZ_PAGE_PORT_FILE": str(self.page_port_file),
                     "CYXWIZ_PRICE_PER_HOUR": "1 CYX"}
         return env
 
