@@ -37,7 +37,7 @@ const part = (n) => (known(n) ? `${(100 * n).toFixed(1)} %` : "–");
 
 function count(n) {
   if (!known(n)) return "–";
-  return n >= 100 ? Math.round(n).toLocaleString("en") : n.toPrecision(3);
+  return n >= 100 || Number.isInteger(n) ? Math.round(n).toLocaleString("en") : n.toPrecision(3);
 }
 
 function loss(n) {
@@ -246,8 +246,8 @@ function showMachine(status, now) {
       machine.memory_total_bytes || 1, now),
     ...gpuTiles(machine, now),
     twoRates("Network", "in", "network_receive_bytes_per_second", "out", "network_send_bytes_per_second", machine, now),
-    twoRates("Disk", "read", "disk_read_bytes_per_second", "write", "disk_write_bytes_per_second", machine, now,
-      `${bytes(machine.disk_free_bytes)} free`),
+    twoRates("Disk free", "read", "disk_read_bytes_per_second", "write", "disk_write_bytes_per_second", machine, now,
+      bytes(machine.disk_free_bytes)),
   ];
   if (known(machine.power_watts))
     tiles.push(tile("Power", watts(machine.power_watts), [], ["power_watts"], most("power_watts"), now));
