@@ -121,9 +121,11 @@ static double waiting_share(struct cpu_patience *self)
     return largest;
 }
 
-bool cpu_patience_rule(bool held, double share, int64_t idle_ns)
+bool cpu_patience_rule(bool held, double share, int64_t now, int64_t *idle_since)
 {
-    return held ? idle_ns < HOLD_MS * NS_A_MS : share > BUSY_SHARE;
+    if (share < 0.0 || share > IDLE_SHARE)
+        *idle_since = now;
+    return held ? now - *idle_since < HOLD_MS * NS_A_MS : share > BUSY_SHARE;
 }
 
 void cpu_patience_observe(struct cpu_patience *self)
@@ -133,9 +135,7 @@ void cpu_patience_observe(struct cpu_patience *self)
         return;
     self->window_began = now;
     self->share = waiting_share(self);
-    if (self->share < 0.0 || self->share > IDLE_SHARE)
-        self->idle_since = now;
-    bool hold = cpu_patience_rule(self->held, self->share, now - self->idle_since);
+    bool hold = cpu_patience_rule(self->held, self->share, now, &self->idle_since);
     if (hold && !self->held)
         take_team(self);
     else if (!hold)

@@ -35,7 +35,7 @@ bool cpu_patience_held(const struct cpu_patience *self);
 /* What part of the last window's time a member waited for a processor: the largest, 0 to 1; -1 before there is one. */
 double cpu_patience_share(const struct cpu_patience *self);
 
-/* The rule: whether the team is held after a window with this share; `idle_ns` without a share that is not idle. */
-bool cpu_patience_rule(bool held, double share, int64_t idle_ns);
+/* The rule: whether the team is held after a window with this share; *idle_since: when the last busy one ended. */
+bool cpu_patience_rule(bool held, double share, int64_t now, int64_t *idle_since);
 
 #endif
