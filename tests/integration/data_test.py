@@ -159,6 +159,13 @@ def test_a_csv_file_is_inspected_and_trained_on(tmp_path):
     (tmp_path / "large.json").write_text(json.dumps(large))
     refused = run("train", tmp_path / "large.json", "--output", tmp_path / "large", code=6)
     assert "/data/batch_size" in refused.stderr and "at most the 240 training samples, got 241" in refused.stderr
+    for few, part, missing in ((2, 0.2, "judge by"), (1, 0.5, "train on")):
+        (tmp_path / "few.csv").write_text("\n".join(lines[:few + 1]))
+        large["data"] = json.loads(spec.read_text())["data"] | {"split": {"validation": part}}
+        large["data"]["dataset"]["train"] = "few.csv"
+        (tmp_path / "few.json").write_text(json.dumps(large))
+        refused = run("train", tmp_path / "few.json", "--output", tmp_path / "few", code=6)
+        assert f"/data/split/validation: {part} of {few} samples leaves none to {missing}" in refused.stderr
     refused = run("job", "submit", spec, code=6)
     assert "train with `cyxwiz train`; the platform has: fashion-mnist, mnist" in refused.stderr
 

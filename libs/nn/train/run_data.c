@@ -37,6 +37,10 @@ static enum cyx_status open_training_part(struct run *self, struct cyx_error *er
         return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory to split the data");
     cyx_loader_split(self->spec->seed, count, validation, self->rows, &n_validation);
     size_t n_train = count - n_validation;
+    if (n_train == 0 || (n_validation == 0 && self->data->test.count == 0))
+        return cyx_error_set(error, CYX_ERR_INVALID, "/data/split/validation",
+                             "%g of %u samples leaves none to %s: more samples are needed",
+                             validation, count, n_train == 0 ? "train on" : "judge by");
     enum cyx_status status =
         open_loader(self, part, self->rows, n_train, true, &self->train, error);
     if (status == CYX_OK && n_validation > 0)
