@@ -170,6 +170,26 @@ def test_a_csv_file_is_inspected_and_trained_on(tmp_path):
     assert "train with `cyxwiz train`; the platform has: fashion-mnist, mnist" in refused.stderr
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_plateau_is_remembered_over_a_resume(tmp_path, learns):
+    """Where it learns, epochs are better than the best; where it cannot, they are bad, and passed over after a cut."""
+    rng = numpy.random.default_rng(5)
+    x = rng.normal(size=(64, 5)).astype(numpy.float32)
+    numpy.savez(tmp_path / "rows.npz", x=x, y=x[:, :3].argmax(1) if learns else rng.integers(0, 3, 64))
+    spec = write(tmp_path / "plateau.json", "plateau", [{"type": "Linear", "out_features": 3}],
+                 {"dataset": {"format": "npz", "train": "rows.npz"}, "batch_size": 16, "split": {"validation": 0.25}},
+                 epochs=14, optimizer={"type": "SGD", "lr": 0.05, "momentum": 0.9},
+                 scheduler={"type": "ReduceLROnPlateau", "patience": 1, "factor": 0.5, "cooldown": 1,
+                            "threshold": 0.1 if learns else 0.01})
+    run("train", spec, "--output", tmp_path / "whole", "--backend", "cpu")
+    for epoch in range(1, 9):
+        out = tmp_path / f"after-{epoch}"
+        run("train", spec, "--output", out, "--backend", "cpu", "--max-steps", str(3 * epoch + 1))
+        run("train", spec, "--output", out, "--backend", "cpu", "--resume")
+        for name in ("model", "checkpoint"):
+            assert (out / f"{name}.safetensors").read_bytes() == (tmp_path / f"whole/{name}.safetensors").read_bytes()
+
+
 def test_names_that_are_no_plain_text_reach_no_terminal_and_no_model(tmp_path):
     (tmp_path / "latin.csv").write_bytes("a,y\n1,Grün\n2,rot\n3,Grün\n".encode("latin-1"))
     done = run("data", "inspect", tmp_path / "latin.csv", "--target", "y", code=6)
