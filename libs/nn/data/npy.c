@@ -193,7 +193,10 @@ enum cyx_status npy_open(struct cyx_data *self, const char *path, struct array *
     status = npy_parse(bytes, length, &array, &header, error);
     if (status != CYX_OK)
         return named(status, path, error);
-    if (!array_bytes(&array, &wanted) || wanted != length - header)
+    if (!array_bytes(&array, &wanted))
+        return cyx_error_set(error, CYX_ERR_CORRUPT, "/data/dataset",
+                             "%s: its shape has more elements than a file can hold", path);
+    if (wanted != length - header)
         return cyx_error_set(error, CYX_ERR_CORRUPT, "/data/dataset",
                              "%s: its shape wants %llu bytes behind the header, there "
                              "are %zu",

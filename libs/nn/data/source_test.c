@@ -175,7 +175,7 @@ static void test_npy__refuses_what_it_is_not(void **state)
     } bad[] = {
         {F4("(2, 2)"), CYX_ERR_CORRUPT, "its shape wants 16 bytes"},
         {F4("(3, 1)"), CYX_ERR_CORRUPT, "wants 12 bytes"},
-        {F4("(4611686018427387904, 4)"), CYX_ERR_CORRUPT, "its shape wants"},
+        {F4("(4611686018427387904, 4)"), CYX_ERR_CORRUPT, "more elements than a file can hold"},
         {F4("(99999999999999999999,)"), CYX_ERR_CORRUPT, "not a dict"},
         {F4("(1, 1, 1, 1, 2)"), CYX_ERR_CORRUPT, "not a dict"},
         {F4("(2)"), CYX_ERR_CORRUPT, "not a dict"},
