@@ -12,12 +12,13 @@
 
 #include "base/banned.h"
 
-enum { SLOTS_LIMIT = 32, XID_BYTES = 24 };
-#define READ_WHOLE_NS                                                                              \
-    INT64_C(60000000000) /* whatever may have been missed, such as a server set back in time */
+enum { SLOTS_LIMIT = 32, XID_BYTES = 24, TEXTS = 4 };
+/* Read whole so often, whatever may have been missed: a server that was set back in time, say. */
+#define READ_WHOLE_NS INT64_C(60000000000)
 
 struct known {
-    struct cyx_sched_node node; /* its texts are the roster's */
+    struct cyx_sched_node node;
+    char *texts[TEXTS]; /* the node's */
     bool online;
     int64_t rests_until_ns; /* monotonic */
     uint32_t taken;         /* slots, a bit each */
@@ -26,8 +27,8 @@ struct known {
 struct cyx_sched_roster {
     struct known *nodes; /* by id */
     size_t count, capacity;
-    char horizon
-        [XID_BYTES]; /* rows written by this transaction or later ones may be news; "": all are */
+    /* Rows written by this transaction or later ones may be news; "": all are. */
+    char horizon[XID_BYTES];
     int64_t read_whole_ns;
 };
 
@@ -35,26 +36,27 @@ struct cyx_sched_roster {
 
 static void free_texts(struct known *known)
 {
-    free((char *)known->node.closed);
-    free((char *)known->node.labels);
-    free((char *)known->node.region);
-    free((char *)known->node.datasets);
+    for (int i = 0; i < TEXTS; i++) {
+        free(known->texts[i]);
+        known->texts[i] = NULL;
+    }
 }
 
-/* Takes the node over with copies of its texts. */
+/* Takes the node over with copies of its texts; what was known before is gone also when it fails. */
 static bool take_over(struct known *known, const struct cyx_sched_node *node)
 {
-    struct known next = {.node = *node, .taken = known->taken};
-    next.node.closed = strdup(node->closed);
-    next.node.labels = strdup(node->labels);
-    next.node.region = strdup(node->region);
-    next.node.datasets = strdup(node->datasets);
-    if (!next.node.closed || !next.node.labels || !next.node.region || !next.node.datasets) {
-        free_texts(&next);
-        return false;
-    }
+    const char *const texts[TEXTS] = {node->closed, node->labels, node->region, node->datasets};
     free_texts(known);
-    *known = next;
+    known->node = *node;
+    for (int i = 0; i < TEXTS; i++) {
+        known->texts[i] = strdup(texts[i]);
+        if (!known->texts[i])
+            return false;
+    }
+    known->node.closed = known->texts[0];
+    known->node.labels = known->texts[1];
+    known->node.region = known->texts[2];
+    known->node.datasets = known->texts[3];
     return true;
 }
 
@@ -142,7 +144,7 @@ static enum cyx_status read_news(struct cyx_sched_store *self, struct cyx_arena 
     if (status == CYX_OK)
         snprintf(roster->horizon, sizeof(roster->horizon), "%s", cyx_db_text(rows, 0, C_HORIZON));
     else
-        roster->read_whole_ns = 0; /* some of it may have been taken over */
+        forget_all(roster); /* some of it may have been taken over */
     return status;
 }
 
