@@ -331,11 +331,14 @@ static enum cyx_status join(struct live_subscription *sub, struct cyx_error *err
     return status;
 }
 
+/* Says that it is subscribed and lets events come, with none lost or told in between. */
 static void link_to_feed(struct live_subscription *sub)
 {
     struct feed *feed = sub->feed;
     pthread_mutex_lock(&feed->lock);
     if (!atomic_load(&sub->closed)) {
+        if (sub->sink->subscribed)
+            sub->sink->subscribed(sub->ctx);
         sub->linked = true;
         sub->is_live = !sub->replay;
         sub->next = feed->first;
@@ -476,8 +479,6 @@ static bool begin(struct live_subscription *sub, struct cyx_error *err)
             return false;
         }
         sub->stage = STAGE_REPLAY;
-        if (sub->sink->subscribed)
-            sub->sink->subscribed(sub->ctx);
         link_to_feed(sub);
     }
     return true;
