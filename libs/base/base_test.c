@@ -149,6 +149,20 @@ static void test_id__is_version_seven_and_ordered(void **state)
     assert_false(cyx_id_valid("not-an-id"));
 }
 
+static void test_id__rises_within_a_millisecond(void **state)
+{
+    (void)state;
+    char before[CYX_ID_BYTES], id[CYX_ID_BYTES];
+    cyx_id_new(before);
+    for (int i = 0; i < 20000; i++) { /* more than a millisecond's counter holds */
+        cyx_id_new(id);
+        assert_true(cyx_id_valid(id));
+        assert_true(id[14] == '7' && strchr("89ab", id[19]));
+        assert_true(strcmp(before, id) < 0);
+        memcpy(before, id, sizeof(before));
+    }
+}
+
 static void test_hex__refuses_what_is_not_hex(void **state)
 {
     (void)state;
@@ -171,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_file__is_written_whole_and_read_within_its_limit),
         cmocka_unit_test(test_time__round_trips_and_reads_offsets),
         cmocka_unit_test(test_id__is_version_seven_and_ordered),
+        cmocka_unit_test(test_id__rises_within_a_millisecond),
         cmocka_unit_test(test_hex__refuses_what_is_not_hex),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

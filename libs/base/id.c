@@ -1,6 +1,7 @@
 #include "base/id.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -59,14 +60,27 @@ bool cyx_hex_decode(const char *text, void *ret_bytes, size_t length)
     return true;
 }
 
+/* Milliseconds and 12 bits below them, above all that were given: a counter within a millisecond (RFC 9562, 6.2). */
+static uint64_t next_tick(unsigned random)
+{
+    static _Atomic uint64_t last;
+    uint64_t before = atomic_load(&last), next;
+    do {
+        next = (uint64_t)cyx_clock_unix_ms() << 12 | (random & 0x7FF);
+        next = next > before ? next : before + 1;
+    } while (!atomic_compare_exchange_weak(&last, &before, next));
+    return next;
+}
+
 void cyx_id_new(char ret_id[CYX_ID_BYTES])
 {
     unsigned char raw[16];
     cyx_random_bytes(raw, sizeof(raw));
-    uint64_t ms = (uint64_t)cyx_clock_unix_ms();
+    uint64_t tick = next_tick((unsigned)raw[6] << 8 | raw[7]);
     for (int i = 0; i < 6; i++)
-        raw[i] = (unsigned char)(ms >> (40 - 8 * i));
-    raw[6] = (unsigned char)(0x70 | (raw[6] & 0x0F));
+        raw[i] = (unsigned char)(tick >> (52 - 8 * i));
+    raw[6] = (unsigned char)(0x70 | (tick >> 8 & 0x0F));
+    raw[7] = (unsigned char)tick;
     raw[8] = (unsigned char)(0x80 | (raw[8] & 0x3F));
     char hex[33];
     cyx_hex_encode(raw, sizeof(raw), hex);

@@ -11,7 +11,7 @@
 
 enum { CYX_ID_BYTES = 37 }; /* 36 characters and the NUL */
 
-/* A new UUIDv7 in its canonical lower-case text form. */
+/* A new UUIDv7 in its canonical lower-case text form; as texts, those of a process rise, also within a millisecond. */
 void cyx_id_new(char ret_id[CYX_ID_BYTES]);
 
 /* Whether `text` is a UUID in canonical form (either case). */
