@@ -12,19 +12,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from gateway import api, contract, stranger, submit, user  # noqa: E402, F401
-from nodes import SERVICES, Fleet, Node, cannot_connect, ended_job, short_job, shown, token, wait  # noqa: E402
-from services import Client, binary  # noqa: E402
+from nodes import SERVICES, Fleet, Node, cannot_connect, ended_job, need_programs, short_job, shown, token, wait  # noqa: E402
+from services import Client  # noqa: E402
 
 LIFE_S = 6  # of a node's token: short, so that several go by in a test
 
 
 @pytest.fixture(scope="module")
 def world():
-    for name in (*SERVICES, "worker"):
-        try:
-            binary(f"cyxwiz-{name}")
-        except FileNotFoundError as missing:
-            pytest.skip(f"SKIP: {missing}")
+    need_programs()
     with Fleet(*SERVICES, trust=True, CYXWIZ_NODE_TOKEN_LIFE_S=str(LIFE_S), CYXWIZ_HEARTBEAT_MS="1000") as running:
         yield running
 

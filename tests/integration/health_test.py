@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from gateway import api, contract, stranger, submit, user  # noqa: E402, F401
-from nodes import SERVICES, Fleet, Node, short_job, shown, token, wait  # noqa: E402
+from nodes import SERVICES, Fleet, Node, need_programs, short_job, shown, token, wait  # noqa: E402
 from services import binary  # noqa: E402
 
 PERIOD_S = 1.0
@@ -22,11 +22,7 @@ PERIOD_S = 1.0
 
 @pytest.fixture(scope="module")
 def world():
-    for name in (*SERVICES, "worker"):
-        try:
-            binary(f"cyxwiz-{name}")
-        except FileNotFoundError as missing:
-            pytest.skip(f"SKIP: {missing}")
+    need_programs()
     with Fleet(*SERVICES, trust=True, CYXWIZ_HEARTBEAT_MS=str(int(PERIOD_S * 1000))) as running:
         yield running
 

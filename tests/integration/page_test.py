@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from gateway import api, submit, user  # noqa: E402, F401
-from nodes import SERVICES, Fleet, short_job, shown, token, wait  # noqa: E402
+from nodes import SERVICES, Fleet, need_programs, short_job, shown, token, wait  # noqa: E402
 from services import Answer, binary  # noqa: E402
 
 NUMBER, TEXT = {"type": ["number", "null"]}, {"type": ["string", "null"]}
@@ -102,11 +102,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def world():
-    for name in (*SERVICES, "worker"):
-        try:
-            binary(f"cyxwiz-{name}")
-        except FileNotFoundError as missing:
-            pytest.skip(f"SKIP: {missing}")
+    need_programs()
     with PageFleet(*SERVICES, trust=True, CYXWIZ_HEARTBEAT_MS="500") as running:
         yield running
 

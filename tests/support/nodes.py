@@ -3,13 +3,23 @@
 import base64
 import time
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from gateway import World, example
 from nats_client import Nats
-from services import Client
+from services import Client, binary
 
 SERVICES = ("registry", "scheduler", "payments", "marketplace", "gateway")
+
+
+def need_programs():
+    """Skips where the services and the worker are not built."""
+    for name in (*SERVICES, "worker"):
+        try:
+            binary(f"cyxwiz-{name}")
+        except FileNotFoundError as missing:
+            pytest.skip(f"SKIP: {missing}")
 
 
 class Fleet(World):
