@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "cli.h"
 #include "contract/message.h"
 #include "top_screen.h"
@@ -190,12 +191,8 @@ static void show(struct top *self, struct top_screen *screen)
 
 static enum cyx_status watch(struct top *self, struct cyx_error *err)
 {
-    pthread_condattr_t attributes;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cyx_cond_init(&self->changed);
     look(self); /* what is wrong with the address or the key is said on the plain terminal */
     if (*self->view.error)
         return cyx_error_set(err, CYX_ERR_UNAVAILABLE, NULL, "%s", self->view.error);

@@ -94,6 +94,18 @@ static void test_text__keeps_plain_text_and_replaces_the_rest(void **state)
     assert_string_equal(err.message, "no file \"x?[2J?.png\"");
 }
 
+static void test_text__copies_what_fits(void **state)
+{
+    (void)state;
+    char target[4] = "xxx";
+    cyx_text_copy(target, sizeof(target), "ab");
+    assert_string_equal(target, "ab");
+    cyx_text_copy(target, sizeof(target), "abcdef");
+    assert_string_equal(target, "abc");
+    cyx_text_copy(target, 1, "abc");
+    assert_string_equal(target, "");
+}
+
 static void test_buf__steal_of_empty_is_an_empty_string(void **state)
 {
     (void)state;
@@ -181,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_arena__gives_aligned_zeroed_memory_of_any_size),
         cmocka_unit_test(test_buf__json_strings_are_escaped_and_repaired),
         cmocka_unit_test(test_text__keeps_plain_text_and_replaces_the_rest),
+        cmocka_unit_test(test_text__copies_what_fits),
         cmocka_unit_test(test_buf__steal_of_empty_is_an_empty_string),
         cmocka_unit_test(test_file__is_written_whole_and_read_within_its_limit),
         cmocka_unit_test(test_time__round_trips_and_reads_offsets),

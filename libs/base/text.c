@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <string.h>
+
 #include "base/banned.h"
 
 size_t cyx_text_utf8_length(const unsigned char *s)
@@ -43,4 +45,11 @@ void cyx_text_clean(char *text)
             *s = *s == '\n' || *s == '\r' || *s == '\t' ? ' ' : '?';
         s += n ? n : 1;
     }
+}
+
+void cyx_text_copy(char *target, size_t size, const char *text)
+{
+    size_t length = strnlen(text, size - 1);
+    memcpy(target, text, length);
+    target[length] = '\0';
 }

@@ -19,4 +19,7 @@ bool cyx_text_is_plain(const char *text);
 /* Replaces in place: a space for a line break or a tab, '?' for any other byte that is not plain text. */
 void cyx_text_clean(char *text);
 
+/* Copies what fits into `size` bytes (at least 1), always with a NUL at its end; bytes, not characters. */
+void cyx_text_copy(char *target, size_t size, const char *text);
+
 #endif

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "bus/bus_internal.h"
 
@@ -196,12 +197,8 @@ static struct cyx_bus *bus_new(const struct cyx_bus_options *options)
     self->lost_ctx = options->lost_ctx;
     self->tasks_tail = &self->tasks;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &monotonic);
+    cyx_cond_init(&self->changed);
     pthread_cond_init(&self->task, NULL);
-    pthread_condattr_destroy(&monotonic);
     return self;
 }
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 
 #include "base/banned.h"
 
@@ -111,11 +112,7 @@ enum cyx_status cyx_cache_open(const struct cyx_cache_options *options,
     self->prefix = strdup(options->prefix ? options->prefix : "");
     self->idle = calloc(self->size, sizeof(void *));
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->freed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cyx_cond_init(&self->freed);
     enum cyx_status status = CYX_ERR_NO_MEMORY;
     if (self->prefix && self->idle)
         status = parse_url(self, options->url, err);

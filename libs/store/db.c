@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "store/db_internal.h"
 
@@ -129,11 +130,7 @@ static struct cyx_db *db_new(const struct cyx_db_options *options)
     for (unsigned i = 0; i < size; i++)
         self->conns[i].db = self;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->freed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cyx_cond_init(&self->freed);
     return self;
 }
 

@@ -6,20 +6,6 @@
 
 #include "base/banned.h"
 
-enum cyx_status cyx_outbox_add_event(struct cyx_db_conn *conn, const struct cyx_outbox_event *event,
-                                     struct cyx_error *err)
-{
-    enum cyx_status status = cyx_db_query(
-        conn,
-        "insert into outbox (subject, message_id, request_id, traceparent, payload)"
-        " values ($1, $2, $3, $4, $5)",
-        NULL, err, CYX_DB_TEXT(event->subject), CYX_DB_TEXT(event->message_id),
-        CYX_DB_TEXT(event->request_id), CYX_DB_TEXT(event->traceparent), CYX_DB_TEXT(event->json));
-    if (status == CYX_OK)
-        conn->wake_after_commit = true;
-    return status;
-}
-
 /* A column of events as one parameter: a text array. */
 static void put_column(struct cyx_buf *ret_text, const struct cyx_outbox_event *events,
                        size_t count, size_t offset)
@@ -58,6 +44,12 @@ enum cyx_status cyx_outbox_add_events(struct cyx_db_conn *conn,
     for (int i = 0; i < COLUMNS; i++)
         cyx_buf_finish(&columns[i]);
     return status;
+}
+
+enum cyx_status cyx_outbox_add_event(struct cyx_db_conn *conn, const struct cyx_outbox_event *event,
+                                     struct cyx_error *err)
+{
+    return cyx_outbox_add_events(conn, event, 1, err);
 }
 
 enum cyx_status cyx_outbox_add(struct cyx_db_conn *conn, const char *subject,

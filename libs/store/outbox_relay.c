@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "store/db_internal.h"
 #include "store/outbox.h"
@@ -52,7 +53,7 @@ static const char *text_or_null(const struct cyx_db_result *rows, size_t row, si
     return cyx_db_null(rows, row, column) ? NULL : cyx_db_text(rows, row, column);
 }
 
-/* Publishes rows in order; the ids of those that went through become "{1,2,3}". */
+/* Publishes rows in order; the ids of those that went through become an array. */
 static void publish_rows(struct round *round, const struct cyx_db_result *rows,
                          struct cyx_buf *ret_ids)
 {
@@ -72,7 +73,7 @@ static void publish_rows(struct round *round, const struct cyx_db_result *rows,
     for (size_t i = 0; i < count; i++) {
         if (!stored[i])
             continue;
-        cyx_buf_printf(ret_ids, "%c%s", round->published ? ',' : '{', cyx_db_text(rows, i, 0));
+        cyx_db_put_element(ret_ids, cyx_db_text(rows, i, 0));
         round->published++;
     }
     if (round->published)
@@ -213,11 +214,7 @@ enum cyx_status cyx_outbox_relay_start(struct cyx_db *db, cyx_outbox_publish pub
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "outbox: out of memory");
     *self = (struct cyx_outbox_relay){.db = db, .publish = publish, .ctx = ctx};
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cyx_cond_init(&self->changed);
     set_wake(db, relay_wake, self);
     if (pthread_create(&self->thread, NULL, relay_main, self) != 0) {
         set_wake(db, NULL, NULL);

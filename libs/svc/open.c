@@ -179,8 +179,8 @@ enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file
 
 /* ---- outbox ---- */
 
-static enum cyx_status publish(void *ctx, const struct cyx_outbox_event *events, size_t count,
-                               bool *ret_stored, struct cyx_error *err)
+enum cyx_status cyx_svc_publish(void *bus, const struct cyx_outbox_event *events, size_t count,
+                                bool *ret_stored, struct cyx_error *err)
 {
     struct cyx_bus_event *outgoing = calloc(count, sizeof(*outgoing));
     if (!outgoing)
@@ -192,7 +192,7 @@ static enum cyx_status publish(void *ctx, const struct cyx_outbox_event *events,
             .meta = {.request_id = events[i].request_id, .traceparent = events[i].traceparent},
             .json = events[i].json,
             .length = strlen(events[i].json)};
-    enum cyx_status status = cyx_bus_publish_events(ctx, outgoing, count, err);
+    enum cyx_status status = cyx_bus_publish_events(bus, outgoing, count, err);
     for (size_t i = 0; i < count; i++)
         ret_stored[i] = outgoing[i].status == CYX_OK;
     free(outgoing);
@@ -213,7 +213,7 @@ enum cyx_status cyx_svc_open_outbox(struct cyx_svc *self, struct cyx_outbox_rela
                              "the outbox needs the database and the bus opened before it");
     enum cyx_status status = cyx_bus_ensure_stream(self->bus, &cyx_bus_stream_events, err);
     if (status == CYX_OK)
-        status = cyx_outbox_relay_start(self->db, publish, self->bus, &self->outbox, err);
+        status = cyx_outbox_relay_start(self->db, cyx_svc_publish, self->bus, &self->outbox, err);
     if (status != CYX_OK)
         return status;
     cyx_metrics_gauge_function(self->metrics, "cyx_outbox_published",

@@ -126,6 +126,9 @@ enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file
  * CYX_EVT. */
 enum cyx_status cyx_svc_open_outbox(struct cyx_svc *self, struct cyx_outbox_relay **ret_relay,
                                     struct cyx_error *err);
+/* What its relay publishes by, a cyx_outbox_publish; `bus` is a struct cyx_bus. */
+enum cyx_status cyx_svc_publish(void *bus, const struct cyx_outbox_event *events, size_t count,
+                                bool *ret_stored, struct cyx_error *err);
 
 /*
  * Answers each row of a table on the service's bus, its name being the queue group; at most 32 rows a service. As

@@ -5,19 +5,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 #include "store_row.h"
 #include "wire.h"
 
 #include "base/banned.h"
-
-static void copy(char *target, size_t size, const char *text)
-{
-    size_t length = strnlen(text, size - 1);
-    memcpy(target, text, length);
-    target[length] = '\0';
-}
 
 struct enrolment {
     struct cyx_registry_node *given; /* its proofs are filled in */
@@ -332,8 +326,8 @@ enum cyx_status cyx_registry_store_sights(struct cyx_registry_store *self,
     if (status == CYX_OK && !sights)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
     for (size_t i = 0; sights && i < count; i++) {
-        copy(sights[i].id, sizeof(sights[i].id), cyx_db_text(rows, i, 0));
-        copy(sights[i].boot_id, sizeof(sights[i].boot_id), cyx_db_text(rows, i, 1));
+        cyx_text_copy(sights[i].id, sizeof(sights[i].id), cyx_db_text(rows, i, 0));
+        cyx_text_copy(sights[i].boot_id, sizeof(sights[i].boot_id), cyx_db_text(rows, i, 1));
         (void)cyx_registry_status_parse(cyx_db_text(rows, i, 2), &sights[i].status);
         sights[i].stored_age_ms = cyx_db_int(rows, i, 3);
         sights[i].host_memory_bytes = cyx_db_int(rows, i, 4);

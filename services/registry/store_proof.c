@@ -3,19 +3,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "base/version.h"
 #include "contract/message.h"
 #include "store_row.h"
 #include "wire.h"
 
 #include "base/banned.h"
-
-static void copy(char *target, size_t size, const char *text)
-{
-    size_t length = strnlen(text, size - 1);
-    memcpy(target, text, length);
-    target[length] = '\0';
-}
 
 enum cyx_status cyx_registry_store_require(struct cyx_registry_store *self, struct cyx_error *err)
 {
@@ -59,9 +53,9 @@ static enum cyx_status open_body(void *ctx, struct cyx_db_conn *conn, struct cyx
         cyx_proof_due(&node, due_ms > now_ms ? due_ms : now_ms);
     struct cyx_challenge *challenge = &opening->challenge;
     cyx_id_new(challenge->id);
-    copy(challenge->node_id, sizeof(challenge->node_id), node.id);
-    copy(challenge->boot_id, sizeof(challenge->boot_id), node.boot_id);
-    copy(challenge->backend, sizeof(challenge->backend), device->backend);
+    cyx_text_copy(challenge->node_id, sizeof(challenge->node_id), node.id);
+    cyx_text_copy(challenge->boot_id, sizeof(challenge->boot_id), node.boot_id);
+    cyx_text_copy(challenge->backend, sizeof(challenge->backend), device->backend);
     challenge->device_index = device->index;
     status = cyx_db_query(conn,
                           "insert into challenge (id, node_id, boot_id, backend, device_index) "
@@ -114,10 +108,10 @@ static enum cyx_status read_challenge(const struct cyx_db_result *rows,
                                       struct cyx_challenge *ret_challenge, struct cyx_error *err)
 {
     struct cyx_challenge challenge = {0};
-    copy(challenge.id, sizeof(challenge.id), cyx_db_text(rows, 0, 0));
-    copy(challenge.node_id, sizeof(challenge.node_id), cyx_db_text(rows, 0, 1));
-    copy(challenge.boot_id, sizeof(challenge.boot_id), cyx_db_text(rows, 0, 2));
-    copy(challenge.backend, sizeof(challenge.backend), cyx_db_text(rows, 0, 3));
+    cyx_text_copy(challenge.id, sizeof(challenge.id), cyx_db_text(rows, 0, 0));
+    cyx_text_copy(challenge.node_id, sizeof(challenge.node_id), cyx_db_text(rows, 0, 1));
+    cyx_text_copy(challenge.boot_id, sizeof(challenge.boot_id), cyx_db_text(rows, 0, 2));
+    cyx_text_copy(challenge.backend, sizeof(challenge.backend), cyx_db_text(rows, 0, 3));
     challenge.device_index = cyx_db_int(rows, 0, 4);
     challenge.elapsed_ms = cyx_db_int(rows, 0, 5);
     challenge.task = (struct cyx_proof_task){
@@ -192,7 +186,7 @@ static enum cyx_status write_proofs(struct cyx_db_conn *conn, struct proving *pr
     CYX_CLEANUP_BUF struct cyx_buf devices = {0};
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     const char *closes = proving->settings->required ? cyx_proof_closes(node, &why) : "";
-    copy(was, sizeof(was), node->closed);
+    cyx_text_copy(was, sizeof(was), node->closed);
     enum cyx_status status =
         cyx_message_write(cyx_registry_devices_json(node, true), &devices, err);
     if (status == CYX_OK)

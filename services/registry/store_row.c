@@ -3,28 +3,22 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 #include "wire.h"
 
 #include "base/banned.h"
 
-static void copy(char *target, size_t size, const char *text)
-{
-    size_t length = strnlen(text, size - 1);
-    memcpy(target, text, length);
-    target[length] = '\0';
-}
-
 enum cyx_status cyx_registry_row_read(const struct cyx_db_result *rows, size_t row,
                                       struct cyx_registry_node *ret_node, struct cyx_error *err)
 {
     struct cyx_registry_node *node = ret_node;
     *node = (struct cyx_registry_node){0};
-    copy(node->id, sizeof(node->id), cyx_db_text(rows, row, 0));
-    copy(node->boot_id, sizeof(node->boot_id), cyx_db_text(rows, row, 1));
-    copy(node->name, sizeof(node->name), cyx_db_text(rows, row, 2));
-    copy(node->version, sizeof(node->version), cyx_db_text(rows, row, 3));
+    cyx_text_copy(node->id, sizeof(node->id), cyx_db_text(rows, row, 0));
+    cyx_text_copy(node->boot_id, sizeof(node->boot_id), cyx_db_text(rows, row, 1));
+    cyx_text_copy(node->name, sizeof(node->name), cyx_db_text(rows, row, 2));
+    cyx_text_copy(node->version, sizeof(node->version), cyx_db_text(rows, row, 3));
     (void)cyx_registry_status_parse(cyx_db_text(rows, row, 4), &node->status);
     node->host_memory_bytes = cyx_db_int(rows, row, 6);
     node->cpus = cyx_db_int(rows, row, 7);
@@ -36,9 +30,9 @@ enum cyx_status cyx_registry_row_read(const struct cyx_db_result *rows, size_t r
     node->load.cpu_percent = cyx_db_double(rows, row, 13);
     node->load.memory_used_bytes = cyx_db_int(rows, row, 14);
     node->load.images_per_second = cyx_db_double(rows, row, 15);
-    copy(node->labels, sizeof(node->labels), cyx_db_text(rows, row, 16));
-    copy(node->region, sizeof(node->region), cyx_db_text(rows, row, 17));
-    copy(node->closed, sizeof(node->closed), cyx_db_text(rows, row, 18));
+    cyx_text_copy(node->labels, sizeof(node->labels), cyx_db_text(rows, row, 16));
+    cyx_text_copy(node->region, sizeof(node->region), cyx_db_text(rows, row, 17));
+    cyx_text_copy(node->closed, sizeof(node->closed), cyx_db_text(rows, row, 18));
     if (node->status == CYX_NODE_ONLINE && node->closed[0])
         node->status = CYX_NODE_DRAINING;
     CYX_CLEANUP_JSON json_t *devices = json_loads(cyx_db_text(rows, row, 5), 0, NULL);

@@ -9,6 +9,7 @@
 
 #include "api.h"
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "store_health.h"
 
@@ -142,11 +143,7 @@ enum cyx_status cyx_registry_watch_start(struct cyx_registry_app *app, struct cy
     self->app = app;
     self->listening_since_ns = cyx_clock_monotonic_ns();
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cyx_cond_init(&self->wake);
     if (pthread_create(&self->thread, NULL, run, self) != 0) {
         pthread_cond_destroy(&self->wake);
         pthread_mutex_destroy(&self->lock);

@@ -9,6 +9,7 @@
 
 #include "api.h"
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
@@ -158,11 +159,7 @@ struct cyx_sched_matcher *cyx_sched_matcher_create(struct cyx_sched_app *app)
         return NULL;
     self->app = app;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cyx_cond_init(&self->changed);
     return self;
 }
 

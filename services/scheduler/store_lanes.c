@@ -1,17 +1,11 @@
 /* The queue as matching reads it: lanes of jobs that are the same to it, and the accounts that they belong to. */
 #include <string.h>
 
+#include "base/text.h"
 #include "store_match.h"
 #include "store_row.h"
 
 #include "base/banned.h"
-
-static void copy(char *target, size_t size, const char *text)
-{
-    size_t length = strnlen(text, size - 1);
-    memcpy(target, text, length);
-    target[length] = '\0';
-}
 
 /* Jobs that can be matched, written as the index job_queue has it. */
 #define QUEUED "state = 'queued' and funded and waits_for = 0 and priority = $1"
@@ -85,8 +79,8 @@ static struct cyx_sched_share *share_of(struct cyx_sched_lanes *lanes, const cha
     if (last && strcmp(last->account_id, account_id) == 0)
         return last;
     last = &lanes->shares[lanes->n_shares++];
-    copy(last->account_id, sizeof(last->account_id), account_id);
-    cyx_buf_printf(ids, "%s%s", ids->length ? "," : "{", account_id);
+    cyx_text_copy(last->account_id, sizeof(last->account_id), account_id);
+    cyx_db_put_element(ids, account_id);
     return last;
 }
 
@@ -109,8 +103,9 @@ static enum cyx_status read_lanes(struct cyx_sched_store *self, struct cyx_sched
         if (!lane->jobs)
             return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for matching");
         lane->count = 1;
-        copy(lane->jobs->id, sizeof(lane->jobs->id), cyx_db_text(rows, i, 2));
-        copy(lane->jobs->created_at, sizeof(lane->jobs->created_at), cyx_db_text(rows, i, 3));
+        cyx_text_copy(lane->jobs->id, sizeof(lane->jobs->id), cyx_db_text(rows, i, 2));
+        cyx_text_copy(lane->jobs->created_at, sizeof(lane->jobs->created_at),
+                      cyx_db_text(rows, i, 3));
         status = cyx_sched_row_need(rows, i, 4, arena, &lane->jobs->need, err);
     }
     lanes->n_lanes = count;
@@ -159,8 +154,8 @@ static enum cyx_status refill(struct cyx_sched_store *self, int priority,
     lane->whole = lane->count < CYX_SCHED_LANE_BATCH;
     for (size_t i = 0; status == CYX_OK && i < lane->count; i++) {
         struct cyx_sched_candidate *job = &lane->jobs[i];
-        copy(job->id, sizeof(job->id), cyx_db_text(rows, i, 0));
-        copy(job->created_at, sizeof(job->created_at), cyx_db_text(rows, i, 1));
+        cyx_text_copy(job->id, sizeof(job->id), cyx_db_text(rows, i, 0));
+        cyx_text_copy(job->created_at, sizeof(job->created_at), cyx_db_text(rows, i, 1));
         status = cyx_sched_row_need(rows, i, 2, arena, &job->need, err);
     }
     return status;

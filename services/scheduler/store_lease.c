@@ -3,19 +3,13 @@
  */
 #include <string.h>
 
+#include "base/text.h"
 #include "store.h"
 #include "store_row.h"
 
 #include "base/banned.h"
 
 enum { BATCH = 128 }; /* offers that are told again between two questions to the database */
-
-static void copy_id(char target[CYX_ID_BYTES], const char *id)
-{
-    size_t length = strnlen(id, CYX_ID_BYTES - 1);
-    memcpy(target, id, length);
-    target[length] = '\0';
-}
 
 struct progressing {
     struct cyx_sched_store *self;
@@ -119,8 +113,8 @@ enum cyx_status cyx_sched_store_standing(struct cyx_sched_store *self, int64_t o
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < count; i++) {
         struct cyx_sched_offer offer = {.token = cyx_db_int(rows, i, 2)};
-        copy_id(offer.job_id, cyx_db_text(rows, i, 0));
-        copy_id(offer.node_id, cyx_db_text(rows, i, 1));
+        cyx_text_copy(offer.job_id, CYX_ID_BYTES, cyx_db_text(rows, i, 0));
+        cyx_text_copy(offer.node_id, CYX_ID_BYTES, cyx_db_text(rows, i, 1));
         if (cyx_db_bool(rows, i, 3))
             offered(ctx, &offer);
     }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "store_match.h"
 #include "store_row.h"
 
@@ -13,13 +14,6 @@
 
 /* A job that has just been placed is taken to run so long, until it is known how long it did. */
 static const double charge_ahead_s = 60;
-
-static void copy_id(char target[CYX_ID_BYTES], const char *id)
-{
-    size_t length = strnlen(id, CYX_ID_BYTES - 1);
-    memcpy(target, id, length);
-    target[length] = '\0';
-}
 
 enum placing_result { STAGED, ASSIGNED, GONE }; /* GONE: the job or the node was taken meanwhile */
 
@@ -116,7 +110,7 @@ static enum cyx_status tell_assigned(struct pass *pass, struct cyx_db_conn *conn
     struct cyx_sched_job *jobs = cyx_arena_calloc(&pass->arena, count, sizeof(*jobs));
     struct cyx_sched_moved moved[CYX_SCHED_TXN_JOBS];
     for (size_t i = 0; i < count; i++)
-        cyx_buf_printf(&ids, "%c%s", i ? ',' : '{', cyx_db_text(made, i, 0));
+        cyx_db_put_element(&ids, cyx_db_text(made, i, 0));
     cyx_buf_puts(&ids, "}");
     if (ids.failed || !jobs)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for matching");
@@ -170,8 +164,8 @@ static enum cyx_status commit(struct pass *pass, struct cyx_error *err)
             continue;
         pass->assigned++;
         struct cyx_sched_offer offer = {.token = placing->token};
-        copy_id(offer.job_id, placing->job_id);
-        copy_id(offer.node_id, placing->node->id);
+        cyx_text_copy(offer.job_id, CYX_ID_BYTES, placing->job_id);
+        cyx_text_copy(offer.node_id, CYX_ID_BYTES, placing->node->id);
         pass->offered(pass->ctx, &offer);
     }
     if (status == CYX_OK)
@@ -235,7 +229,7 @@ static enum cyx_status place(struct pass *pass, const struct cyx_sched_lanes *la
     placing->node = &pass->nodes[node - pass->nodes];
     placing->node->busy = true;
     placing->result = STAGED;
-    copy_id(placing->job_id, job->id);
+    cyx_text_copy(placing->job_id, CYX_ID_BYTES, job->id);
     pass->n_staged++;
     pass->n_free--;
     lane->share->running++;

@@ -2,17 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "store_match.h"
 #include "store_row.h"
 
 #include "base/banned.h"
-
-static void copy_id(char target[CYX_ID_BYTES], const char *id)
-{
-    size_t length = strnlen(id, CYX_ID_BYTES - 1);
-    memcpy(target, id, length);
-    target[length] = '\0';
-}
 
 /* The news of a node that went says nothing of its devices. */
 static const char *const node_offline_sql =
@@ -93,8 +87,8 @@ enum cyx_status cyx_sched_read_node(const struct cyx_db_result *rows, size_t row
                                     struct cyx_arena *arena, struct cyx_sched_node *node,
                                     struct cyx_error *err)
 {
-    copy_id(node->id, cyx_db_text(rows, row, 0));
-    copy_id(node->boot_id, cyx_db_text(rows, row, 1));
+    cyx_text_copy(node->id, CYX_ID_BYTES, cyx_db_text(rows, row, 0));
+    cyx_text_copy(node->boot_id, CYX_ID_BYTES, cyx_db_text(rows, row, 1));
     node->cpus = cyx_db_int(rows, row, 2);
     node->cpu_memory_bytes = cyx_db_int(rows, row, 3);
     node->gpu_memory_bytes = cyx_db_int(rows, row, 4);
@@ -191,7 +185,7 @@ enum cyx_status cyx_sched_store_busy(struct cyx_sched_store *self, struct cyx_ar
     if (status == CYX_OK && !busy)
         status = cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the nodes");
     for (size_t i = 0; busy && status == CYX_OK && i < count; i++) {
-        copy_id(busy[i].node_id, cyx_db_text(rows, i, 0));
+        cyx_text_copy(busy[i].node_id, CYX_ID_BYTES, cyx_db_text(rows, i, 0));
         busy[i].left_s = cyx_db_double(rows, i, 1);
     }
     if (status != CYX_OK)

@@ -1,6 +1,7 @@
 /* What makes way for jobs of higher priority. */
 #include <string.h>
 
+#include "base/text.h"
 #include "store_match.h"
 #include "store_row.h"
 
@@ -14,13 +15,6 @@ struct victim {
     int64_t token;
     bool taken;
 };
-
-static void copy_id(char target[CYX_ID_BYTES], const char *id)
-{
-    size_t length = strnlen(id, CYX_ID_BYTES - 1);
-    memcpy(target, id, length);
-    target[length] = '\0';
-}
 
 /*
  * Lowest priority first, then the least that would be done again. One that has been made to wait as often as the
@@ -43,8 +37,8 @@ static enum cyx_status read_victims(struct cyx_db_conn *conn, const struct cyx_s
     *ret_count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < *ret_count; i++) {
         ret_victims[i] = (struct victim){.token = cyx_db_int(rows, i, 1)};
-        copy_id(ret_victims[i].job_id, cyx_db_text(rows, i, 0));
-        copy_id(ret_victims[i].node_id, cyx_db_text(rows, i, 2));
+        cyx_text_copy(ret_victims[i].job_id, CYX_ID_BYTES, cyx_db_text(rows, i, 0));
+        cyx_text_copy(ret_victims[i].node_id, CYX_ID_BYTES, cyx_db_text(rows, i, 2));
     }
     return status;
 }

@@ -1,19 +1,13 @@
 /* What is taken back: leases that were lost, jobs whose time is over, jobs that wait for what will not come. */
 #include <string.h>
 
+#include "base/text.h"
 #include "store.h"
 #include "store_row.h"
 
 #include "base/banned.h"
 
 enum { BATCH = 128 }; /* jobs taken back between two questions to the database */
-
-static void copy_id(char target[CYX_ID_BYTES], const char *id)
-{
-    size_t length = strnlen(id, CYX_ID_BYTES - 1);
-    memcpy(target, id, length);
-    target[length] = '\0';
-}
 
 /*
  * Open assignments that are lost, and by what. Asked again for one job once its row is locked. An accepted one whose node
@@ -105,7 +99,7 @@ static enum cyx_status read_lost(struct cyx_sched_store *self, bool by_time,
                                         CYX_DB_INT(self->policy.lease_grace_ms), CYX_DB_INT(BATCH));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < count; i++)
-        copy_id(ret_ids[i], cyx_db_text(rows, i, 0));
+        cyx_text_copy(ret_ids[i], CYX_ID_BYTES, cyx_db_text(rows, i, 0));
     *ret_count = count;
     return status;
 }
@@ -118,7 +112,7 @@ static enum cyx_status reap_lost(struct cyx_sched_store *self, bool by_time, siz
     enum cyx_status status = read_lost(self, by_time, ids, &count, err);
     for (size_t i = 0; status == CYX_OK && i < count; i++) {
         struct reaping reaping = {.self = self, .by_time = by_time};
-        copy_id(reaping.job_id, ids[i]);
+        cyx_text_copy(reaping.job_id, CYX_ID_BYTES, ids[i]);
         status = cyx_db_transaction(self->db, reap_body, &reaping, err);
         *ret_freed += status == CYX_OK && reaping.freed;
     }
@@ -183,7 +177,7 @@ static enum cyx_status read_doomed(struct cyx_sched_store *self, const struct do
     enum cyx_status status = cyx_db_run(self->db, doom->find_sql, &rows, err, CYX_DB_INT(BATCH));
     *ret_count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     for (size_t i = 0; i < *ret_count; i++)
-        copy_id(ret_ids[i], cyx_db_text(rows, i, 0));
+        cyx_text_copy(ret_ids[i], CYX_ID_BYTES, cyx_db_text(rows, i, 0));
     return status;
 }
 
@@ -199,7 +193,7 @@ static enum cyx_status reap_doomed(struct cyx_sched_store *self, const struct do
         any = false;
         for (size_t i = 0; status == CYX_OK && i < count; i++) {
             struct dooming dooming = {.self = self, .doom = doom};
-            copy_id(dooming.job_id, ids[i]);
+            cyx_text_copy(dooming.job_id, CYX_ID_BYTES, ids[i]);
             status = cyx_db_transaction(self->db, doom_body, &dooming, err);
             any |= dooming.done;
             *ret_ended += dooming.done;

@@ -4,17 +4,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "contract/subjects.h"
 #include "wire.h"
 
 #include "base/banned.h"
-
-static void copy(char *target, size_t size, const char *text)
-{
-    size_t length = strnlen(text, size - 1);
-    memcpy(target, text, length);
-    target[length] = '\0';
-}
 
 /* The text in the arena, NULL for NULL. */
 static const char *keep(const struct cyx_db_result *rows, size_t row, size_t column,
@@ -104,7 +98,7 @@ enum cyx_status cyx_sched_row_need(const struct cyx_db_result *rows, size_t row,
         .total_flops = cyx_db_double(rows, row, first + 14),
     };
     (void)cyx_sched_backend_parse(cyx_db_text(rows, row, first), &need.backend);
-    copy(need.last_node_id, sizeof(need.last_node_id), cyx_db_text(rows, row, first + 4));
+    cyx_text_copy(need.last_node_id, sizeof(need.last_node_id), cyx_db_text(rows, row, first + 4));
     if (!need.labels || !need.avoid_labels || !need.regions || !need.avoid_regions || !need.dataset)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a job");
     *ret_need = need;
@@ -117,7 +111,7 @@ static void read_schedule(const struct cyx_db_result *rows, size_t row, struct c
     job->waits_for = (int)cyx_db_int(rows, row, C_WAITS_FOR);
     job->awaited = cyx_db_bool(rows, row, C_AWAITED);
     job->preemptions = (int)cyx_db_int(rows, row, C_PREEMPTIONS);
-    copy(job->array.id, sizeof(job->array.id), cyx_db_text(rows, row, C_ARRAY));
+    cyx_text_copy(job->array.id, sizeof(job->array.id), cyx_db_text(rows, row, C_ARRAY));
     job->array.index = cyx_db_int(rows, row, C_ARRAY_INDEX);
     job->array.count = cyx_db_int(rows, row, C_ARRAY_COUNT);
     job->facts.attempts_limit = (int)cyx_db_int(rows, row, C_RETRIES) + 1;
@@ -140,10 +134,10 @@ static void read_numbers(const struct cyx_db_result *rows, size_t row, struct cy
     job->assigned_at_ms = cyx_db_time_ms(rows, row, C_ASSIGNED);
     job->started_at_ms = cyx_db_time_ms(rows, row, C_STARTED);
     job->ended_at_ms = cyx_db_time_ms(rows, row, C_ENDED);
-    copy(job->model.sha256, sizeof(job->model.sha256), cyx_db_text(rows, row, C_MODEL));
+    cyx_text_copy(job->model.sha256, sizeof(job->model.sha256), cyx_db_text(rows, row, C_MODEL));
     job->model.bytes = cyx_db_int(rows, row, C_MODEL_BYTES);
-    copy(job->checkpoint.sha256, sizeof(job->checkpoint.sha256),
-         cyx_db_text(rows, row, C_CHECKPOINT));
+    cyx_text_copy(job->checkpoint.sha256, sizeof(job->checkpoint.sha256),
+                  cyx_db_text(rows, row, C_CHECKPOINT));
     job->checkpoint.bytes = cyx_db_int(rows, row, C_CHECKPOINT_BYTES);
     job->checkpoint.step = cyx_db_int(rows, row, C_CHECKPOINT_STEP);
 }
@@ -153,9 +147,9 @@ enum cyx_status cyx_sched_row_read(const struct cyx_db_result *rows, size_t row,
                                    struct cyx_error *err)
 {
     struct cyx_sched_job job = {0};
-    copy(job.id, sizeof(job.id), cyx_db_text(rows, row, C_ID));
-    copy(job.account_id, sizeof(job.account_id), cyx_db_text(rows, row, C_ACCOUNT));
-    copy(job.node_id, sizeof(job.node_id), cyx_db_text(rows, row, C_NODE));
+    cyx_text_copy(job.id, sizeof(job.id), cyx_db_text(rows, row, C_ID));
+    cyx_text_copy(job.account_id, sizeof(job.account_id), cyx_db_text(rows, row, C_ACCOUNT));
+    cyx_text_copy(job.node_id, sizeof(job.node_id), cyx_db_text(rows, row, C_NODE));
     if (!cyx_sched_state_parse(cyx_db_text(rows, row, C_STATE), &job.facts.state))
         return cyx_error_set(err, CYX_ERR_CORRUPT, NULL, "job %s is in the unknown state \"%s\"",
                              job.id, cyx_db_text(rows, row, C_STATE));

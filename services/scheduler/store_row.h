@@ -38,6 +38,7 @@ enum { CYX_SCHED_JOB_COLUMN_COUNT = 36 + CYX_SCHED_NEED_COLUMN_COUNT + 10 };
  * takes such a list to be 100 rows long, and joins 100 rows to a table of a few thousand by reading all of it.
  */
 #define CYX_SCHED_FEW "limit 32"
+_Static_assert(CYX_SCHED_TXN_JOBS == 32, "CYX_SCHED_FEW is as many");
 
 /* Milliseconds since assignment a was last accepted or renewed: at least 0, at most a lease (a parameter), however
  * the clock was set meanwhile. */

@@ -10,6 +10,7 @@
 
 #include "agent_internal.h"
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "contract/message.h"
 
@@ -290,11 +291,7 @@ enum cyx_status agent_create(const struct agent_settings *settings, struct agent
     self->steps = cyx_metrics_gauge(settings->metrics, "cyx_worker_images_per_second",
                                     "Training speed of the job in progress.", NULL);
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cyx_cond_init(&self->changed);
     *ret_agent = self;
     return CYX_OK;
 }

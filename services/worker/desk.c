@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "board.h"
 #include "contract/message.h"
@@ -128,11 +129,7 @@ enum cyx_status desk_create(const struct agent_settings *settings, struct agent 
     self->settings = settings;
     self->agent = agent;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cyx_cond_init(&self->changed);
     if (pthread_create(&self->thread, NULL, desk_main, self) != 0) {
         pthread_cond_destroy(&self->changed);
         pthread_mutex_destroy(&self->lock);

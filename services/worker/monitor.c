@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 
 #include "base/banned.h"
 
@@ -62,11 +63,7 @@ enum cyx_status monitor_create(const char *disk_path, int64_t interval_ms,
     self->interval_ms = interval_ms;
     self->sampler.disk_path = disk_path;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    cyx_cond_init(&self->changed);
     if (pthread_create(&self->thread, NULL, watch, self) != 0) {
         free(self);
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no thread for the monitor");

@@ -16,6 +16,7 @@
 #include "bus/stream.h"
 #include "store/migrate.h"
 #include "store/outbox.h"
+#include "svc/svc.h"
 
 static const char *own_path;
 
@@ -80,28 +81,11 @@ static int teardown(void **state)
     return 0;
 }
 
-static enum cyx_status publish(void *ctx, const struct cyx_outbox_event *events, size_t count,
-                               bool *ret_stored, struct cyx_error *err)
-{
-    struct cyx_bus_event outgoing[64] = {0};
-    assert_true(count <= sizeof(outgoing) / sizeof(outgoing[0]));
-    for (size_t i = 0; i < count; i++)
-        outgoing[i] = (struct cyx_bus_event){
-            .subject = events[i].subject,
-            .message_id = events[i].message_id,
-            .meta = {.request_id = events[i].request_id, .traceparent = events[i].traceparent},
-            .json = events[i].json,
-            .length = strlen(events[i].json)};
-    enum cyx_status status = cyx_bus_publish_events(ctx, outgoing, count, err);
-    for (size_t i = 0; i < count; i++)
-        ret_stored[i] = outgoing[i].status == CYX_OK;
-    return status;
-}
-
 static void start_relay(struct world *world)
 {
     struct cyx_error err = {0};
-    if (cyx_outbox_relay_start(world->db, publish, world->bus, &world->relay, &err) != CYX_OK)
+    if (cyx_outbox_relay_start(world->db, cyx_svc_publish, world->bus, &world->relay, &err) !=
+        CYX_OK)
         fail_msg("%s", err.message);
 }
 
@@ -292,7 +276,8 @@ static void test_outbox__replicas_share_without_doubling(void **state)
     struct cyx_outbox_relay *other = NULL;
     struct cyx_error err = {0};
     start_relay(world);
-    assert_int_equal(cyx_outbox_relay_start(other_db, publish, world->bus, &other, &err), CYX_OK);
+    assert_int_equal(cyx_outbox_relay_start(other_db, cyx_svc_publish, world->bus, &other, &err),
+                     CYX_OK);
     for (int i = 0; i < 20; i++) {
         add(world, 100 * i, 100 * i + 100);
         cyx_outbox_wake(other);

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "contract/subjects.h"
 
 struct service {
@@ -38,12 +39,8 @@ static struct timespec after(int64_t ms)
 
 static void init_waiting(pthread_mutex_t *lock, pthread_cond_t *changed)
 {
-    pthread_condattr_t monotonic;
     pthread_mutex_init(lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cyx_cond_init(changed);
 }
 
 static void *read_log(void *ctx)
