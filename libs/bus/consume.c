@@ -204,10 +204,17 @@ static bool still_there(struct consumer *self)
                                js_code != JSStreamNotFoundErr);
 }
 
-/* Fetches and handles until stopped (true) or until the consumer has to be attached anew. */
+/* Fetches and handles until stopped (true) or until the consumer has to be attached anew. A connection
+ * that broke is no reason for that: the client subscribes again by itself, and what the server sends
+ * to the old subscription meanwhile would be lost with it until its time to answer is over. */
 static bool pull(struct consumer *self)
 {
     while (!cyx_bus_puller_stopped(&self->puller)) {
+        if (!cyx_bus_connected(self->puller.bus)) {
+            self->idle_fetches = CHECK_EVERY; /* the server may come back without the consumer */
+            cyx_bus_puller_pause(&self->puller, RETRY_MS / 5);
+            continue;
+        }
         natsMsgList batch = {0};
         jsErrCode js_code = 0;
         natsStatus code =
@@ -215,8 +222,8 @@ static bool pull(struct consumer *self)
         if (code == NATS_OK) {
             self->idle_fetches = 0;
             handle_batch(self, &batch);
-        } else if (code != NATS_TIMEOUT || !cyx_bus_connected(self->puller.bus) ||
-                   !still_there(self)) {
+        } else if (cyx_bus_connected(self->puller.bus) &&
+                   (code != NATS_TIMEOUT || !still_there(self))) {
             return false;
         }
     }

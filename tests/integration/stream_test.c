@@ -194,6 +194,7 @@ static void consume(struct cyx_bus *bus, const char *stream, struct seen *seen, 
                                               .durable = "test",
                                               .handler = on_event,
                                               .ctx = seen,
+                                              .ack_wait_ns = 10000000000, /* < LATCH_TIMEOUT_S */
                                               .retry_delay_ns = 200000000,
                                               .max_deliver = max_deliver};
     struct cyx_error err = {0};
