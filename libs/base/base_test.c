@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -133,6 +134,32 @@ static void test_file__is_written_whole_and_read_within_its_limit(void **state)
                      CYX_ERR_NOT_FOUND);
 }
 
+static void make_empty(const char *folder, const char *name, char ret_path[64])
+{
+    snprintf(ret_path, 64, "%s/%s", folder, name);
+    int fd = open(ret_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void test_file__what_a_killed_writer_left_is_swept(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/cyx_base_XXXXXX", left[64], kept[4][64];
+    assert_non_null(mkdtemp(folder));
+    make_empty(folder, "model.tmp-a1B2c3", left);
+    make_empty(folder, "model", kept[0]);
+    make_empty(folder, "model.backup", kept[1]);
+    make_empty(folder, "model.tmp-a1B2c3d", kept[2]);
+    make_empty(folder, "model2.tmp-a1B2c3", kept[3]);
+    cyx_file_sweep_temporaries(kept[0]);
+    assert_int_equal(access(left, F_OK), -1);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(unlink(kept[i]), 0);
+    cyx_file_sweep_temporaries("/nonexistent/model");
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_time__round_trips_and_reads_offsets(void **state)
 {
     (void)state;
@@ -196,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_text__copies_what_fits),
         cmocka_unit_test(test_buf__steal_of_empty_is_an_empty_string),
         cmocka_unit_test(test_file__is_written_whole_and_read_within_its_limit),
+        cmocka_unit_test(test_file__what_a_killed_writer_left_is_swept),
         cmocka_unit_test(test_time__round_trips_and_reads_offsets),
         cmocka_unit_test(test_id__is_version_seven_and_ordered),
         cmocka_unit_test(test_id__rises_within_a_millisecond),

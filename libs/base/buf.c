@@ -1,5 +1,6 @@
 #include "base/buf.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -160,25 +161,53 @@ static int write_all(int fd, const char *bytes, size_t length)
     return 0;
 }
 
-static void fsync_folder_of(const char *path)
+/* -1 where it cannot be opened. */
+static int open_folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    struct cyx_buf folder = {0};
+    CYX_CLEANUP_BUF struct cyx_buf folder = {0};
     cyx_buf_append(&folder, slash ? path : ".",
                    slash ? (size_t)(slash - path) + (slash == path) : 1);
-    int fd = folder.failed ? -1 : open(folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return folder.failed ? -1 : open(folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void fsync_folder_of(const char *path)
+{
+    int fd = open_folder_of(path);
     if (fd >= 0) {
         fsync(fd);
         close(fd);
     }
-    cyx_buf_finish(&folder);
+}
+
+#define TEMPORARY ".tmp-"
+#define TEMPORARY_RANDOM "XXXXXX"
+
+void cyx_file_sweep_temporaries(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t length = strlen(name), whole = length + strlen(TEMPORARY TEMPORARY_RANDOM);
+    int fd = open_folder_of(path);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!folder) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(folder));) {
+        const char *found = entry->d_name;
+        if (strlen(found) == whole && strncmp(found, name, length) == 0 &&
+            strncmp(found + length, TEMPORARY, strlen(TEMPORARY)) == 0)
+            unlinkat(fd, found, 0);
+    }
+    closedir(folder);
 }
 
 enum cyx_status cyx_file_write_atomic(const char *path, const void *bytes, size_t length,
                                       unsigned mode, struct cyx_error *ret_error)
 {
     CYX_CLEANUP_BUF struct cyx_buf temporary = {0};
-    cyx_buf_printf(&temporary, "%s.XXXXXX", path);
+    cyx_buf_printf(&temporary, "%s" TEMPORARY TEMPORARY_RANDOM, path);
     if (temporary.failed)
         return cyx_error_set(ret_error, CYX_ERR_NO_MEMORY, NULL, "no memory to write %s", path);
     int fd = mkostemp(temporary.data, O_CLOEXEC);

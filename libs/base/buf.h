@@ -51,4 +51,8 @@ enum cyx_status cyx_buf_read_file(struct cyx_buf *self, const char *path, size_t
 enum cyx_status cyx_file_write_atomic(const char *path, const void *bytes, size_t length,
                                       unsigned mode, struct cyx_error *ret_error);
 
+/* Removes the temporaries that writers of `path` left beside it when they were killed. Only for the
+ * one process that writes there: another one's write that goes on would fail. */
+void cyx_file_sweep_temporaries(const char *path);
+
 #endif

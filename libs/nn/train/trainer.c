@@ -6,10 +6,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "nn/train/run.h"
 
 #include "base/banned.h"
+
+#define CHECKPOINT_FILE "checkpoint.safetensors"
+#define MODEL_FILE "model.safetensors"
 
 /* The loop's own state, beside what it stands on. */
 struct trainer {
@@ -220,7 +224,7 @@ static enum cyx_status checkpoint(struct trainer *self, struct cyx_error *error)
         return status;
     int64_t begin = cyx_clock_monotonic_ns();
     run->progress.lr = run->lr.state;
-    status = output_path(run, "checkpoint.safetensors", path, error);
+    status = output_path(run, CHECKPOINT_FILE, path, error);
     if (status == CYX_OK)
         status = cyx_checkpoint_save(path, &target, &run->progress, error);
     if (self->section_ns)
@@ -353,7 +357,7 @@ static enum cyx_status finish(struct trainer *self, struct cyx_train_result *res
     if (!self->test_is_known)
         status = run_evaluate(run, final_part(run), &self->eval_loss, &self->eval_accuracy, error);
     if (status == CYX_OK)
-        status = output_path(run, "model.safetensors", result->model_path, error);
+        status = output_path(run, MODEL_FILE, result->model_path, error);
     if (status == CYX_OK)
         status = cyx_model_save(result->model_path, &target, progress->step, result->model_sha256,
                                 &result->model_bytes, error);
@@ -373,6 +377,20 @@ static enum cyx_status finish(struct trainer *self, struct cyx_train_result *res
     return CYX_OK;
 }
 
+/* A run that was killed while it wrote left a file the size of the model. */
+static enum cyx_status sweep_outputs(const struct run *run, struct cyx_error *error)
+{
+    static const char *const names[] = {CHECKPOINT_FILE, MODEL_FILE};
+    enum cyx_status status = CYX_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == CYX_OK; i++) {
+        char path[4096];
+        status = output_path(run, names[i], path, error);
+        if (status == CYX_OK)
+            cyx_file_sweep_temporaries(path);
+    }
+    return status;
+}
+
 enum cyx_status cyx_train(const struct cyx_train_options *options,
                           struct cyx_train_result *ret_result, struct cyx_error *ret_error)
 {
@@ -381,6 +399,8 @@ enum cyx_status cyx_train(const struct cyx_train_options *options,
     enum cyx_status status = make_folders(options->output_dir, ret_error);
     if (status == CYX_OK)
         status = run_open(&self.run, options, ret_error);
+    if (status == CYX_OK)
+        status = sweep_outputs(&self.run, ret_error);
     if (status == CYX_OK) {
         self.submitted = self.run.progress.step;
         self.resumed_samples = self.run.progress.samples;

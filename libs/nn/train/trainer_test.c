@@ -281,10 +281,16 @@ static void test_trainer__a_killed_run_goes_on_from_its_checkpoint(void **state)
 {
     (void)state;
     kill_at(171);
+    char left[4096];
+    snprintf(left, sizeof left, "%s.tmp-4xZy19", path_of("killed/checkpoint.safetensors"));
+    FILE *torn = fopen(left, "we"); /* what a kill within the write leaves */
+    assert_non_null(torn);
+    fclose(torn);
     struct attempt a = {.out = "killed", .resume_from = path_of("killed/checkpoint.safetensors")};
     must_finish(&a);
     assert_true(a.watch.first_step == 151 ||
                 a.watch.first_step == 201); /* the killer may be late */
+    assert_int_equal(access(left, F_OK), -1);
     assert_string_equal(a.result.model_sha256, whole.result.model_sha256);
 }
 
