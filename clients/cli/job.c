@@ -435,6 +435,17 @@ static enum cyx_status post_spec(struct cli *cli, const char *url, const struct 
     return status;
 }
 
+static void print_submitted(const struct cli *cli, const json_t *job)
+{
+    const json_t *array = json_object_get(job, "array");
+    const char *id = cli_text(job, "id");
+    if (json_is_object(array))
+        printf("Job %s, the first of an array of %.0f, is %s: %s/jobs/%s\n", id,
+               cli_number(array, "count"), cli_text(job, "state"), cli->url, id);
+    else
+        printf("Job %s is %s: %s/jobs/%s\n", id, cli_text(job, "state"), cli->url, id);
+}
+
 enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err)
 {
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
@@ -456,8 +467,7 @@ enum cyx_status cli_job_submit(struct cli *cli, struct cyx_error *err)
     else if (quote)
         print_quote(job);
     else
-        printf("Job %s is %s: %s/jobs/%s\n", cli_text(job, "id"), cli_text(job, "state"), cli->url,
-               cli_text(job, "id"));
+        print_submitted(cli, job);
     return cli_value(cli, "watch") && !quote ? watch(cli, cli_text(job, "id"), err) : CYX_OK;
 }
 

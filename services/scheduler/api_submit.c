@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "contract/dataset.h"
 #include "contract/job_spec.h"
@@ -101,6 +102,9 @@ static enum cyx_status judge_spec(const struct cyx_job_spec *spec, struct cyx_ar
     submission->n_after = spec->schedule.after.n;
     submission->deadline_ms = spec->schedule.deadline_ms;
     submission->retries = spec->schedule.retries;
+    if (submission->deadline_ms && submission->deadline_ms <= cyx_clock_unix_ms())
+        return cyx_error_set(err, CYX_ERR_INVALID, "/schedule/deadline",
+                             "has passed already: give a time that lies ahead, or none");
     return CYX_OK;
 }
 

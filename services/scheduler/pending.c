@@ -203,7 +203,7 @@ static void say_misfit(const struct cyx_sched_need *need, enum cyx_sched_misfit 
                  "a node there, or other resources.regions and resources.avoid_regions");
         return;
     case CYX_SCHED_LOW_REPUTATION:
-        snprintf(message, size, "wants a reputation of %.2f at least; the best that fits has %.2f",
+        snprintf(message, size, "wants a reputation of %.4g at least; the best that fits has %.4g",
                  need->min_reputation, best->reputation);
         snprintf(remedy, room, "a node of better repute, or less resources.min_reputation");
         return;

@@ -306,7 +306,7 @@ static void test_placement__says_what_no_node_has(void **state)
                   "budget");
     need = need_of(4 * GIB);
     need.min_reputation = 0.9;
-    expect_misfit(&need, "wants a reputation of 0.90 at least; the best that fits has 0.50",
+    expect_misfit(&need, "wants a reputation of 0.9 at least; the best that fits has 0.5",
                   "resources.min_reputation");
 }
 

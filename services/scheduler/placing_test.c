@@ -375,7 +375,9 @@ static void test_placing__a_deadline_ends_a_job(void **state)
     (void)state;
     char id[CYX_ID_BYTES];
     struct cyx_error err = {0};
-    submit(spec_with("too late", "schedule", "deadline", in_ms(-1000)), id);
+    expect_submit_refused(spec_with("past", "schedule", "deadline", in_ms(-1000)), CYX_ERR_INVALID,
+                          "/schedule/deadline");
+    submit(spec_with("too late", "schedule", "deadline", in_ms(500)), id);
     hold(id);
     wait_event(id, 1, "failed", "deadline-passed");
     struct worker *worker = new_worker("slow", false);
