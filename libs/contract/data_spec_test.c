@@ -153,12 +153,107 @@ static void test_data_spec__the_network_refuses_data_on_ones_own_machine(void **
         parse("{\"dataset\":{\"format\":\"npy\",\"train\":\"x.npy\"},\"batch_size\":8}");
     assert_int_equal(cyx_job_spec_check_shared(spec, &err), CYX_ERR_INVALID);
     assert_string_equal(err.pointer, "/data/dataset");
-    assert_string_equal(err.message, "data on your own machine train with `cyxwiz train`; the "
-                                     "platform has: fashion-mnist, mnist");
+    assert_string_equal(err.message,
+                        "data on your own machine train with `cyxwiz train`, or on the platform "
+                        "after `cyxwiz upload`, named by \"upload\"; the platform has: "
+                        "fashion-mnist, mnist");
     cyx_job_spec_destroy(spec);
     spec = parse("{\"dataset\":\"mnist\",\"batch_size\":8}");
     assert_int_equal(cyx_job_spec_check_shared(spec, &err), CYX_OK);
     cyx_job_spec_destroy(spec);
+}
+
+static void test_data_spec__an_upload_is_judged_by_the_shape_that_is_stated(void **state)
+{
+    (void)state;
+    struct cyx_job_spec *spec =
+        parse("{\"dataset\":{\"format\":\"csv\",\"train\":\"iris.csv\",\"target\":\"kind\","
+              "\"upload\":\"iris\",\"shape\":4},\"batch_size\":8}");
+    const struct cyx_sample_shape *sample = &spec->data.sample;
+    assert_true(sample->rank == 1 && sample->dim[0] == 4);
+    assert_true(sample->target == CYX_TARGET_CLASSES && sample->n_classes == 0);
+    assert_string_equal(cyx_data_spec_name(&spec->data), "iris");
+    assert_int_equal(cyx_job_spec_check_shared(spec, NULL), CYX_OK);
+    assert_canonical(spec, "{\"batch_size\":8,\"dataset\":{\"format\":\"csv\",\"shape\":[4],"
+                           "\"target\":\"kind\",\"train\":\"iris.csv\",\"upload\":\"iris\"}}");
+    cyx_job_spec_destroy(spec);
+
+    spec = parse("{\"dataset\":{\"format\":\"npz\",\"train\":\"d.npz\",\"upload\":\"d\",\"shape\":"
+                 "[3,40,50],\"task\":\"numbers\",\"layout\":\"channels_last\"},\"batch_size\":8,"
+                 "\"transforms\":[{\"type\":\"CenterCrop\",\"size\":32},{\"type\":\"ToTensor\"}]}");
+    sample = &spec->data.sample;
+    assert_true(sample->rank == 3 && sample->dim[0] == 3 && sample->dim[1] == 32 &&
+                sample->dim[2] == 32);
+    assert_true(sample->target == CYX_TARGET_NUMBERS && sample->n_targets == CYX_TARGETS_UNKNOWN);
+    cyx_job_spec_destroy(spec);
+
+    /* Folders of images: what the transforms make of any size is known without one. */
+    spec =
+        parse("{\"dataset\":{\"format\":\"image-folder\",\"train\":\"train\",\"upload\":\"f\","
+              "\"channels\":1},\"batch_size\":8,\"transforms\":[{\"type\":\"Resize\",\"size\":40},"
+              "{\"type\":\"RandomCrop\",\"size\":[32,24]},{\"type\":\"ToTensor\"}]}");
+    sample = &spec->data.sample;
+    assert_true(sample->rank == 3 && sample->dim[0] == 1 && sample->dim[1] == 32 &&
+                sample->dim[2] == 24);
+    cyx_job_spec_destroy(spec);
+
+    struct cyx_error err = {0};
+    spec = parse("{\"dataset\":{\"format\":\"image-folder\",\"train\":\"train\",\"upload\":\"f\"},"
+                 "\"batch_size\":8,\"transforms\":[{\"type\":\"Resize\",\"size\":40},{\"type\":"
+                 "\"ToTensor\"}]}");
+    assert_int_equal(spec->data.sample.rank, 0);
+    assert_int_equal(cyx_job_spec_check_shared(spec, &err), CYX_ERR_INVALID);
+    assert_string_equal(err.pointer, "/data/dataset/shape");
+    assert_non_null(strstr(err.message, "Resize to [height, width]"));
+    cyx_job_spec_destroy(spec);
+}
+
+static void assert_refused(const char *dataset, const char *pointer, const char *words)
+{
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    struct cyx_job_spec *spec = NULL;
+    struct cyx_error err = {0};
+    cyx_buf_printf(&text,
+                   "{\"name\":\"d\",\"model\":{\"layers\":[{\"type\":\"Flatten\"}]},\"data\":"
+                   "{\"dataset\":{%s},\"batch_size\":8},\"loss\":{\"type\":\"CrossEntropyLoss\"},"
+                   "\"optimizer\":{\"type\":\"SGD\"},\"epochs\":1}",
+                   dataset);
+    assert_int_equal(cyx_job_spec_parse(text.data, text.length, &spec, &err), CYX_ERR_INVALID);
+    assert_string_equal(err.pointer, pointer);
+    if (!strstr(err.message, words))
+        fail_msg("%s", err.message);
+}
+
+static void test_data_spec__an_upload_has_no_way_out(void **state)
+{
+    (void)state;
+    static const char *const outside[] = {"/etc/passwd", "..", "../x", "a/../../x", "a/.."};
+    for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
+        CYX_CLEANUP_BUF struct cyx_buf text = {0};
+        cyx_buf_printf(&text,
+                       "\"format\":\"npy\",\"upload\":\"u\",\"shape\":4,\"train\":\"x\","
+                       "\"targets\":\"%s\"",
+                       outside[i]);
+        assert_refused(text.data, "/data/dataset/targets", "within the upload");
+    }
+    assert_refused("\"format\":\"csv\",\"upload\":\"u\",\"train\":\"/x\",\"target\":0",
+                   "/data/dataset/train", "within the upload");
+    assert_refused("\"format\":\"memory\",\"upload\":\"u\"", "/data/dataset/upload", "no upload");
+    assert_refused("\"format\":\"csv\",\"train\":\"x\",\"target\":0,\"shape\":4",
+                   "/data/dataset/shape", "belongs to");
+    assert_refused(
+        "\"format\":\"csv\",\"train\":\"x\",\"target\":0,\"upload\":\"u\",\"shape\":[1,2]",
+        "/data/dataset/shape", "flat");
+    assert_refused(
+        "\"format\":\"idx\",\"train\":\"x\",\"targets\":\"y\",\"upload\":\"u\",\"shape\":784",
+        "/data/dataset/shape", "[channels, height, width]");
+    assert_refused("\"format\":\"image-folder\",\"train\":\"x\",\"upload\":\"u\",\"shape\":[1,8,8]",
+                   "/data/dataset/shape", "expected 3 channels");
+    assert_refused(
+        "\"format\":\"csv\",\"train\":\"x\",\"target\":0,\"upload\":\"u\",\"sha256\":\"AB\"",
+        "/data/dataset/sha256", "64 lower-case");
+    assert_refused("\"format\":\"csv\",\"train\":\"x\",\"target\":0,\"upload\":\"\"",
+                   "/data/dataset/upload", "1 to 400 bytes");
 }
 
 int main(void)
@@ -169,6 +264,8 @@ int main(void)
         cmocka_unit_test(test_data_spec__transforms_are_torchvisions),
         cmocka_unit_test(test_data_shape__resize_by_the_shorter_edge_is_torchvisions),
         cmocka_unit_test(test_data_spec__the_network_refuses_data_on_ones_own_machine),
+        cmocka_unit_test(test_data_spec__an_upload_is_judged_by_the_shape_that_is_stated),
+        cmocka_unit_test(test_data_spec__an_upload_has_no_way_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -176,7 +176,7 @@ const char *cyx_transform_name(enum cyx_transform_type type)
                                                            : "unknown";
 }
 
-/* ---- data on this machine ---- */
+/* ---- data in files ---- */
 
 #undef AT
 #define AT(member) offsetof(struct cyx_source_spec, member)
@@ -223,7 +223,34 @@ static const char *const layout_names[] = {"channels_first", "channels_last", NU
     }
 
 static const struct spec_field format_common[] = {
-    {.key = "format", .kind = SPEC_TAG, .required = true, .help = "What the files are."}};
+    {.key = "format", .kind = SPEC_TAG, .required = true, .help = "What the files are."},
+    {.key = "upload",
+     .kind = SPEC_CUSTOM,
+     .offset = AT(upload),
+     .read = spec_read_upload,
+     .help =
+         "Name or id of an uploaded data set (`cyxwiz upload`), for jobs of the platform; paths "
+         "are then within it.",
+     .schema = "{\"type\":\"string\",\"minLength\":1,\"maxLength\":400}"},
+    {.key = "sha256",
+     .kind = SPEC_CUSTOM,
+     .offset = AT(sha256),
+     .read = spec_read_sha256,
+     .help = "The upload's SHA-256; filled in at submit, and asked for where it is given.",
+     .schema = "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{64}$\"}"},
+    {.key = "shape",
+     .kind = SPEC_CUSTOM,
+     .offset = AT(shape),
+     .min = 1,
+     .max = 1e9,
+     .read = spec_read_sizes,
+     .help =
+         "With upload: what one sample is before the transforms: [features], [channels, length] "
+         "or [channels, height, width]. Folders of images need none where the transforms end in "
+         "a fixed size.",
+     .schema = "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000},"
+               "{\"type\":\"array\",\"minItems\":1,\"maxItems\":3,"
+               "\"items\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000}}]}"}};
 
 static const struct spec_field idx_fields[] = {
     TRAIN("File of the training part's images."),
@@ -354,6 +381,8 @@ const char *cyx_data_spec_name(const struct cyx_data_spec *self)
 {
     if (self->dataset)
         return self->dataset;
+    if (self->source.upload)
+        return self->source.upload;
     return self->source.train ? self->source.train : cyx_source_format_name(self->source.format);
 }
 
@@ -381,7 +410,8 @@ static const struct spec_field data_fields[] = {
      .offset = AT(dataset),
      .required = true,
      .read = spec_read_dataset,
-     .help = "A name in the catalogue of data sets, or an object for data on this machine."},
+     .help = "A name in the catalogue of data sets, or an object for data in files: on this "
+             "machine, or uploaded."},
     {.key = "batch_size",
      .kind = SPEC_INTEGER,
      .offset = AT(batch_size),

@@ -6,7 +6,7 @@
 
 #include "base/banned.h"
 
-enum { PATH_LIMIT_BYTES = 4095 };
+enum { PATH_LIMIT_BYTES = 4095, UPLOAD_LIMIT_BYTES = 400, SHA256_DIGITS = 64 };
 
 /* ---- the data set ---- */
 
@@ -23,23 +23,45 @@ enum cyx_status spec_read_dataset(struct spec_reader *reader, const struct spec_
         return CYX_OK;
     }
     char known[CYX_DATASET_NAMES_BYTES], got[SPEC_QUOTE_BYTES];
-    return spec_fail(reader,
-                     "there is no data set %s; known: %s; or an object for data on this machine",
+    return spec_fail(reader, "there is no data set %s; known: %s; or an object for data in files",
                      spec_describe(value, got), cyx_dataset_names(known));
 }
 
-enum cyx_status spec_read_path(struct spec_reader *reader, const struct spec_field *field,
-                               json_t *value, void *target)
+static enum cyx_status read_short(struct spec_reader *reader, const struct spec_field *field,
+                                  const json_t *value, void *target, int limit_bytes)
 {
     const char **place = (const char **)((char *)target + field->offset);
     reader->drop = !value;
     if (!value)
         return CYX_OK;
     enum cyx_status status = spec_read_string(reader, value, place);
-    if (status == CYX_OK && (**place == '\0' || strlen(*place) > PATH_LIMIT_BYTES))
-        return spec_fail(reader, "expected 1 to %d bytes, got %zu", PATH_LIMIT_BYTES,
-                         strlen(*place));
+    if (status == CYX_OK && (**place == '\0' || strlen(*place) > (size_t)limit_bytes))
+        return spec_fail(reader, "expected 1 to %d bytes, got %zu", limit_bytes, strlen(*place));
     return status;
+}
+
+enum cyx_status spec_read_path(struct spec_reader *reader, const struct spec_field *field,
+                               json_t *value, void *target)
+{
+    return read_short(reader, field, value, target, PATH_LIMIT_BYTES);
+}
+
+enum cyx_status spec_read_upload(struct spec_reader *reader, const struct spec_field *field,
+                                 json_t *value, void *target)
+{
+    return read_short(reader, field, value, target, UPLOAD_LIMIT_BYTES);
+}
+
+enum cyx_status spec_read_sha256(struct spec_reader *reader, const struct spec_field *field,
+                                 json_t *value, void *target)
+{
+    char got[SPEC_QUOTE_BYTES];
+    const char *text = json_string_value(value);
+    if (value && (!text || strlen(text) != SHA256_DIGITS ||
+                  strspn(text, "0123456789abcdef") != SHA256_DIGITS))
+        return spec_fail(reader, "expected 64 lower-case hexadecimal digits, got %s",
+                         spec_describe(value, got));
+    return read_short(reader, field, value, target, SHA256_DIGITS);
 }
 
 enum cyx_status spec_read_delimiter(struct spec_reader *reader, const struct spec_field *field,

@@ -98,6 +98,142 @@ static enum cyx_status judge_catalogue_set(struct spec_reader *reader, struct cy
     return check_batch(reader, set, &spec->data);
 }
 
+/* ---- uploads ---- */
+
+/* No way out of the folder that was uploaded. */
+static bool stays_within(const char *path)
+{
+    if (*path == '/')
+        return false;
+    for (const char *part = path; *part;) {
+        size_t length = strcspn(part, "/");
+        if (length == 2 && strncmp(part, "..", 2) == 0)
+            return false;
+        part += length + (part[length] == '/');
+    }
+    return true;
+}
+
+static bool names_files(const struct cyx_source_spec *source)
+{
+    return source->format == CYX_SOURCE_IDX || source->format == CYX_SOURCE_NPY;
+}
+
+static enum cyx_status judge_paths(struct spec_reader *reader, const struct cyx_source_spec *source)
+{
+    const struct {
+        const char *key, *path;
+    } paths[] = {
+        {"train", source->train},
+        {"test", source->test},
+        {"targets", names_files(source) ? source->targets : NULL},
+        {"test_targets", names_files(source) ? source->test_targets : NULL},
+    };
+    for (size_t i = 0; i < SPEC_COUNT(paths); i++)
+        if (paths[i].path && !stays_within(paths[i].path))
+            return spec_fail_at(reader, paths[i].key,
+                                "expected a path within the upload: relative, without \"..\"");
+    return CYX_OK;
+}
+
+static enum cyx_target_kind target_of(const struct cyx_source_spec *source,
+                                      const struct cyx_loss_spec *loss)
+{
+    bool classes = loss->type == CYX_LOSS_CROSS_ENTROPY || loss->target == CYX_LOSS_TARGET_ONE_HOT;
+    if (source->format == CYX_SOURCE_IDX || source->format == CYX_SOURCE_IMAGE_FOLDER)
+        classes = true;
+    else if (source->task != CYX_TASK_AUTO)
+        classes = source->task == CYX_TASK_CLASSES;
+    else if (source->format == CYX_SOURCE_CSV)
+        classes = source->n_target == 1;
+    return classes ? CYX_TARGET_CLASSES : CYX_TARGET_NUMBERS;
+}
+
+/* Whether images of any size become one size. */
+static bool transforms_fix_size(const struct cyx_data_spec *data)
+{
+    bool fixed = false;
+    for (size_t i = 0; i < data->n_transforms; i++) {
+        const struct cyx_transform_spec *t = &data->transforms[i];
+        fixed |= t->type == CYX_TRANSFORM_CENTER_CROP || t->type == CYX_TRANSFORM_RANDOM_CROP;
+        if (t->type == CYX_TRANSFORM_RESIZE)
+            fixed = t->size[1] != 0;
+    }
+    return fixed;
+}
+
+/* The images' size before the transforms; of folders of several sizes one that no crop is too large for. */
+static bool image_size(const struct cyx_data_spec *data, struct cyx_image_shape *ret_image)
+{
+    const struct cyx_source_spec *source = &data->source;
+    *ret_image =
+        (struct cyx_image_shape){source->shape.dim[0], source->shape.dim[1], source->shape.dim[2]};
+    if (source->shape.rank == 3)
+        return true;
+    if (source->shape.rank != 0 || source->format != CYX_SOURCE_IMAGE_FOLDER ||
+        !transforms_fix_size(data))
+        return false;
+    *ret_image =
+        (struct cyx_image_shape){source->channels, CYX_IMAGE_SIDE_LIMIT, CYX_IMAGE_SIDE_LIMIT};
+    return true;
+}
+
+/* The sample as the spec states it: of rank 0 where it states none (check_shared asks for it). */
+static enum cyx_status judge_sample(struct spec_reader *reader, struct cyx_job_spec *spec)
+{
+    struct cyx_data_spec *data = &spec->data;
+    const struct cyx_source_spec *source = &data->source;
+    struct cyx_image_shape image;
+    struct cyx_sample_shape sample = {
+        .rank = (int)source->shape.rank,
+        .dim = {source->shape.dim[0], source->shape.dim[1], source->shape.dim[2]},
+        .target = target_of(source, &spec->loss),
+        .n_classes = source->n_classes,
+        .n_targets = source->n_target ? (int64_t)source->n_target : CYX_TARGETS_UNKNOWN,
+    };
+    if (source->format == CYX_SOURCE_CSV && sample.rank > 1)
+        return spec_fail_at(reader, "shape", "expected [features]: a row of a CSV file is flat");
+    bool images = source->format == CYX_SOURCE_IMAGE_FOLDER || source->format == CYX_SOURCE_IDX;
+    if (images && sample.rank != 0 && sample.rank != 3)
+        return spec_fail_at(reader, "shape", "expected [channels, height, width] of an image");
+    if (source->format == CYX_SOURCE_IMAGE_FOLDER && sample.rank == 3 &&
+        sample.dim[0] != source->channels)
+        return spec_fail_at(reader, "shape", "expected %lld channels, as \"channels\" says",
+                            (long long)source->channels);
+    if (image_size(data, &image)) {
+        enum cyx_status status =
+            cyx_transforms_shape(data->transforms, data->n_transforms, &image, reader->error);
+        if (status != CYX_OK)
+            return status;
+        sample.rank = 3;
+        sample.dim[0] = image.channels;
+        sample.dim[1] = image.height;
+        sample.dim[2] = image.width;
+    }
+    data->sample = sample;
+    return CYX_OK;
+}
+
+static enum cyx_status judge_upload(struct spec_reader *reader, struct cyx_job_spec *spec)
+{
+    const struct cyx_source_spec *source = &spec->data.source;
+    spec_enter_key(reader, "data");
+    spec_enter_key(reader, "dataset");
+    enum cyx_status status = CYX_OK;
+    if (!source->upload && (source->sha256 || source->shape.rank > 0))
+        status = spec_fail_at(reader, source->sha256 ? "sha256" : "shape",
+                              "belongs to \"upload\", which is not given");
+    else if (source->upload && source->format == CYX_SOURCE_MEMORY)
+        status = spec_fail_at(reader, "upload",
+                              "a program's arrays are no upload: name a format "
+                              "with files");
+    else if (source->upload && (status = judge_paths(reader, source)) == CYX_OK)
+        status = judge_sample(reader, spec);
+    spec_leave(reader);
+    spec_leave(reader);
+    return status;
+}
+
 static enum cyx_status read_root(struct job_spec_block *block, json_t *root,
                                  struct cyx_error *error)
 {
@@ -109,6 +245,8 @@ static enum cyx_status read_root(struct job_spec_block *block, json_t *root,
     spec->dataset_hash = "";
     if (spec->data.dataset)
         status = judge_catalogue_set(&reader, spec);
+    else
+        status = judge_upload(&reader, spec);
     return status == CYX_OK ? make_canonical(&reader, root, spec) : status;
 }
 
@@ -151,7 +289,18 @@ enum cyx_status cyx_job_spec_check_shared(const struct cyx_job_spec *self,
     char known[CYX_DATASET_NAMES_BYTES];
     if (self->data.dataset)
         return CYX_OK;
-    return cyx_error_set(ret_error, CYX_ERR_INVALID, "/data/dataset",
-                         "data on your own machine train with `cyxwiz train`; the platform has: %s",
-                         cyx_dataset_names(known));
+    if (!self->data.source.upload)
+        return cyx_error_set(
+            ret_error, CYX_ERR_INVALID, "/data/dataset",
+            "data on your own machine train with `cyxwiz train`, or on the platform "
+            "after `cyxwiz upload`, named by \"upload\"; the platform has: %s",
+            cyx_dataset_names(known));
+    if (self->data.sample.rank == 0)
+        return cyx_error_set(ret_error, CYX_ERR_INVALID, "/data/dataset/shape",
+                             "say what one sample is before the transforms, such as [4] or "
+                             "[3, 32, 32]; `cyxwiz data inspect` tells it%s",
+                             self->data.source.format == CYX_SOURCE_IMAGE_FOLDER
+                                 ? "; or Resize to [height, width]"
+                                 : "");
+    return CYX_OK;
 }

@@ -235,8 +235,11 @@ struct cyx_sample_shape {
     int64_t dim[3]; /* without the batch */
     enum cyx_target_kind target;
     int64_t n_classes; /* CLASSES; 0: as many as the model has outputs */
-    int64_t n_targets; /* NUMBERS */
+    int64_t n_targets; /* NUMBERS; CYX_TARGETS_UNKNOWN: as many as the model has outputs */
 };
+
+/* Of data that nobody who judges the spec has opened. */
+enum { CYX_TARGETS_UNKNOWN = -1 };
 
 enum cyx_source_format {
     CYX_SOURCE_CATALOGUE, /* of contract/dataset.h */
@@ -259,11 +262,19 @@ struct cyx_column_spec {
 };
 
 /*
- * Data on the machine that trains: "dataset" as an object. Paths are as they were written; relative ones begin
- * at the spec file's folder. The parser touches no file: nn/data/data.h does, and tells the sample's shape.
+ * Data in files: "dataset" as an object. Paths are as they were written; relative ones begin at the spec file's
+ * folder. The parser touches no file: nn/data/data.h does, and tells the sample's shape.
+ *
+ * With `upload` the platform trains on them too: paths are relative and lie in the folder that was uploaded; of an
+ * upload that is one file, `train` names that file by whatever name. Its shape is stated, since who judges the spec
+ * does not open it; the trainer compares. On one's own machine `upload` and `sha256` say nothing.
  */
 struct cyx_source_spec {
     enum cyx_source_format format;
+    const char *upload; /* name or id of an account's upload; NULL: none */
+    const char *sha256; /* of the upload; the gateway fills it in. NULL: whatever it is */
+    struct cyx_sizes_spec
+        shape;                /* a sample before the transforms, channels first; rank 0: not said */
     const char *train, *test; /* files or folders; test NULL: the split judges */
     /* IDX, NPY: the files of the targets. NPZ, safetensors: names of arrays, defaults "x" and "y", and those of
      * the test part where they differ. NULL: not given */
@@ -439,7 +450,7 @@ struct cyx_job_spec {
     int64_t budget_base_units; /* "budget": "2.5 CYX"; most that the job may cost; default 10 CYX */
     int64_t checkpoint_steps;  /* "checkpoint": {"every_steps": 200}; default 200 */
     const char *canonical; /* the whole spec as compact JSON, keys in order, defaults left out */
-    /* cyx_dataset's fingerprint, hexadecimal SHA-256; "" for data on this machine: cyx_data's is its own */
+    /* cyx_dataset's fingerprint, hexadecimal SHA-256; "" for data in files: cyx_data's is its own */
     const char *dataset_hash;
 };
 
@@ -460,7 +471,8 @@ char *cyx_job_schema_text(void);
 
 /*
  * Whether the network can train it: data on the caller's own machine are CYX_ERR_INVALID, with what to do
- * instead. Whoever takes a spec from outside asks this first.
+ * instead, and so is an upload whose samples' shape nobody can know. Whoever takes a spec from outside asks this
+ * first. That the upload is there is the gateway's to say.
  */
 enum cyx_status cyx_job_spec_check_shared(const struct cyx_job_spec *self,
                                           struct cyx_error *ret_error);
@@ -475,7 +487,7 @@ const char *cyx_transform_name(enum cyx_transform_type type);
 const char *cyx_source_format_name(enum cyx_source_format format);
 const char *cyx_priority_name(enum cyx_priority priority);
 
-/* What to call the data in sentences: the catalogue's name, the training part's path, or "memory". */
+/* What to call the data in sentences: the catalogue's name, the upload's, the training part's path, or "memory". */
 const char *cyx_data_spec_name(const struct cyx_data_spec *self);
 
 #endif

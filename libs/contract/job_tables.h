@@ -37,6 +37,6 @@ spec_read_fn spec_read_layers, spec_read_transforms, spec_read_channels, spec_re
     spec_read_job_name, spec_read_metrics, spec_read_budget, spec_read_betas, spec_read_padding,
     spec_read_sizes, spec_read_weights, spec_read_param_groups, spec_read_path, spec_read_columns,
     spec_read_delimiter, spec_read_resize, spec_read_range, spec_read_wishes, spec_read_price,
-    spec_read_after, spec_read_deadline;
+    spec_read_after, spec_read_deadline, spec_read_upload, spec_read_sha256;
 
 #endif

@@ -58,6 +58,7 @@ enum {
 #define CYX_SVC_SCHEDULER_QUOTA "cyx.svc.scheduler.quota"
 #define CYX_SVC_SCHEDULER_GET "cyx.svc.scheduler.get"
 #define CYX_SVC_SCHEDULER_LIST "cyx.svc.scheduler.list"
+#define CYX_SVC_SCHEDULER_USES "cyx.svc.scheduler.uses"
 #define CYX_SVC_SCHEDULER_CANCEL "cyx.svc.scheduler.cancel"
 #define CYX_SVC_SCHEDULER_NODE "cyx.svc.scheduler.node"
 #define CYX_SVC_SCHEDULER_ACCEPT "cyx.svc.scheduler.accept"

@@ -50,6 +50,12 @@ static int64_t classes_of(const struct cyx_sample_shape *sample, const struct cy
     return sample->n_classes || output->rank != 2 ? sample->n_classes : output->dim[1];
 }
 
+static int64_t targets_of(const struct cyx_sample_shape *sample, const struct cyx_shape *output)
+{
+    bool unknown = sample->n_targets == CYX_TARGETS_UNKNOWN;
+    return unknown && output->rank == 2 ? output->dim[1] : unknown ? 0 : sample->n_targets;
+}
+
 static enum cyx_status wants_classes(const struct cyx_job_spec *spec, const char *pointer,
                                      struct cyx_error *error)
 {
@@ -123,7 +129,7 @@ static enum cyx_status element_target(struct cyx_graph *graph, const struct cyx_
                                  "%s has classes as targets: take \"one_hot\", \"input\" (an "
                                  "autoencoder), or CrossEntropyLoss",
                                  cyx_data_spec_name(&spec->data));
-        wanted.dim[1] = sample->n_targets;
+        wanted.dim[1] = targets_of(sample, &got);
         what = "a number for each target";
     } else {
         enum cyx_status status = wants_classes(spec, "/loss/target", error);
@@ -137,7 +143,7 @@ static enum cyx_status element_target(struct cyx_graph *graph, const struct cyx_
         return CYX_OK;
     }
     bool numbers = spec->loss.target == CYX_LOSS_TARGET_DATA;
-    add_target(graph, numbers ? CYX_F32 : CYX_I32, numbers ? sample->n_targets : 0);
+    add_target(graph, numbers ? CYX_F32 : CYX_I32, numbers ? wanted.dim[1] : 0);
     *ret_target = numbers ? graph->target : add_one_hot(graph, &wanted);
     return CYX_OK;
 }

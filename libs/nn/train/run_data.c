@@ -1,4 +1,5 @@
 /* A run's data: opened, or the caller's, divided into parts, each with its loader. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "nn/train/run.h"
@@ -49,6 +50,37 @@ static enum cyx_status open_training_part(struct run *self, struct cyx_error *er
     return status;
 }
 
+/* Of an upload the platform judged the job by the shape that its spec states. */
+static enum cyx_status compare_stated(const struct cyx_data_spec *spec,
+                                      const struct cyx_sample_shape *found, struct cyx_error *error)
+{
+    const struct cyx_sample_shape *stated = &spec->sample;
+    if (!spec->source.upload || stated->rank == 0)
+        return CYX_OK;
+    bool same = stated->rank == found->rank;
+    for (int i = 0; same && i < found->rank; i++)
+        same = stated->dim[i] == found->dim[i];
+    char text[2][80] = {"", ""};
+    for (int t = 0; t < 2; t++) {
+        const struct cyx_sample_shape *sample = t == 0 ? stated : found;
+        size_t used = 0;
+        for (int i = 0; i < sample->rank; i++)
+            used += (size_t)snprintf(text[t] + used, sizeof(text[t]) - used, "%s%lld",
+                                     i ? ", " : "", (long long)sample->dim[i]);
+    }
+    if (!same)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset/shape",
+                             "the spec says that a sample behind the transforms is [%s], in %s it "
+                             "is [%s]: correct the shape",
+                             text[0], spec->source.upload, text[1]);
+    if (stated->target != found->target)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/data/dataset/task",
+                             "the targets in %s are %s: say so by \"task\", or bring others",
+                             spec->source.upload,
+                             found->target == CYX_TARGET_CLASSES ? "classes" : "numbers");
+    return CYX_OK;
+}
+
 /* The spec with what only the data could tell. */
 static enum cyx_status resolve(struct run *self, struct cyx_error *error)
 {
@@ -62,6 +94,8 @@ static enum cyx_status resolve(struct run *self, struct cyx_error *error)
     if (status == CYX_OK)
         status = cyx_pipeline_create(self->data, &given->data, false, given->seed,
                                      &self->evaluation_rows, error);
+    if (status == CYX_OK)
+        status = compare_stated(&given->data, cyx_pipeline_sample(self->training_rows), error);
     if (status == CYX_OK)
         self->resolved.data.sample = *cyx_pipeline_sample(self->training_rows);
     return status;
