@@ -176,6 +176,9 @@ const char *cli_percent(double part, char ret_text[CLI_PERCENT_BYTES]);
 
 /* Draws at most ten times a second unless forced, never wider than the terminal: a line that wraps cannot be redrawn. */
 void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *state, bool force);
+/* The same for bytes that go somewhere; `rate` in bytes a second, 0: not known. */
+void cli_bar_draw_bytes(struct cli_bar *bar, const char *name, int64_t done, int64_t total,
+                        double rate);
 /* Leaves the line, so that other text can be printed. */
 void cli_bar_clear(struct cli_bar *bar);
 
@@ -216,6 +219,9 @@ enum cyx_status cli_node_revoke(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_node_rotate(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_model_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_model_pull(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_upload(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_uploads_list(struct cli *cli, struct cyx_error *err);
+enum cyx_status cli_uploads_delete(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_data_list(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_data_fetch(struct cli *cli, struct cyx_error *err);
 enum cyx_status cli_data_inspect(struct cli *cli, struct cyx_error *err);

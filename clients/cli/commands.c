@@ -88,6 +88,16 @@ static const struct cli_option pull_options[] = {
     {"output", 'o', "FILE", "where to (default: <name>.safetensors)", NULL},
     {"job", 'j', "JOB", "the model of this job, instead of a model's id", NULL},
     END};
+static const struct cli_option upload_options[] = {
+    {"name", 0, "NAME", "what to call it (default: the file's or folder's name)", NULL},
+    {"kind", 0, "KIND", "dataset (default) or model", "dataset model"},
+    END};
+static const struct cli_option uploads_options[] = {
+    {"kind", 0, "KIND", "only dataset or model", "dataset model"},
+    {"sort", 0, "ORDER", "created_at, -created_at (default), name or -bytes",
+     "created_at -created_at name -bytes"},
+    {"limit", 'n', "N", "how many (default 50)", NULL},
+    END};
 static const struct cli_option fetch_options[] = {DATA_DIR, END};
 static const struct cli_option inspect_options[] = {
     {"sheet", 0, "FILE", "write a contact sheet of the pictures, a PNG file", NULL},
@@ -117,6 +127,11 @@ static const char predict_details[] =
     "set's name: its test part, or with /train behind it the other. Which rows stands behind a\n"
     "colon: images.npy:7, fashion-mnist:0-9,20, fashion-mnist/train:3. Arrays of bytes are images\n"
     "and go through the spec's transforms; arrays of floats are taken as ToTensor gives them.\n";
+
+static const char upload_details[] =
+    "A file goes up as it is, a folder as a tar archive without its hidden files; a .tar or "
+    ".tar.gz\n"
+    "of your own is unpacked where it is trained on. The same command goes on after a break.\n";
 
 const struct cli_command cli_commands[] = {
     {"train", "SPEC", "train on this machine, with no service running",
@@ -157,6 +172,12 @@ const struct cli_command cli_commands[] = {
     {"model list", "", "your models", "cyxwiz model list", NULL, cli_model_list},
     {"model pull", "[ID]", "download a model, resumed and verified",
      "cyxwiz model pull --job ID -o model.safetensors", pull_options, cli_model_pull},
+    {"upload", "FILE|FOLDER", "bring a data set or model onto the platform, resumed and verified",
+     "cyxwiz upload photos/ --name photos", upload_options, cli_upload, upload_details},
+    {"uploads list", "", "what you have uploaded", "cyxwiz uploads list --sort -bytes",
+     uploads_options, cli_uploads_list},
+    {"uploads delete", "ID|NAME", "take an upload off the platform", "cyxwiz uploads delete photos",
+     NULL, cli_uploads_delete},
     {"data list", "", "data sets, and which of them are on this machine", "cyxwiz data list",
      fetch_options, cli_data_list},
     {"data fetch", "NAME", "put a data set on this machine, verified",

@@ -123,29 +123,61 @@ static void append_cells(struct cyx_buf *line, double part, int room)
         cyx_buf_puts(line, i < full ? "━" : "─");
 }
 
-void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *s, bool force)
+enum { BAR_INTERVAL_MS = 100 };
+
+static bool bar_is_due(struct cli_bar *bar, bool force)
 {
-    enum { INTERVAL_MS = 100 };
     int64_t now_ms = cyx_clock_monotonic_ns() / 1000000;
-    if (!bar->live || (!force && now_ms - bar->last_ms < INTERVAL_MS))
-        return;
+    if (!bar->live || (!force && now_ms - bar->last_ms < BAR_INTERVAL_MS))
+        return false;
     bar->last_ms = now_ms;
+    return true;
+}
+
+/* Name or epoch, cells, the rest. */
+static void draw_line(struct cli_bar *bar, const char *begin, double part, const char *rest)
+{
     CYX_CLEANUP_BUF struct cyx_buf line = {0};
-    char left[16], rest[160], accuracy[CLI_PERCENT_BYTES];
-    double part = s->total_steps > 0 ? (double)s->step / (double)s->total_steps : 0;
     int width = line_width(stderr);
-    format_left(s->seconds_left, left, sizeof(left));
-    snprintf(rest, sizeof(rest), " %3d %%  loss %.4f  acc %s  %.0f img/s  %s left",
-             (int)(part * 100), s->loss, cli_percent(s->accuracy, accuracy), s->images_per_second,
-             left);
-    cyx_buf_printf(&line, "epoch %" PRId64 "/%" PRId64 " ", s->epoch, s->epochs);
-    append_cells(&line, part, width - (int)line.length - (int)strlen(rest));
+    cyx_buf_puts(&line, begin);
+    append_cells(&line, part, width - cli_characters(begin) - cli_characters(rest));
     cyx_buf_puts(&line, rest);
     if (line.failed)
         return;
     fprintf(stderr, "\r\033[K%.*s", bytes_of(line.data, width), line.data);
     fflush(stderr);
     bar->drawn = true;
+}
+
+void cli_bar_draw_bytes(struct cli_bar *bar, const char *name, int64_t done, int64_t total,
+                        double rate)
+{
+    char begin[128], rest[160], left[16], amount[3][CLI_AMOUNT_BYTES];
+    if (!bar_is_due(bar, done == total))
+        return;
+    cli_format_bytes(done, amount[0]);
+    cli_format_bytes(total, amount[1]);
+    cli_format_bytes((int64_t)rate, amount[2]);
+    format_left(rate > 0 ? (double)(total - done) / rate : -1, left, sizeof(left));
+    double part = total > 0 ? (double)done / (double)total : 0;
+    snprintf(begin, sizeof(begin), "%.*s ", bytes_of(name, 24), name);
+    snprintf(rest, sizeof(rest), " %3d %%  %s of %s  %s/s  %s left", (int)(part * 100), amount[0],
+             amount[1], amount[2], left);
+    draw_line(bar, begin, part, rest);
+}
+
+void cli_bar_draw(struct cli_bar *bar, const struct cli_bar_state *s, bool force)
+{
+    if (!bar_is_due(bar, force))
+        return;
+    char begin[64], left[16], rest[160], accuracy[CLI_PERCENT_BYTES];
+    double part = s->total_steps > 0 ? (double)s->step / (double)s->total_steps : 0;
+    format_left(s->seconds_left, left, sizeof(left));
+    snprintf(rest, sizeof(rest), " %3d %%  loss %.4f  acc %s  %.0f img/s  %s left",
+             (int)(part * 100), s->loss, cli_percent(s->accuracy, accuracy), s->images_per_second,
+             left);
+    snprintf(begin, sizeof(begin), "epoch %" PRId64 "/%" PRId64 " ", s->epoch, s->epochs);
+    draw_line(bar, begin, part, rest);
 }
 
 void cli_bar_clear(struct cli_bar *bar)

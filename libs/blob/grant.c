@@ -80,16 +80,18 @@ enum cyx_status cyx_grant_mint(const uint8_t key[CYX_GRANT_KEY_BYTES],
                                struct cyx_error *ret_error)
 {
     if (!cyx_id_valid(grant->job_id) || !cyx_id_valid(grant->node_id) || grant->token < 0 ||
-        grant->expires_s <= 0 || !(grant->rights & (CYX_GRANT_READ | CYX_GRANT_WRITE)))
+        grant->expires_s <= 0 || !(grant->rights & (CYX_GRANT_READ | CYX_GRANT_WRITE)) ||
+        (grant->data[0] && !cyx_sha256_valid(grant->data)))
         return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
                              "a grant needs a job, a node, a token, an expiry and a right");
     char payload[PAYLOAD_BYTES];
-    int length = snprintf(payload, sizeof(payload),
-                          "{\"job\":\"%s\",\"node\":\"%s\",\"token\":%lld,\"exp\":%lld,"
-                          "\"rights\":\"%s%s\"}",
-                          grant->job_id, grant->node_id, (long long)grant->token,
-                          (long long)grant->expires_s, grant->rights & CYX_GRANT_READ ? "r" : "",
-                          grant->rights & CYX_GRANT_WRITE ? "w" : "");
+    int length = snprintf(
+        payload, sizeof(payload),
+        "{\"job\":\"%s\",\"node\":\"%s\",\"token\":%lld,\"exp\":%lld,"
+        "\"rights\":\"%s%s\"%s%s%s}",
+        grant->job_id, grant->node_id, (long long)grant->token, (long long)grant->expires_s,
+        grant->rights & CYX_GRANT_READ ? "r" : "", grant->rights & CYX_GRANT_WRITE ? "w" : "",
+        grant->data[0] ? ",\"data\":\"" : "", grant->data, grant->data[0] ? "\"" : "");
     uint8_t signature[SIGNATURE_BYTES];
     if (length < 0 || (size_t)length >= sizeof(payload) ||
         !sign(key, (const uint8_t *)payload, (size_t)length, signature))
@@ -114,10 +116,13 @@ static bool read_payload(const uint8_t *payload, size_t length, struct cyx_grant
     json_t *root = json_loadb((const char *)payload, length, JSON_REJECT_DUPLICATES, NULL);
     json_t *token = json_object_get(root, "token"), *expiry = json_object_get(root, "exp");
     const char *rights = json_string_value(json_object_get(root, "rights"));
+    const char *data = json_string_value(json_object_get(root, "data"));
     struct cyx_grant grant = {0};
     bool good = read_id(root, "job", grant.job_id) && read_id(root, "node", grant.node_id) &&
-                json_is_integer(token) && json_is_integer(expiry) && rights;
+                json_is_integer(token) && json_is_integer(expiry) && rights &&
+                (!data || cyx_sha256_valid(data));
     if (good) {
+        snprintf(grant.data, sizeof(grant.data), "%s", data ? data : "");
         grant.token = json_integer_value(token);
         grant.expires_s = json_integer_value(expiry);
         grant.rights = (strchr(rights, 'r') ? CYX_GRANT_READ : 0u) |

@@ -4,7 +4,9 @@
  * (docs/contracts/platform.md, 4):
  *
  *     base64url(payload) "." base64url(HMAC-SHA256(key, payload))
- *     payload: {"job":"…","node":"…","token":7,"exp":1764000000,"rights":"rw"}
+ *     payload: {"job":"…","node":"…","token":7,"exp":1764000000,"rights":"rw","data":"<sha256>"}
+ *
+ * `data` is there where the job trains on an upload of its account: these bytes it may read besides.
  *
  * The signature is compared in constant time before the payload is looked at. Not secret in itself
  * but worth its rights until it expires: never log one. Thread-safe, no state; nothing to free.
@@ -22,6 +24,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "blob/sha256.h"
 
 enum { CYX_GRANT_KEY_BYTES = 32, CYX_GRANT_TEXT_BYTES = 512 };
 
@@ -29,9 +32,10 @@ enum cyx_grant_rights { CYX_GRANT_READ = 1 << 0, CYX_GRANT_WRITE = 1 << 1 };
 
 struct cyx_grant {
     char job_id[CYX_ID_BYTES], node_id[CYX_ID_BYTES];
-    int64_t token;     /* fencing token */
-    int64_t expires_s; /* unix seconds */
-    unsigned rights;   /* enum cyx_grant_rights */
+    int64_t token;             /* fencing token */
+    int64_t expires_s;         /* unix seconds */
+    unsigned rights;           /* enum cyx_grant_rights */
+    char data[CYX_SHA256_HEX]; /* "": no upload */
 };
 
 /* 64 hexadecimal digits, as in CYXWIZ_GRANT_KEY. CYX_ERR_INVALID names the remedy; NULL is refused.

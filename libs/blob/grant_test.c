@@ -37,6 +37,27 @@ static void test_grant__comes_back_as_it_was_minted(void **state)
     assert_int_equal(back.rights, CYX_GRANT_READ | CYX_GRANT_WRITE);
 }
 
+static void test_grant__may_name_an_upload(void **state)
+{
+    (void)state;
+    uint8_t key[CYX_GRANT_KEY_BYTES];
+    char text[CYX_GRANT_TEXT_BYTES];
+    struct cyx_grant grant = sample(), back = {0};
+    cyx_grant_key_parse(key_text, key, NULL);
+    grant.token = INT64_MAX;
+    grant.expires_s = INT64_MAX;
+    memset(grant.data, 'a', CYX_SHA256_HEX - 1);
+    assert_int_equal(cyx_grant_mint(key, &grant, text, NULL), CYX_OK);
+    assert_int_equal(cyx_grant_verify(key, text, 1763999999, &back, NULL), CYX_OK);
+    assert_string_equal(back.data, grant.data);
+    grant.data[3] = '"';
+    assert_int_equal(cyx_grant_mint(key, &grant, text, NULL), CYX_ERR_INVALID);
+    grant = sample();
+    assert_int_equal(cyx_grant_mint(key, &grant, text, NULL), CYX_OK);
+    assert_int_equal(cyx_grant_verify(key, text, 1763999999, &back, NULL), CYX_OK);
+    assert_string_equal(back.data, "");
+}
+
 /* Made with Python's hmac and base64 from the contract's words, not with this code. */
 static void test_grant__has_the_format_of_the_contract(void **state)
 {
@@ -118,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grant__comes_back_as_it_was_minted),
+        cmocka_unit_test(test_grant__may_name_an_upload),
         cmocka_unit_test(test_grant__has_the_format_of_the_contract),
         cmocka_unit_test(test_grant__refuses_every_changed_character),
         cmocka_unit_test(test_grant__refuses_other_keys_and_late_ones),

@@ -24,8 +24,38 @@ static void judged_finish(struct judged *judged)
 }
 #define CLEANUP_JUDGED __attribute__((cleanup(judged_finish)))
 
-/* Everything that can be said about a spec without its data: 400, 413 or 422 with the place. */
-static enum cyx_status judge(const struct cyx_http_request *request,
+/* The account's upload that the spec names is there and whole; its hash goes into the spec that the scheduler gets. */
+static enum cyx_status pin_upload(struct app *app, const struct cyx_http_request *request,
+                                  struct judged *judged, struct cyx_error *err)
+{
+    static const char place[] = "/data/dataset/upload";
+    const struct cyx_source_spec *source = &judged->spec->data.source;
+    struct store_upload upload = {0};
+    if (judged->spec->data.dataset)
+        return CYX_OK;
+    enum cyx_status status =
+        store_upload_named(app->store, api_caller(request)->account.id, "dataset", source->upload,
+                           source->sha256, &upload, err);
+    if (status == CYX_ERR_NOT_FOUND)
+        return cyx_error_set(err, CYX_ERR_INVALID, place,
+                             "the account has no uploaded data set %s%s%s: bring it with `cyxwiz "
+                             "upload`, or see `cyxwiz uploads list`",
+                             source->upload, source->sha256 ? " with the SHA-256 " : "",
+                             source->sha256 ? source->sha256 : "");
+    if (status != CYX_OK)
+        return status;
+    if (upload.completed_ms == 0 || cyx_blob_stat(app->blobs, upload.sha256, NULL, err) != CYX_OK)
+        return cyx_error_set(err, CYX_ERR_INVALID, place,
+                             "%s is not whole yet: `cyxwiz upload` goes on where it stopped",
+                             source->upload);
+    json_t *named = json_object_get(json_object_get(judged->json, "data"), "dataset");
+    if (json_object_set_new(named, "sha256", json_string(upload.sha256)) != 0)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the spec");
+    return CYX_OK;
+}
+
+/* Everything that can be said about a spec without opening its data: 400, 413 or 422 with the place. */
+static enum cyx_status judge(struct app *app, const struct cyx_http_request *request,
                              struct cyx_http_response *response, struct judged *judged)
 {
     struct cyx_error *err = &response->error;
@@ -36,13 +66,15 @@ static enum cyx_status judge(const struct cyx_http_request *request,
         status = cyx_job_spec_check_shared(judged->spec, err);
     if (status == CYX_OK)
         status = cyx_model_cost(judged->spec, &judged->cost, err);
-    return status;
+    return status == CYX_OK ? pin_upload(app, request, judged, err) : status;
 }
 
 static enum cyx_status data_available(struct app *app, const struct cyx_job_spec *spec,
                                       struct cyx_error *err)
 {
     const struct cyx_dataset *set = cyx_dataset_find(spec->data.dataset);
+    if (!spec->data.dataset) /* an upload: looked for when it was judged */
+        return CYX_OK;
     if (set && importer_available(app->importer, set, IMPORT_WAIT_MS))
         return CYX_OK;
     char remedy[256] = "there is no such data set";
@@ -61,7 +93,7 @@ enum cyx_status api_jobs_create(void *ctx, const struct cyx_http_request *reques
     const char *key = cyx_http_header(request, "Idempotency-Key");
     enum cyx_status status;
     if ((key && (status = gateway_idempotency_key_check(key, err)) != CYX_OK) ||
-        (status = judge(request, response, &judged)) != CYX_OK ||
+        (status = judge(app, request, response, &judged)) != CYX_OK ||
         (status = data_available(app, judged.spec, err)) != CYX_OK)
         return status;
     struct api_call call = {
@@ -206,9 +238,8 @@ static json_t *layer_json(const struct cyx_graph *graph, const struct cyx_job_sp
 enum cyx_status api_jobs_validate(void *ctx, const struct cyx_http_request *request,
                                   struct cyx_http_response *response)
 {
-    (void)ctx;
     CLEANUP_JUDGED struct judged judged = {0};
-    enum cyx_status status = judge(request, response, &judged);
+    enum cyx_status status = judge(ctx, request, response, &judged);
     if (status != CYX_OK)
         return status;
     struct cyx_graph *graph = NULL;
@@ -235,7 +266,7 @@ enum cyx_status api_jobs_quote(void *ctx, const struct cyx_http_request *request
     struct app *app = ctx;
     CLEANUP_JUDGED struct judged judged = {0};
     CYX_CLEANUP_JSON json_t *reply = NULL;
-    enum cyx_status status = judge(request, response, &judged);
+    enum cyx_status status = judge(app, request, response, &judged);
     if (status != CYX_OK)
         return status;
     struct api_call call = {

@@ -131,17 +131,46 @@ enum cyx_status api_uploads_get(void *ctx, const struct cyx_http_request *reques
     return status == CYX_OK ? api_respond(response, 200, upload_json(&upload)) : status;
 }
 
+/* A data set stays while a job of the account needs it. */
+static enum cyx_status check_unused(struct app *app, const struct cyx_http_request *request,
+                                    struct cyx_http_response *response,
+                                    const struct store_upload *upload)
+{
+    if (strcmp(upload->kind, "dataset") != 0 || upload->completed_ms == 0)
+        return CYX_OK;
+    struct api_call call = {
+        .service = CYX_SVC_SCHEDULER,
+        .subject = CYX_SVC_SCHEDULER_USES,
+        .body = json_pack("{s:s,s:s}", "account_id", api_caller(request)->account.id, "sha256",
+                          upload->sha256),
+    };
+    CYX_CLEANUP_JSON json_t *reply = NULL;
+    enum cyx_status status = api_call(app, request, response, &call, &reply);
+    if (status != CYX_OK)
+        return status;
+    const char *job_id = json_string_value(json_object_get(reply, "job_id"));
+    if (!job_id)
+        return CYX_OK;
+    return cyx_error_set(&response->error, CYX_ERR_CONFLICT, NULL,
+                         "job %s trains on it and has not ended: wait for it, or cancel it first",
+                         job_id);
+}
+
 enum cyx_status api_uploads_delete(void *ctx, const struct cyx_http_request *request,
                                    struct cyx_http_response *response)
 {
     struct app *app = ctx;
-    const char *id = NULL;
+    char id[CYX_ID_BYTES];
     struct store_upload upload = {0};
     bool last = false;
-    enum cyx_status status = api_path_id(request, response, &id);
+    enum cyx_status status = find(app, request, response, &upload);
     if (status == CYX_OK)
-        status = store_upload_delete(app->store, api_caller(request)->account.id, id, &upload,
-                                     &last, &response->error);
+        status = check_unused(app, request, response, &upload);
+    if (status != CYX_OK)
+        return status;
+    memcpy(id, upload.id, sizeof(id));
+    status = store_upload_delete(app->store, api_caller(request)->account.id, id, &upload, &last,
+                                 &response->error);
     if (status == CYX_ERR_NOT_FOUND)
         return cyx_error_set(&response->error, status, NULL, "the account has no such upload");
     if (status != CYX_OK)

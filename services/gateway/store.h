@@ -222,6 +222,12 @@ enum cyx_status store_upload_add(struct store *self, const char *account_id, int
 enum cyx_status store_upload_find(struct store *self, const char *account_id, const char *id,
                                   struct store_upload *ret_upload, struct cyx_error *err);
 
+/* The account's upload of this kind by id or name: of several of a name the newest, whole ones first; of this hash
+ * unless `sha256` is NULL. */
+enum cyx_status store_upload_named(struct store *self, const char *account_id, const char *kind,
+                                   const char *name, const char *sha256,
+                                   struct store_upload *ret_upload, struct cyx_error *err);
+
 struct store_upload_query {
     const char *account_id, *kind, *complete; /* kind and complete ("true", "false") NULL: any */
     const char *sort;                         /* created_at, -created_at, name, -bytes */

@@ -99,6 +99,23 @@ enum cyx_status store_upload_find(struct store *self, const char *account_id, co
     return status;
 }
 
+enum cyx_status store_upload_named(struct store *self, const char *account_id, const char *kind,
+                                   const char *name, const char *sha256,
+                                   struct store_upload *ret_upload, struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *row = NULL;
+    enum cyx_status status = cyx_db_run_one(
+        self->db,
+        "select " COLUMNS " from upload where account_id = $1 and kind = $2 and "
+        "(name = $3 or id::text = $3) and ($4::text is null or sha256 = $4) "
+        "order by id::text = $3 desc, completed_at is null, created_at desc, id desc limit 1",
+        &row, err, CYX_DB_TEXT(account_id), CYX_DB_TEXT(kind), CYX_DB_TEXT(name),
+        CYX_DB_TEXT(sha256));
+    if (status == CYX_OK)
+        read_upload(row, 0, ret_upload);
+    return status;
+}
+
 /* The order's SQL: what it sorts by, as text, and the way. Nothing of the request's stands in it. */
 static const struct order {
     const char *name, *sql;

@@ -22,6 +22,20 @@ static enum cyx_status read_hash(const json_t *model, const char **ret_sha256,
     return CYX_OK;
 }
 
+/* The catalogue's name, or how the spec calls the upload. */
+static enum cyx_status read_dataset(json_t *data, const char **ret_name, struct cyx_error *err)
+{
+    const json_t *source = json_object_get(data, "dataset");
+    if (!json_is_object(source))
+        return cyx_message_text(data, "dataset", ret_name, err);
+    const char *upload = json_string_value(json_object_get(source, "upload"));
+    if (!upload)
+        return cyx_error_set(err, CYX_ERR_INVALID, "/job/spec/data/dataset/upload",
+                             "expected a text");
+    *ret_name = upload;
+    return CYX_OK;
+}
+
 static enum cyx_status read_job(const json_t *job, struct cyx_model_draft *draft,
                                 struct cyx_error *err)
 {
@@ -34,7 +48,7 @@ static enum cyx_status read_job(const json_t *job, struct cyx_model_draft *draft
     if (status == CYX_OK)
         status = cyx_message_object(spec, "data", &data, err);
     if (status == CYX_OK)
-        status = cyx_message_text(data, "dataset", &draft->dataset, err);
+        status = read_dataset(data, &draft->dataset, err);
     if (status == CYX_OK)
         status = cyx_message_object(job, "result", &result, err);
     if (status == CYX_OK)

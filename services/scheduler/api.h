@@ -69,6 +69,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_quota);
 CYX_SCHED_HANDLER(cyx_sched_api_node);
 CYX_SCHED_HANDLER(cyx_sched_api_get);
 CYX_SCHED_HANDLER(cyx_sched_api_list);
+CYX_SCHED_HANDLER(cyx_sched_api_uses);
 CYX_SCHED_HANDLER(cyx_sched_api_cancel);
 CYX_SCHED_HANDLER(cyx_sched_api_accept);
 CYX_SCHED_HANDLER(cyx_sched_api_progress);

@@ -65,7 +65,7 @@ static enum cyx_status read_need(const struct cyx_job_spec *spec, const struct c
         .avoid_labels = cyx_sched_join(arena, wants->avoid_labels.items, wants->avoid_labels.n),
         .regions = cyx_sched_join(arena, wants->regions.items, wants->regions.n),
         .avoid_regions = cyx_sched_join(arena, wants->avoid_regions.items, wants->avoid_regions.n),
-        .dataset = spec->data.dataset ? spec->data.dataset : "",
+        .dataset = spec->data.dataset ? spec->data.dataset : spec->data.source.sha256,
         .flops_per_sample = (double)cost->training_flops_per_sample,
         .total_flops = total_flops(spec, cost),
     };
@@ -86,6 +86,9 @@ static enum cyx_status judge_spec(const struct cyx_job_spec *spec, struct cyx_ar
         return cyx_error_set(err, CYX_ERR_TOO_LARGE, "", "the spec is larger than %d bytes",
                              CYX_SCHED_SPEC_BYTES);
     enum cyx_status status = cyx_job_spec_check_shared(spec, err);
+    if (status == CYX_OK && !spec->data.dataset && !spec->data.source.sha256)
+        status = cyx_error_set(err, CYX_ERR_INVALID, "/data/dataset/sha256",
+                               "the gateway says what an upload holds");
     if (status == CYX_OK)
         status = cyx_model_cost(spec, &cost, err);
     if (status == CYX_OK)

@@ -38,6 +38,8 @@ static enum cyx_status write_accepted(struct cyx_sched_app *app,
                               .rights = CYX_GRANT_READ | CYX_GRANT_WRITE};
     memcpy(grant.job_id, claim->job_id, CYX_ID_BYTES);
     memcpy(grant.node_id, claim->node_id, CYX_ID_BYTES);
+    if (cyx_sha256_valid(job->need.dataset)) /* an upload: the gateway saw whose it is */
+        memcpy(grant.data, job->need.dataset, CYX_SHA256_HEX);
     enum cyx_status status = cyx_grant_mint(app->grant_key, &grant, grant_text, err);
     if (status != CYX_OK)
         return status;

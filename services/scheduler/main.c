@@ -17,6 +17,7 @@ static const struct cyx_bus_route routes[] = {
     {CYX_SVC_SCHEDULER_QUOTE, cyx_sched_api_quote},
     {CYX_SVC_SCHEDULER_QUOTA, cyx_sched_api_quota},
     {CYX_SVC_SCHEDULER_NODE, cyx_sched_api_node},
+    {CYX_SVC_SCHEDULER_USES, cyx_sched_api_uses},
     {CYX_SVC_SCHEDULER_CANCEL, cyx_sched_api_cancel},
     {CYX_SVC_SCHEDULER_ACCEPT CYX_FROM_NODE, cyx_sched_api_accept},
     {CYX_SVC_SCHEDULER_PROGRESS CYX_FROM_NODE, cyx_sched_api_progress},

@@ -214,6 +214,9 @@ static void write_judgement(struct cyx_buf *text, const struct cyx_sched_word *w
     cyx_buf_puts(text, "}");
 }
 
+/* Of a node the data sets used there last, by name or by hash: its cache forgets the others too. */
+#define DATASETS_KEPT "32"
+
 static enum cyx_status judge_nodes(struct hearing *hearing, struct cyx_db_conn *conn,
                                    struct cyx_error *err)
 {
@@ -237,8 +240,10 @@ static enum cyx_status judge_nodes(struct hearing *hearing, struct cyx_db_conn *
         "when w.speed <= 0 then n.speed[w.size] when n.speed[w.size] = 0 then w.speed "
         "else 0.7 * n.speed[w.size] + 0.3 * w.speed end, "
         "datasets = case when w.dataset = '' or w.dataset = any(string_to_array(n.datasets, ',')) "
-        "then n.datasets when n.datasets = '' then w.dataset "
-        "else n.datasets || ',' || w.dataset end from w join locked l on l.id = w.id "
+        "then n.datasets when n.datasets = '' then w.dataset else array_to_string(("
+        "string_to_array(n.datasets || ',' || w.dataset, ','))[greatest(1, cardinality("
+        "string_to_array(n.datasets, ',')) + 2 - " DATASETS_KEPT "):], ',') end "
+        "from w join locked l on l.id = w.id "
         "where n.id = w.id",
         NULL, err, CYX_DB_TEXT(text.data));
 }

@@ -20,6 +20,7 @@
 #include "contract/dataset.h"
 #include "contract/message.h"
 #include "trainer.h"
+#include "upload.h"
 
 #include "base/banned.h"
 
@@ -120,30 +121,42 @@ static enum cyx_status pulse(void *ctx)
     return run->lost || run->cancel ? CYX_ERR_CANCELLED : CYX_OK;
 }
 
+/* A set of the catalogue, or an upload. */
+static enum cyx_status prepare_data(struct run *run, const struct cyx_buf *text,
+                                    struct cyx_error *err)
+{
+    const struct agent_settings *settings = &run->agent->settings;
+    struct cyx_job_spec *spec = NULL;
+    enum cyx_status status = cyx_job_spec_parse(text->data, text->length, &spec, err);
+    snprintf(run->data, sizeof(run->data), "%s/data", run->folder);
+    if (status == CYX_OK && spec->data.dataset) {
+        status = artifacts_fetch_dataset(&run->artifacts, cyx_dataset_find(spec->data.dataset),
+                                         settings->data_dir, run->data, &run->data_dir, err);
+    } else if (status == CYX_OK) {
+        run_remove_folder(run->data); /* of a process that was killed */
+        run->data_dir = run->data;
+        status = upload_prepare(&run->artifacts, settings->sandbox, &spec->data.source, run->folder,
+                                run->data, settings->limits.disk_bytes, err);
+    }
+    cyx_job_spec_destroy(spec);
+    return status;
+}
+
 static enum cyx_status prepare(struct run *run, char *ret_resume, size_t size,
                                struct cyx_error *err)
 {
-    const struct agent_settings *settings = &run->agent->settings;
-    const char *name =
-        json_string_value(json_object_get(json_object_get(run->accepted.spec, "data"), "dataset"));
-    const struct cyx_dataset *dataset = name ? cyx_dataset_find(name) : NULL;
-    if (!dataset)
-        return cyx_error_set(err, CYX_ERR_UNSUPPORTED, "/data/dataset",
-                             "this worker knows no data set %s", name ? name : "without a name");
     char path[WORKER_PATH_BYTES];
     CYX_CLEANUP_BUF struct cyx_buf spec = {0};
     enum cyx_status status = CYX_OK;
     if ((mkdir(run->folder, 0700) != 0 && errno != EEXIST) ||
         (mkdir(run->output, 0700) != 0 && errno != EEXIST))
         return cyx_error_errno(err, "cannot make the folder %s", run->output);
-    snprintf(run->data, sizeof(run->data), "%s/data", run->folder);
     status = cyx_message_write(json_incref((json_t *)run->accepted.spec), &spec, err);
     snprintf(path, sizeof(path), "%s/spec.json", run->folder);
     if (status == CYX_OK)
         status = cyx_file_write_atomic(path, spec.data, spec.length, 0600, err);
     if (status == CYX_OK)
-        status = artifacts_fetch_dataset(&run->artifacts, dataset, settings->data_dir, run->data,
-                                         &run->data_dir, err);
+        status = prepare_data(run, &spec, err);
     snprintf(ret_resume, size, "-");
     if (status == CYX_OK && run->accepted.checkpoint_sha256) {
         snprintf(ret_resume, size, "%s/resume.safetensors", run->folder);
@@ -224,6 +237,15 @@ static void tell_epoch(struct run *run, const struct worker_event *event)
              accuracy);
 }
 
+/* What a person reads of an upload's files names them as the upload does, and not where they lie on this machine. */
+static void leave_out_folder(const struct run *run, char *text)
+{
+    size_t length = strlen(run->data);
+    for (char *at = text; length > 0 && (at = strstr(at, run->data));)
+        memmove(at, at + length + (at[length] == '/'),
+                strlen(at + length + (at[length] == '/')) + 1);
+}
+
 static void take_event(struct run *run, struct worker_event *event)
 {
     struct cyx_error err = {0};
@@ -245,6 +267,10 @@ static void take_event(struct run *run, struct worker_event *event)
     case WORKER_EVENT_CHECKPOINT:
         upload_checkpoint(run, event);
         break;
+    case WORKER_EVENT_NOTICE:
+        leave_out_folder(run, event->message);
+        tell_log(run, "warn", "%s", event->message);
+        break;
     case WORKER_EVENT_RESULT:
         run->end.has_result = true;
         run->result = json_incref(event->result);
@@ -253,6 +279,7 @@ static void take_event(struct run *run, struct worker_event *event)
     case WORKER_EVENT_ERROR:
         run->end.has_error = true;
         run->end.error = event->error;
+        leave_out_folder(run, run->end.error.message);
         break;
     }
 }

@@ -16,6 +16,7 @@
 #include "contract/message.h"
 #include "nn/train/trainer.h"
 #include "prover.h"
+#include "upload.h"
 #include "worker.h"
 
 #include "base/banned.h"
@@ -91,7 +92,7 @@ static void on_event(void *context, const struct cyx_train_event *e)
         line = progress("checkpoint", e);
         json_object_set_new(line, "path", json_string(e->path));
     } else {
-        return; /* the platform's data sets are verified: there is nothing that could not be read */
+        line = json_pack("{s:s, s:s}", "event", "notice", "message", e->message);
     }
     trainer_say(line);
 }
@@ -123,6 +124,7 @@ static int train(char **arguments)
         const struct cyx_train_options options = {
             .spec = spec,
             .data_dir = arguments[1],
+            .base_dir = arguments[1],
             .output_dir = arguments[2],
             .backend = arguments[3],
             .resume_from = strcmp(arguments[4], "-") == 0 ? NULL : arguments[4],
@@ -239,7 +241,8 @@ int trainer_main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--sandbox-check") == 0)
         return 0;
     bool proving = argc == 6 && strcmp(argv[1], "--bench") == 0;
-    if (!training && !probing && !proving)
+    bool unpacking = argc == 5 && strcmp(argv[1], "--unpack") == 0;
+    if (!training && !probing && !proving && !unpacking)
         return -1;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;
@@ -249,6 +252,8 @@ int trainer_main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_terminate};
     if (proving) /* SIGTERM ends it: there is nothing to keep */
         return prover_main(argv + 2);
+    if (unpacking)
+        return upload_unpack_main(argv + 2);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     if (training && !watch_input())

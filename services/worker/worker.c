@@ -12,7 +12,8 @@
 static const char *const kind_names[] = {
     [WORKER_EVENT_STARTED] = "started", [WORKER_EVENT_STEP] = "step",
     [WORKER_EVENT_EPOCH] = "epoch",     [WORKER_EVENT_CHECKPOINT] = "checkpoint",
-    [WORKER_EVENT_RESULT] = "result",   [WORKER_EVENT_ERROR] = "error",
+    [WORKER_EVENT_NOTICE] = "notice",   [WORKER_EVENT_RESULT] = "result",
+    [WORKER_EVENT_ERROR] = "error",
 };
 
 static bool parse_kind(const char *text, enum worker_event_kind *ret_kind)
@@ -69,6 +70,8 @@ enum cyx_status worker_event_parse(const char *line, size_t length, struct worke
     copy_text(body, "path", made.path, sizeof(made.path));
     copy_text(body, "device", made.device, sizeof(made.device));
     copy_text(body, "backend", made.backend, sizeof(made.backend));
+    if (made.kind == WORKER_EVENT_NOTICE)
+        copy_text(body, "message", made.message, sizeof(made.message));
     if (made.kind == WORKER_EVENT_RESULT)
         made.result = json_incref(json_object_get(body, "result"));
     if (made.kind == WORKER_EVENT_ERROR) {

@@ -19,6 +19,7 @@ enum worker_event_kind {
     WORKER_EVENT_STEP,
     WORKER_EVENT_EPOCH,
     WORKER_EVENT_CHECKPOINT,
+    WORKER_EVENT_NOTICE,
     WORKER_EVENT_RESULT,
     WORKER_EVENT_ERROR
 };
@@ -32,7 +33,8 @@ struct worker_event {
     char path[WORKER_PATH_BYTES];   /* CHECKPOINT, RESULT: the file */
     char device[128];               /* STARTED */
     char backend[16];
-    json_t *result; /* RESULT: the `result` object of scheduler.finish; the caller's reference */
+    char message[800]; /* NOTICE: for a person */
+    json_t *result;    /* RESULT: the `result` object of scheduler.finish; the caller's reference */
     struct cyx_error error; /* ERROR */
 };
 

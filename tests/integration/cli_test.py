@@ -25,7 +25,7 @@ def run(*arguments, env=None, cwd=None):
 def test_help_lists_every_command_and_each_has_an_example():
     overview = run("--help")
     assert overview.returncode == 0
-    for command in ("train", "describe", "predict", "eval", "job submit", "job watch", "node list", "model pull", "data fetch", "data inspect", "up", "completion"):
+    for command in ("train", "describe", "predict", "eval", "job submit", "job watch", "node list", "model pull", "upload", "uploads list", "data fetch", "data inspect", "up", "completion"):
         line, = [line for line in overview.stdout.splitlines() if line.startswith(f"  {command} ")]
         assert line[30] == " " != line[31], "the summaries stand in a column"
         words = command.split()
@@ -50,6 +50,9 @@ def test_help_lists_every_command_and_each_has_an_example():
     (["train", "/no/such/spec.json"], 3, "/no/such/spec.json"),
     (["data", "fetch", "imagenet"], 3, "data list"),
     (["data", "inspect", "/no/such/folder"], 3, "neither a data set"),
+    (["upload", "/no/such/folder", "--url", "http://127.0.0.1:1"], 3, "/no/such/folder"),
+    (["upload", "/dev/null", "--url", "http://127.0.0.1:1"], 6, "neither a file nor a folder"),
+    (["upload", "x", "--kind", "song"], 2, "dataset model"),
     (["job", "list", "--url", "http://127.0.0.1:1"], 5, "127.0.0.1:1"),
 ])
 def test_mistakes_get_a_sentence_and_a_code(arguments, code, words):

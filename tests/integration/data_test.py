@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from pictures import CLASSES, write_shapes  # noqa: E402
 from stack import CYXWIZ  # noqa: E402
-
-CLASSES = ["circle", "square", "stripe"]
 
 
 def run(*arguments, code=0, cwd=None):
@@ -36,25 +35,11 @@ def write(path, name, layers, data, **more):
     return path
 
 
-def picture(rng, kind):
-    height, width = rng.integers(30, 50, 2)
-    y, x = numpy.mgrid[0:height, 0:width]
-    image = rng.integers(0, 80, (height, width, 3)).astype(numpy.uint8)
-    cy, cx, r = height / 2 + rng.normal() * 3, width / 2 + rng.normal() * 3, rng.uniform(7, 12)
-    mask = [(y - cy) ** 2 + (x - cx) ** 2 < r * r, (abs(y - cy) < r) & (abs(x - cx) < r), (y // 4) % 2 == 0][kind]
-    image[mask] = rng.integers(150, 255, 3)
-    return Image.fromarray(image)
-
-
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     """180 + 60 pictures of three classes, of several sizes; one file is none, one is cut short."""
     folder, rng = tmp_path_factory.mktemp("shapes"), numpy.random.default_rng(0)
-    for part, count in (("train", 60), ("test", 20)):
-        for kind, name in enumerate(CLASSES):
-            (folder / part / name).mkdir(parents=True)
-            for i in range(count):
-                picture(rng, kind).save(folder / part / name / f"{i:03}.{'jpg' if i % 2 else 'png'}")
+    write_shapes(folder, rng, train=60, test=20)
     (folder / "train/square/zzz.jpg").write_bytes(b"hello")
     cut = folder / "train/circle/000.png"
     cut.write_bytes(cut.read_bytes()[:300])
