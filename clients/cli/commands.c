@@ -67,7 +67,10 @@ static const struct cli_option submit_options[] = {
 static const struct cli_option list_options[] = {
     {"state", 's', "STATE", "only jobs in this state",
      "queued assigned running completed failed cancelled"},
-    {"limit", 'n', "N", "how many, newest first (default 20)", NULL},
+    {"sort", 0, "ORDER",
+     "created_at, name or state, a - before it for falling (default -created_at)",
+     "created_at -created_at name -name state -state"},
+    {"limit", 'n', "N", "how many (default 20)", NULL},
     END};
 static const struct cli_option logs_options[] = {
     {"follow", 'f', NULL, "stay for new lines until the job ends", NULL}, END};
@@ -94,8 +97,9 @@ static const struct cli_option upload_options[] = {
     END};
 static const struct cli_option uploads_options[] = {
     {"kind", 0, "KIND", "only dataset or model", "dataset model"},
-    {"sort", 0, "ORDER", "created_at, -created_at (default), name or -bytes",
-     "created_at -created_at name -bytes"},
+    {"sort", 0, "ORDER",
+     "created_at, name or bytes, a - before it for falling (default -created_at)",
+     "created_at -created_at name -name bytes -bytes"},
     {"limit", 'n', "N", "how many (default 50)", NULL},
     END};
 static const struct cli_option fetch_options[] = {DATA_DIR, END};
@@ -145,8 +149,8 @@ const struct cli_command cli_commands[] = {
      "cyxwiz eval runs/fashion-cnn/model.safetensors", eval_options, cli_eval},
     {"job submit", "SPEC", "submit a job",
      "cyxwiz job submit docs/examples/fashion-cnn.json --watch", submit_options, cli_job_submit},
-    {"job list", "", "your jobs, newest first", "cyxwiz job list --state running", list_options,
-     cli_job_list},
+    {"job list", "", "your jobs, newest first", "cyxwiz job list --state running --sort name",
+     list_options, cli_job_list},
     {"job show", "ID", "everything about a job", "cyxwiz job show ID --json", NULL, cli_job_show},
     {"job watch", "ID", "follow a job until it ends", "cyxwiz job watch ID", NULL, cli_job_watch},
     {"job cancel", "ID", "cancel a job", "cyxwiz job cancel ID", NULL, cli_job_cancel},

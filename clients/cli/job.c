@@ -127,9 +127,10 @@ enum cyx_status cli_job_list(struct cli *cli, struct cyx_error *err)
     const json_t *job;
     int64_t limit = 20;
     size_t i;
-    cyx_buf_puts(&path, "/api/v1/jobs");
+    cyx_buf_puts(&path, "/api/v1/jobs?sort=");
+    cli_append_part(&path, cli_value(cli, "sort") ? cli_value(cli, "sort") : "-created_at");
     if (cli_value(cli, "state")) {
-        cyx_buf_puts(&path, "?state=");
+        cyx_buf_puts(&path, "&state=");
         cli_append_part(&path, cli_value(cli, "state"));
     }
     enum cyx_status status = cli_whole_number(cli, "limit", 1, 1000000, &limit, err);

@@ -9,12 +9,13 @@
 #include "contract/dataset.h"
 #include "contract/job_spec.h"
 #include "contract/message.h"
+#include "contract/page.h"
 #include "contract/subjects.h"
 #include "openapi.h"
 
 #include "base/banned.h"
 
-enum { EXAMPLES_LIMIT = 200, CURSOR_LIMIT = 200 };
+enum { EXAMPLES_LIMIT = 200, FILTER_LIMIT = 200 };
 
 /* ---- lists and things of other services --------------------------------------------------------- */
 
@@ -23,7 +24,17 @@ struct listing {
     const char *filter; /* a query parameter that is passed on; NULL: none */
     bool own;           /* of the caller's account alone */
     const char *other;  /* a second such parameter */
+    bool sorts;         /* in several orders */
 };
+
+static bool pass_on(const struct cyx_http_request *request, json_t *body, const char *name,
+                    size_t limit)
+{
+    const char *value = name ? cyx_http_query(request, name) : NULL;
+    if (!value || !*value)
+        return true;
+    return strlen(value) <= limit && json_object_set_new(body, name, json_string(value)) == 0;
+}
 
 static enum cyx_status list(struct app *app, const struct cyx_http_request *request,
                             struct cyx_http_response *response, const struct listing *listing)
@@ -33,20 +44,16 @@ static enum cyx_status list(struct app *app, const struct cyx_http_request *requ
                                                 CYX_LIST_DEFAULT, &limit, &response->error);
     if (status != CYX_OK)
         return status;
-    const char *cursor = cyx_http_query(request, "cursor");
-    const char *filter = listing->filter ? cyx_http_query(request, listing->filter) : NULL;
-    const char *other = listing->other ? cyx_http_query(request, listing->other) : NULL;
-    if ((cursor && strlen(cursor) > CURSOR_LIMIT) || (filter && strlen(filter) > CURSOR_LIMIT) ||
-        (other && strlen(other) > CURSOR_LIMIT))
-        return cyx_error_set(&response->error, CYX_ERR_INVALID, NULL,
-                             "expected a cursor or filter of at most %d characters", CURSOR_LIMIT);
     json_t *body = json_pack("{s:I}", "limit", (json_int_t)limit);
-    if (cursor && *cursor)
-        json_object_set_new(body, "cursor", json_string(cursor));
-    if (filter && *filter)
-        json_object_set_new(body, listing->filter, json_string(filter));
-    if (other && *other)
-        json_object_set_new(body, listing->other, json_string(other));
+    if (!pass_on(request, body, "cursor", CYX_PAGE_CURSOR_BYTES) ||
+        !pass_on(request, body, listing->filter, FILTER_LIMIT) ||
+        !pass_on(request, body, listing->other, FILTER_LIMIT) ||
+        !pass_on(request, body, listing->sorts ? "sort" : NULL, FILTER_LIMIT)) {
+        json_decref(body);
+        return cyx_error_set(&response->error, CYX_ERR_INVALID, NULL,
+                             "expected a filter of at most %d characters, a cursor of %d",
+                             FILTER_LIMIT, CYX_PAGE_CURSOR_BYTES);
+    }
     if (listing->own)
         json_object_set_new(body, "account_id", json_string(api_caller(request)->account.id));
     struct api_call call = {.service = listing->service, .subject = listing->subject, .body = body};
@@ -58,23 +65,24 @@ static enum cyx_status list(struct app *app, const struct cyx_http_request *requ
 enum cyx_status api_jobs_list(void *ctx, const struct cyx_http_request *request,
                               struct cyx_http_response *response)
 {
-    static const struct listing jobs = {CYX_SVC_SCHEDULER, CYX_SVC_SCHEDULER_LIST, "state", true,
-                                        "array"};
+    static const struct listing jobs = {
+        CYX_SVC_SCHEDULER, CYX_SVC_SCHEDULER_LIST, "state", true, "array", true};
     return list(ctx, request, response, &jobs);
 }
 
 enum cyx_status api_nodes_list(void *ctx, const struct cyx_http_request *request,
                                struct cyx_http_response *response)
 {
-    static const struct listing nodes = {CYX_SVC_REGISTRY, CYX_SVC_REGISTRY_LIST, "status", false};
+    static const struct listing nodes = {
+        CYX_SVC_REGISTRY, CYX_SVC_REGISTRY_LIST, "status", false, NULL, true};
     return list(ctx, request, response, &nodes);
 }
 
 enum cyx_status api_models_list(void *ctx, const struct cyx_http_request *request,
                                 struct cyx_http_response *response)
 {
-    static const struct listing models = {CYX_SVC_MARKETPLACE, CYX_SVC_MARKETPLACE_LIST, NULL,
-                                          true};
+    static const struct listing models = {
+        CYX_SVC_MARKETPLACE, CYX_SVC_MARKETPLACE_LIST, NULL, true, NULL, true};
     return list(ctx, request, response, &models);
 }
 

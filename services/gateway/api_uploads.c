@@ -83,21 +83,33 @@ static enum cyx_status read_query(const struct cyx_http_request *request,
                                   struct store_upload_query *query)
 {
     struct cyx_error *err = &response->error;
-    const char *sort = cyx_http_query(request, "sort"),
-               *complete = cyx_http_query(request, "complete");
+    const char *complete = cyx_http_query(request, "complete");
+    int64_t limit = 0;
     *query = (struct store_upload_query){.account_id = api_caller(request)->account.id,
                                          .kind = cyx_http_query(request, "kind"),
-                                         .complete = complete,
-                                         .sort = sort ? sort : "-created_at",
-                                         .cursor = cyx_http_query(request, "cursor")};
+                                         .complete = complete};
     if (query->kind && !is_kind(query->kind))
         return cyx_error_set(err, CYX_ERR_INVALID, NULL, "kind: expected dataset or model");
     if (complete && strcmp(complete, "true") != 0 && strcmp(complete, "false") != 0)
         return cyx_error_set(err, CYX_ERR_INVALID, NULL, "complete: expected true or false");
-    if (query->cursor && !cyx_id_valid(query->cursor))
-        return cyx_error_set(err, CYX_ERR_INVALID, NULL, "cursor: expected a next_cursor");
-    return cyx_http_query_int(request, "limit", 1, CYX_LIST_LIMIT, CYX_LIST_DEFAULT, &query->limit,
-                              err);
+    enum cyx_status status =
+        cyx_http_query_int(request, "limit", 1, CYX_LIST_LIMIT, CYX_LIST_DEFAULT, &limit, err);
+    if (status == CYX_OK)
+        status = cyx_page_parse(cyx_http_query(request, "sort"), cyx_http_query(request, "cursor"),
+                                limit, store_upload_orders, &query->page, err);
+    bool numbers = status == CYX_OK && strstr(store_upload_orders[query->page.order].name, "bytes");
+    if (numbers && (strlen(query->page.value) > 18 ||
+                    query->page.value[strspn(query->page.value, "0123456789")]))
+        return cyx_error_set(err, CYX_ERR_INVALID, "/cursor", "expected a next_cursor");
+    return status;
+}
+
+static json_t *next_page(const struct cyx_page *page, const struct store_upload *last)
+{
+    char bytes[24];
+    bool by_name = strstr(store_upload_orders[page->order].name, "name") != NULL;
+    snprintf(bytes, sizeof(bytes), "%" PRId64, last->bytes);
+    return cyx_page_next(store_upload_orders, page, by_name ? last->name : bytes, last->id);
 }
 
 enum cyx_status api_uploads_list(void *ctx, const struct cyx_http_request *request,
@@ -110,7 +122,7 @@ enum cyx_status api_uploads_list(void *ctx, const struct cyx_http_request *reque
     enum cyx_status status = read_query(request, response, &query);
     if (status != CYX_OK)
         return status;
-    size_t limit = (size_t)query.limit++;
+    size_t limit = (size_t)query.page.limit;
     status = store_upload_list(app->store, &query, &uploads, &count, &response->error);
     if (status != CYX_OK)
         return status;
@@ -118,7 +130,7 @@ enum cyx_status api_uploads_list(void *ctx, const struct cyx_http_request *reque
     json_t *list = json_array();
     for (size_t i = 0; i < shown; i++)
         json_array_append_new(list, upload_json(&uploads[i]));
-    json_t *next = count > shown ? json_string(uploads[shown - 1].id) : json_null();
+    json_t *next = count > shown ? next_page(&query.page, &uploads[shown - 1]) : json_null();
     free(uploads);
     return api_respond(response, 200, json_pack("{s:o,s:o}", "uploads", list, "next_cursor", next));
 }

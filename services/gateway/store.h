@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "contract/page.h"
 #include "gateway.h"
 #include "limit.h"
 #include "store/cache.h"
@@ -230,12 +231,13 @@ enum cyx_status store_upload_named(struct store *self, const char *account_id, c
 
 struct store_upload_query {
     const char *account_id, *kind, *complete; /* kind and complete ("true", "false") NULL: any */
-    const char *sort;                         /* created_at, -created_at, name, -bytes */
-    const char *cursor; /* those behind this id in the order; NULL: the first */
-    int64_t limit;
+    struct cyx_page page;
 };
 
-/* `*ret_uploads` is the caller's to free(). CYX_ERR_INVALID for an unknown order. */
+/* -created_at (default), created_at, name, -name, bytes, -bytes; as contract/page.h wants them. */
+extern const struct cyx_page_order store_upload_orders[];
+
+/* A page, and one more where there is one. `*ret_uploads` is the caller's to free(). */
 enum cyx_status store_upload_list(struct store *self, const struct store_upload_query *query,
                                   struct store_upload **ret_uploads, size_t *ret_count,
                                   struct cyx_error *err);

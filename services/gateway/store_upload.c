@@ -116,46 +116,43 @@ enum cyx_status store_upload_named(struct store *self, const char *account_id, c
     return status;
 }
 
-/* The order's SQL: what it sorts by, as text, and the way. Nothing of the request's stands in it. */
-static const struct order {
-    const char *name, *sql;
-} orders[] = {
-    {"-created_at", "select " COLUMNS " from upload where account_id = $1 "
-                    "and ($2::text is null or kind = $2) and ($3::bool is null or "
-                    "(completed_at is not null) = $3) and ($4::uuid is null or (created_at, id) < "
-                    "(select created_at, id from upload where id = $4)) "
-                    "order by created_at desc, id desc limit $5"},
-    {"created_at", "select " COLUMNS " from upload where account_id = $1 "
-                   "and ($2::text is null or kind = $2) and ($3::bool is null or "
-                   "(completed_at is not null) = $3) and ($4::uuid is null or (created_at, id) > "
-                   "(select created_at, id from upload where id = $4)) "
-                   "order by created_at, id limit $5"},
-    {"name", "select " COLUMNS " from upload where account_id = $1 "
-             "and ($2::text is null or kind = $2) and ($3::bool is null or "
-             "(completed_at is not null) = $3) and ($4::uuid is null or (name, id) > "
-             "(select name, id from upload where id = $4)) order by name, id limit $5"},
-    {"-bytes", "select " COLUMNS " from upload where account_id = $1 "
-               "and ($2::text is null or kind = $2) and ($3::bool is null or "
-               "(completed_at is not null) = $3) and ($4::uuid is null or (bytes, id) < "
-               "(select bytes, id from upload where id = $4)) "
-               "order by bytes desc, id desc limit $5"},
+/* Nothing of the request's stands in the SQL. Ids rise with time. */
+#define LIST(behind, order)                                                                        \
+    "select " COLUMNS " from upload where account_id = $1 and ($2::text is null or kind = $2) "    \
+    "and ($3::bool is null or (completed_at is not null) = $3) and ($4::uuid is null or " behind   \
+    ") and $6::text is not null order by " order " limit $5"
+
+enum order { NEWEST, OLDEST, NAME, NAME_DOWN, BYTES, BYTES_DOWN };
+
+const struct cyx_page_order store_upload_orders[] = {
+    [NEWEST] = {"-created_at", true},
+    [OLDEST] = {"created_at", true},
+    [NAME] = {"name", false},
+    [NAME_DOWN] = {"-name", false},
+    [BYTES] = {"bytes", false},
+    [BYTES_DOWN] = {"-bytes", false},
+    {0},
+};
+
+static const char *const list_sql[] = {
+    [NEWEST] = LIST("id < $4", "id desc"),
+    [OLDEST] = LIST("id > $4", "id"),
+    [NAME] = LIST("(name, id) > ($6, $4)", "name, id"),
+    [NAME_DOWN] = LIST("(name, id) < ($6, $4)", "name desc, id desc"),
+    [BYTES] = LIST("(bytes, id) > (nullif($6, '')::bigint, $4)", "bytes, id"),
+    [BYTES_DOWN] = LIST("(bytes, id) < (nullif($6, '')::bigint, $4)", "bytes desc, id desc"),
 };
 
 enum cyx_status store_upload_list(struct store *self, const struct store_upload_query *query,
                                   struct store_upload **ret_uploads, size_t *ret_count,
                                   struct cyx_error *err)
 {
-    const struct order *order = NULL;
-    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
-        if (strcmp(orders[i].name, query->sort) == 0)
-            order = &orders[i];
-    if (!order)
-        return cyx_error_set(err, CYX_ERR_INVALID, NULL,
-                             "sort: expected created_at, -created_at, name or -bytes");
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_run(
-        self->db, order->sql, &rows, err, CYX_DB_TEXT(query->account_id), CYX_DB_TEXT(query->kind),
-        CYX_DB_TEXT(query->complete), CYX_DB_TEXT(query->cursor), CYX_DB_INT(query->limit));
+    enum cyx_status status =
+        cyx_db_run(self->db, list_sql[query->page.order], &rows, err,
+                   CYX_DB_TEXT(query->account_id), CYX_DB_TEXT(query->kind),
+                   CYX_DB_TEXT(query->complete), CYX_DB_TEXT(cyx_page_id(&query->page)),
+                   CYX_DB_INT(query->page.limit + 1), CYX_DB_TEXT(query->page.value));
     if (status != CYX_OK)
         return status;
     size_t count = cyx_db_rows(rows);

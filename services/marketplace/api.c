@@ -7,8 +7,8 @@
 #include "base/banned.h"
 
 struct query {
-    const char *account_id, *model_id, *cursor;
-    int64_t limit;
+    const char *account_id, *model_id;
+    struct cyx_page page;
     struct cyx_db_result *rows;
 };
 
@@ -42,18 +42,20 @@ static enum cyx_status run_list(void *ctx, struct cyx_db_conn *conn, struct cyx_
     struct query *q = ctx;
     cyx_db_result_free(q->rows);
     q->rows = NULL;
-    /* One more than asked for tells whether a further page exists. */
-    return store_list_models(conn, q->account_id, q->cursor, q->limit + 1, &q->rows, err);
+    return store_list_models(conn, q->account_id, &q->page, &q->rows, err);
 }
 
-static json_t *list_json(const struct cyx_db_result *rows, size_t limit)
+static json_t *list_json(const struct cyx_db_result *rows, const struct cyx_page *page)
 {
-    size_t count = cyx_db_rows(rows);
-    const char *next = count > limit ? cyx_db_text(rows, limit - 1, STORE_MODEL_ID) : NULL;
+    size_t count = cyx_db_rows(rows), limit = (size_t)page->limit;
+    json_t *next = count > limit ? cyx_page_next(store_model_orders, page,
+                                                 cyx_db_text(rows, limit - 1, STORE_MODEL_NAME),
+                                                 cyx_db_text(rows, limit - 1, STORE_MODEL_ID))
+                                 : json_null();
     json_t *models = json_array();
     for (size_t i = 0; i < count && i < limit; i++)
         json_array_append_new(models, model_json(rows, i));
-    return json_pack("{s:o, s:o}", "models", models, "next_cursor", cyx_message_new_text(next));
+    return json_pack("{s:o, s:o}", "models", models, "next_cursor", next);
 }
 
 enum cyx_status api_list(void *ctx, const struct cyx_bus_message *request, struct cyx_buf *reply,
@@ -66,11 +68,11 @@ enum cyx_status api_list(void *ctx, const struct cyx_bus_message *request, struc
     if (status == CYX_OK)
         status = cyx_message_id(body, "account_id", &q.account_id, err);
     if (status == CYX_OK)
-        status = cyx_message_page(body, &q.limit, &q.cursor, err);
+        status = cyx_page_read(body, store_model_orders, &q.page, err);
     if (status == CYX_OK)
         status = cyx_db_transaction(api->db, run_list, &q, err);
     if (status == CYX_OK)
-        status = cyx_message_write(list_json(q.rows, (size_t)q.limit), reply, err);
+        status = cyx_message_write(list_json(q.rows, &q.page), reply, err);
     cyx_db_result_free(q.rows);
     return status;
 }

@@ -45,15 +45,35 @@ enum cyx_status store_add_model(struct cyx_db_conn *conn, const struct cyx_model
     return status;
 }
 
+/* Ids rise with time. */
+#define LIST(behind, order)                                                                        \
+    "SELECT " COLUMNS " FROM model WHERE account_id = $1 AND ($2::uuid IS NULL OR " behind ")"     \
+    " AND $4::text IS NOT NULL ORDER BY " order " LIMIT $3"
+
+enum order { NEWEST, OLDEST, NAME, NAME_DOWN };
+
+const struct cyx_page_order store_model_orders[] = {
+    [NEWEST] = {"-created_at", true},
+    [OLDEST] = {"created_at", true},
+    [NAME] = {"name", false},
+    [NAME_DOWN] = {"-name", false},
+    {0},
+};
+
+static const char *const list_sql[] = {
+    [NEWEST] = LIST("id < $2", "id DESC"),
+    [OLDEST] = LIST("id > $2", "id"),
+    [NAME] = LIST("(name, id) > ($4, $2)", "name, id"),
+    [NAME_DOWN] = LIST("(name, id) < ($4, $2)", "name DESC, id DESC"),
+};
+
 enum cyx_status store_list_models(struct cyx_db_conn *conn, const char *account_id,
-                                  const char *cursor, int64_t limit,
-                                  struct cyx_db_result **ret_rows, struct cyx_error *err)
+                                  const struct cyx_page *page, struct cyx_db_result **ret_rows,
+                                  struct cyx_error *err)
 {
-    return cyx_db_query(conn,
-                        "SELECT " COLUMNS " FROM model WHERE account_id = $1"
-                        " AND ($2::uuid IS NULL OR id < $2::uuid) ORDER BY id DESC LIMIT $3",
-                        ret_rows, err, CYX_DB_TEXT(account_id), CYX_DB_TEXT(cursor),
-                        CYX_DB_INT(limit));
+    return cyx_db_query(conn, list_sql[page->order], ret_rows, err, CYX_DB_TEXT(account_id),
+                        CYX_DB_TEXT(cyx_page_id(page)), CYX_DB_INT(page->limit + 1),
+                        CYX_DB_TEXT(page->value));
 }
 
 enum cyx_status store_get_model(struct cyx_db_conn *conn, const char *account_id,

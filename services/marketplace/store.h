@@ -4,6 +4,7 @@
 #ifndef CYX_MARKETPLACE_STORE_H
 #define CYX_MARKETPLACE_STORE_H
 
+#include "contract/page.h"
 #include "marketplace.h"
 #include "store/db.h"
 
@@ -29,10 +30,13 @@ enum store_model_column {
     STORE_MODEL_CREATED_AT
 };
 
-/* Newest first, behind the model `cursor` (or NULL). */
+/* -created_at (default), created_at, name, -name; as contract/page.h wants them. */
+extern const struct cyx_page_order store_model_orders[];
+
+/* A page, and one model more where there is one. */
 enum cyx_status store_list_models(struct cyx_db_conn *conn, const char *account_id,
-                                  const char *cursor, int64_t limit,
-                                  struct cyx_db_result **ret_rows, struct cyx_error *err);
+                                  const struct cyx_page *page, struct cyx_db_result **ret_rows,
+                                  struct cyx_error *err);
 
 /* CYX_ERR_NOT_FOUND for another account's model too: its existence is nobody's business. */
 enum cyx_status store_get_model(struct cyx_db_conn *conn, const char *account_id,

@@ -37,6 +37,8 @@ static int close_db(void **state)
     return 0;
 }
 
+static const struct cyx_page first_page = {.limit = 10};
+
 static json_t *event_of(const char *account, const char *job, const char *sha256)
 {
     return json_pack("{s:s, s:s, s:{s:s, s:{s:{s:s}}, s:{s:f}, s:{s:s, s:i}}}", "job_id", job,
@@ -73,7 +75,7 @@ static void test_marketplace__versions_count_up_once_a_job(void **state)
     add(*state, account, first); /* the event again */
     add(*state, account, second);
     assert_int_equal(cyx_db_take(*state, &conn, &err), CYX_OK);
-    assert_int_equal(store_list_models(conn, account, NULL, 10, &rows, &err), CYX_OK);
+    assert_int_equal(store_list_models(conn, account, &first_page, &rows, &err), CYX_OK);
     assert_int_equal(cyx_db_rows(rows), 2);
     assert_int_equal(cyx_db_int(rows, 0, STORE_MODEL_VERSION), 2);
     assert_string_equal(cyx_db_text(rows, 0, STORE_MODEL_JOB), second);
@@ -93,7 +95,7 @@ static void test_marketplace__another_accounts_model_is_not_found(void **state)
     cyx_id_new(stranger);
     add(*state, account, job);
     assert_int_equal(cyx_db_take(*state, &conn, &err), CYX_OK);
-    assert_int_equal(store_list_models(conn, account, NULL, 10, &rows, &err), CYX_OK);
+    assert_int_equal(store_list_models(conn, account, &first_page, &rows, &err), CYX_OK);
     const char *id = cyx_db_text(rows, 0, STORE_MODEL_ID);
     assert_int_equal(store_get_model(conn, stranger, id, &row, &err), CYX_ERR_NOT_FOUND);
     assert_int_equal(store_get_model(conn, account, id, &row, &err), CYX_OK);

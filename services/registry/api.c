@@ -211,27 +211,28 @@ enum cyx_status cyx_registry_api_list(void *ctx, const struct cyx_bus_message *r
     CYX_CLEANUP_JSON json_t *message = NULL;
     enum cyx_registry_status wanted = CYX_NODE_ONLINE;
     bool given = false;
-    int64_t limit = 0;
-    const char *cursor = NULL;
+    struct cyx_page page;
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
         status = parse_status(message, &wanted, &given, err);
     if (status == CYX_OK)
-        status = cyx_message_page(message, &limit, &cursor, err);
+        status = cyx_page_read(message, cyx_registry_orders, &page, err);
     if (status != CYX_OK)
         return status;
     struct cyx_registry_node *nodes = NULL;
     size_t count = 0;
-    status = cyx_registry_store_list(&app->store, given ? &wanted : NULL, limit + 1, cursor, &nodes,
-                                     &count, err);
+    status =
+        cyx_registry_store_list(&app->store, given ? &wanted : NULL, &page, &nodes, &count, err);
     if (status != CYX_OK)
         return status;
-    bool more = count > (size_t)limit;
-    count = more ? (size_t)limit : count;
+    bool more = count > (size_t)page.limit;
+    count = more ? (size_t)page.limit : count;
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append_new(array, node_json(app, &nodes[i]));
-    json_t *next = cyx_message_new_text(more ? nodes[count - 1].id : NULL);
+    const struct cyx_registry_node *last = more ? &nodes[count - 1] : NULL;
+    json_t *next =
+        last ? cyx_page_next(cyx_registry_orders, &page, last->name, last->id) : json_null();
     free(nodes);
     return cyx_message_write(json_pack("{s:o, s:o}", "nodes", array, "next_cursor", next), reply,
                              err);

@@ -278,20 +278,40 @@ enum cyx_status cyx_registry_store_get(struct cyx_registry_store *self, const ch
     return status;
 }
 
+/* Ids rise with enrolment. */
+#define LIST(behind, order)                                                                        \
+    "select " NODE_COLUMNS " from node where ($1::text is null or $1 = case "                      \
+    "when status = 'offline' then status when closed = '' then 'online' else 'draining' end) "     \
+    "and ($2::uuid is null or " behind ") and $4::text is not null order by " order " limit $3"
+
+enum order { OLDEST, NEWEST, NAME, NAME_DOWN };
+
+const struct cyx_page_order cyx_registry_orders[] = {
+    [OLDEST] = {"enrolled_at", true},
+    [NEWEST] = {"-enrolled_at", true},
+    [NAME] = {"name", false},
+    [NAME_DOWN] = {"-name", false},
+    {0},
+};
+
+static const char *const list_sql[] = {
+    [OLDEST] = LIST("id > $2", "id"),
+    [NEWEST] = LIST("id < $2", "id desc"),
+    [NAME] = LIST("(name, id) > ($4, $2)", "name, id"),
+    [NAME_DOWN] = LIST("(name, id) < ($4, $2)", "name desc, id desc"),
+};
+
 enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
-                                        const enum cyx_registry_status *wanted, int64_t limit,
-                                        const char *cursor, struct cyx_registry_node **ret_nodes,
-                                        size_t *ret_count, struct cyx_error *err)
+                                        const enum cyx_registry_status *wanted,
+                                        const struct cyx_page *page,
+                                        struct cyx_registry_node **ret_nodes, size_t *ret_count,
+                                        struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status =
-        cyx_db_run(self->db,
-                   "select " NODE_COLUMNS " from node where ($1::text is null or $1 = case "
-                   "when status = 'offline' then status when closed = '' then 'online' "
-                   "else 'draining' end) "
-                   "and ($2::uuid is null or id > $2) order by id limit $3",
-                   &rows, err, CYX_DB_TEXT(wanted ? cyx_registry_status_name(*wanted) : NULL),
-                   CYX_DB_TEXT(cursor), CYX_DB_INT(limit));
+    enum cyx_status status = cyx_db_run(
+        self->db, list_sql[page->order], &rows, err,
+        CYX_DB_TEXT(wanted ? cyx_registry_status_name(*wanted) : NULL),
+        CYX_DB_TEXT(cyx_page_id(page)), CYX_DB_INT(page->limit + 1), CYX_DB_TEXT(page->value));
     struct cyx_registry_node *nodes =
         status == CYX_OK ? calloc(cyx_db_rows(rows) + 1, sizeof(*nodes)) : NULL;
     if (status == CYX_OK && !nodes)

@@ -9,6 +9,7 @@
 #define CYX_REGISTRY_STORE_H
 
 #include "base/trace.h"
+#include "contract/page.h"
 #include "proof.h"
 #include "registry.h"
 #include "store/cache.h"
@@ -64,10 +65,15 @@ enum cyx_status cyx_registry_store_get(struct cyx_registry_store *self, const ch
  * Up to `limit` nodes by id behind `cursor` (NULL: from the first), of one status or (NULL) of any. The array
  * is malloc'ed, the caller frees it.
  */
+/* enrolled_at (default), -enrolled_at, name, -name; as contract/page.h wants them. */
+extern const struct cyx_page_order cyx_registry_orders[];
+
+/* A page, and one node more where there is one. */
 enum cyx_status cyx_registry_store_list(struct cyx_registry_store *self,
-                                        const enum cyx_registry_status *status, int64_t limit,
-                                        const char *cursor, struct cyx_registry_node **ret_nodes,
-                                        size_t *ret_count, struct cyx_error *err);
+                                        const enum cyx_registry_status *wanted,
+                                        const struct cyx_page *page,
+                                        struct cyx_registry_node **ret_nodes, size_t *ret_count,
+                                        struct cyx_error *err);
 
 /* What is judged, of every node; malloc'ed, the caller frees it. */
 struct cyx_registry_sight {

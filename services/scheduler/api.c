@@ -129,11 +129,11 @@ CYX_SCHED_HANDLER(cyx_sched_api_get)
     return status;
 }
 
-/* Appends jobs until `limit`, or until the reply is full; the rest is behind the cursor. */
+/* Appends jobs until the limit, or until the reply is full; the rest is behind the cursor. */
 static void write_page(struct cyx_sched_app *app, struct cyx_buf *reply,
-                       const struct cyx_sched_job *jobs, size_t count, size_t limit)
+                       const struct cyx_sched_job *jobs, size_t count, const struct cyx_page *page)
 {
-    size_t shown = 0;
+    size_t shown = 0, limit = (size_t)page->limit;
     cyx_buf_puts(reply, "{\"jobs\":[");
     for (; shown < count && shown < limit && !reply->failed; shown++) {
         if (shown > 0 && reply->length + strlen(jobs[shown].spec) > CYX_SCHED_PAGE_BYTES)
@@ -143,10 +143,16 @@ static void write_page(struct cyx_sched_app *app, struct cyx_buf *reply,
         cyx_sched_show(app, reply, &jobs[shown], NULL, NULL, 0);
     }
     cyx_buf_puts(reply, "],\"next_cursor\":");
-    if (shown < count)
-        cyx_buf_json_string(reply, jobs[shown - 1].id);
-    else
+    if (shown < count) {
+        const struct cyx_sched_job *last = &jobs[shown - 1];
+        bool by_name = strstr(cyx_sched_orders[page->order].name, "name") != NULL;
+        CYX_CLEANUP_JSON json_t *next =
+            cyx_page_next(cyx_sched_orders, page,
+                          by_name ? last->name : cyx_sched_state_name(last->facts.state), last->id);
+        cyx_buf_json_string(reply, next ? json_string_value(next) : "");
+    } else {
         cyx_buf_puts(reply, "null");
+    }
     cyx_buf_puts(reply, "}");
 }
 
@@ -157,25 +163,24 @@ CYX_SCHED_HANDLER(cyx_sched_api_list)
     struct cyx_sched_filter filter = {0};
     enum cyx_sched_state wanted;
     const char *name = NULL;
-    int64_t limit = 0;
+    struct cyx_page page;
     enum cyx_status status;
     if ((status = cyx_message_parse(request->data, request->length, &message, err)) != CYX_OK ||
         (status = cyx_message_maybe_id(message, "account_id", &filter.account_id, err)) != CYX_OK ||
         (status = cyx_message_maybe_id(message, "array", &filter.array_id, err)) != CYX_OK ||
         (status = cyx_message_maybe_text(message, "state", &name, err)) != CYX_OK ||
-        (status = cyx_message_page(message, &limit, &filter.cursor, err)) != CYX_OK)
+        (status = cyx_page_read(message, cyx_sched_orders, &page, err)) != CYX_OK)
         return status;
     if (name && !cyx_sched_state_parse(name, &wanted))
         return cyx_error_set(err, CYX_ERR_INVALID, "/state",
                              "expected queued, assigned, running, completed, failed or cancelled");
     filter.state = name ? &wanted : NULL;
-    filter.limit = limit + 1;
     struct cyx_arena arena = {0};
     struct cyx_sched_job *jobs = NULL;
     size_t count = 0;
-    status = cyx_sched_store_list(&app->store, &filter, &arena, &jobs, &count, err);
+    status = cyx_sched_store_list(&app->store, &filter, &page, &arena, &jobs, &count, err);
     if (status == CYX_OK) {
-        write_page(app, reply, jobs, count, (size_t)limit);
+        write_page(app, reply, jobs, count, &page);
         status = whole(reply, err);
     }
     cyx_arena_finish(&arena);

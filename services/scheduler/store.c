@@ -77,21 +77,46 @@ enum cyx_status cyx_sched_store_transitions(struct cyx_sched_store *self, const 
     return status;
 }
 
+/* The same filters in every order; ids rise with time. */
+#define LIST(behind, order)                                                                        \
+    "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM                                             \
+    "where ($1::uuid is null or j.account_id = $1) and ($2::text is null or j.state = $2) "        \
+    "and ($3::uuid is null or " behind ") and ($5::uuid is null or j.array_id = $5) "              \
+    "and ($6::text is not null) order by " order " limit $4"
+
+enum order { NEWEST, OLDEST, NAME, NAME_DOWN, STATE, STATE_DOWN };
+
+const struct cyx_page_order cyx_sched_orders[] = {
+    [NEWEST] = {"-created_at", true},
+    [OLDEST] = {"created_at", true},
+    [NAME] = {"name", false},
+    [NAME_DOWN] = {"-name", false},
+    [STATE] = {"state", false},
+    [STATE_DOWN] = {"-state", false},
+    {0},
+};
+
+static const char *const list_sql[] = {
+    [NEWEST] = LIST("j.id < $3", "j.id desc"),
+    [OLDEST] = LIST("j.id > $3", "j.id"),
+    [NAME] = LIST("(j.name, j.id) > ($6, $3)", "j.name, j.id"),
+    [NAME_DOWN] = LIST("(j.name, j.id) < ($6, $3)", "j.name desc, j.id desc"),
+    [STATE] = LIST("(j.state, j.id) > ($6, $3)", "j.state, j.id"),
+    [STATE_DOWN] = LIST("(j.state, j.id) < ($6, $3)", "j.state desc, j.id desc"),
+};
+
 enum cyx_status cyx_sched_store_list(struct cyx_sched_store *self,
-                                     const struct cyx_sched_filter *filter, struct cyx_arena *arena,
+                                     const struct cyx_sched_filter *filter,
+                                     const struct cyx_page *page, struct cyx_arena *arena,
                                      struct cyx_sched_job **ret_jobs, size_t *ret_count,
                                      struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status = cyx_db_run(
-        self->db,
-        "select " CYX_SCHED_JOB_COLUMNS CYX_SCHED_JOB_FROM
-        "where ($1::uuid is null or j.account_id = $1) "
-        "and ($2::text is null or j.state = $2) and ($3::uuid is null or j.id < $3) "
-        "and ($5::uuid is null or j.array_id = $5) order by j.id desc limit $4",
-        &rows, err, CYX_DB_TEXT(filter->account_id),
-        CYX_DB_TEXT(filter->state ? cyx_sched_state_name(*filter->state) : NULL),
-        CYX_DB_TEXT(filter->cursor), CYX_DB_INT(filter->limit), CYX_DB_TEXT(filter->array_id));
+    enum cyx_status status =
+        cyx_db_run(self->db, list_sql[page->order], &rows, err, CYX_DB_TEXT(filter->account_id),
+                   CYX_DB_TEXT(filter->state ? cyx_sched_state_name(*filter->state) : NULL),
+                   CYX_DB_TEXT(cyx_page_id(page)), CYX_DB_INT(page->limit + 1),
+                   CYX_DB_TEXT(filter->array_id), CYX_DB_TEXT(page->value));
     size_t count = status == CYX_OK ? cyx_db_rows(rows) : 0;
     struct cyx_sched_job *jobs = cyx_arena_calloc(arena, count, sizeof(*jobs));
     if (status == CYX_OK && !jobs)

@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/trace.h"
+#include "contract/page.h"
 #include "scheduler.h"
 #include "store/db.h"
 #include "store/outbox.h"
@@ -119,15 +120,17 @@ enum cyx_status cyx_sched_store_transitions(struct cyx_sched_store *self, const 
                                             struct cyx_sched_transition **ret_transitions,
                                             size_t *ret_count, struct cyx_error *err);
 
+/* -created_at (default), created_at, name, -name, state, -state; as contract/page.h wants them. */
+extern const struct cyx_page_order cyx_sched_orders[];
+
 struct cyx_sched_filter {
-    const char *account_id, *cursor;   /* NULL: any; from the newest */
-    const char *array_id;              /* NULL: any */
+    const char *account_id, *array_id; /* NULL: any */
     const enum cyx_sched_state *state; /* NULL: any */
-    int64_t limit;
 };
-/* Newest first. */
+/* A page, and one job more where there is one. */
 enum cyx_status cyx_sched_store_list(struct cyx_sched_store *self,
-                                     const struct cyx_sched_filter *filter, struct cyx_arena *arena,
+                                     const struct cyx_sched_filter *filter,
+                                     const struct cyx_page *page, struct cyx_arena *arena,
                                      struct cyx_sched_job **ret_jobs, size_t *ret_count,
                                      struct cyx_error *err);
 

@@ -152,7 +152,7 @@ def test_a_csv_file_is_inspected_and_trained_on(tmp_path):
         refused = run("train", tmp_path / "few.json", "--output", tmp_path / "few", code=6)
         assert f"/data/split/validation: {part} of {few} samples leaves none to {missing}" in refused.stderr
     refused = run("job", "submit", spec, code=6)
-    assert "train with `cyxwiz train`; the platform has: fashion-mnist, mnist" in refused.stderr
+    assert "named by \"upload\"; the platform has: fashion-mnist, mnist" in refused.stderr
 
 
 @pytest.mark.parametrize("learns", [True, False])

@@ -128,7 +128,7 @@ BAD_INPUT = {
     "a data set that is not here": (broken(data__dataset="mnist"), JSON_TYPE, 422, "/data/dataset",
                                     "cyxwiz data fetch mnist"),
     "data of one's own machine": (broken(data__dataset={"format": "image-folder", "train": "photos"}), JSON_TYPE, 422,
-                                  "/data/dataset", "train with `cyxwiz train`; the platform has: fashion-mnist, mnist"),
+                                  "/data/dataset", "named by \"upload\"; the platform has: fashion-mnist, mnist"),
     "shapes that do not fit": (broken(model__layers__7={"type": "Linear", "in_features": 1600, "out_features": 128}),
                                JSON_TYPE, 422, "/model/layers/7", "3136"),
     "too many epochs": (broken(epochs=10**9), JSON_TYPE, 422, "/epochs", None),
@@ -200,6 +200,82 @@ def test_gateway__a_job_is_submitted_once_shown_listed_and_cancelled(world, api,
     assert (gone["outcome"], gone["job"]["state"]) == ("cancelled", "cancelled")
     twice = contract.check(api.call("POST", f"/api/v1/jobs/{job_id}/cancel"), "post", "/jobs/{id}/cancel").json
     assert twice["outcome"] == "already-ended"
+
+
+def pages(client, path, member, query, between=None):
+    """All items of a list, in pages of two; `between` is called with each page's items before the next is asked for."""
+    seen, cursor = [], ""
+    while cursor is not None:
+        answer = client.call("GET", f"/api/v1/{path}?{query}&limit=2{f'&cursor={cursor}' if cursor else ''}")
+        assert answer.status == 200, answer.body
+        seen += answer.json[member]
+        cursor = answer.json["next_cursor"]
+        if between and cursor:
+            between(answer.json[member])
+    return seen
+
+
+def test_gateway__jobs_are_listed_in_several_orders(world, stranger, contract):
+    """Of an account of its own, that has no others."""
+    names = ["bravo", "alpha", "größe", "bravo", "charlie", "alpha", "bravo"]
+    ids = [submit(stranger, name=name) for name in names]
+    jobs = dict(zip(ids, names))
+
+    def listed(query, between=None):
+        return [job["id"] for job in pages(stranger, "jobs", "jobs", query, between) if job["id"] in jobs]
+
+    def by(key, reverse=False):
+        return sorted(ids, key=key, reverse=reverse)
+
+    rows = ",".join(f"('{name}')" for name in set(names))
+    rank = {name: place for place, name in enumerate(world.sql(f"select n from (values {rows}) v(n) order by n").splitlines())}
+    assert listed("") == listed("sort=-created_at") == ids[::-1] and listed("sort=created_at") == ids
+    assert listed("sort=name") == by(lambda each: (rank[jobs[each]], each))
+    assert listed("sort=-name") == by(lambda each: (rank[jobs[each]], each), True)
+
+    # A row that changes its place, or is told again by nobody, takes no other with it.
+    def cancel(page):
+        assert stranger.call("POST", f"/api/v1/jobs/{page[-1]['id']}/cancel").status == 200
+
+    seen = listed("sort=-state", lambda page: page[-1]["state"] == "queued" and cancel(page))
+    assert set(seen) == set(ids), seen
+    cancelled = [each for each in ids if stranger.call("GET", f"/api/v1/jobs/{each}").json["state"] == "cancelled"]
+    assert len(cancelled) >= 3
+    queued = [each for each in ids if each not in cancelled]
+    assert listed("sort=state") == cancelled + queued and listed("sort=-state") == queued[::-1] + cancelled[::-1]
+    assert listed("sort=-name&state=queued") == [each for each in listed("sort=-name") if each in queued]
+
+    first = stranger.call("GET", "/api/v1/jobs?sort=name&limit=1").json["next_cursor"]
+    for query in ("sort=price", f"sort=-name&cursor={first}", f"cursor={first}", f"sort=name&cursor={first[:-1]}",
+                  f"sort=name&cursor={ids[0]}"):
+        contract.problem(stranger.call("GET", f"/api/v1/jobs?{query}"), 422, "invalid")
+    for path in ("models", "nodes"):
+        assert stranger.call("GET", f"/api/v1/{path}?sort=-name").status == 200
+        contract.problem(stranger.call("GET", f"/api/v1/{path}?sort=-state"), 422, "invalid")
+
+
+def test_gateway__nodes_and_models_are_listed_in_several_orders(world, stranger):
+    account = stranger.call("GET", "/api/v1/session").json["account"]["id"]
+    device = {"index": 0, "backend": "cpu", "name": "x", "memory_bytes": 1, "is_software": False, "threads": 1}
+    for i, name in enumerate(["b", "a", "c", "b", "a"]):
+        place = f"00000000-0000-7000-8000-{i:012}"
+        world.sql("insert into registry.node (id, boot_id, name, version, status, devices, host_memory_bytes, cpus, "
+                  f"price_per_hour) values ('{place}', '{place}', '{name}', '1', 'offline', '{json.dumps([device])}', 1, 1, 1)")
+        world.sql("insert into marketplace.model (id, account_id, name, version, job_id, sha256, bytes, dataset, spec, metrics) "
+                  f"values ('{place}', '{account}', '{name}', {i + 1}, '{place}', '{'ab' * 32}', 1, 'mnist', '{json.dumps(example())}', "
+                  """'{"test_accuracy": 1, "test_loss": 0}')""")
+    try:
+        for member in ("nodes", "models"):
+            def listed(sort):
+                return [int(each["id"][-1]) for each in pages(stranger, member, member, f"sort={sort}")
+                        if each["id"].startswith("00000000")]
+
+            assert listed("name") == [1, 4, 0, 3, 2] and listed("-name") == [2, 3, 0, 4, 1]
+            assert listed("enrolled_at" if member == "nodes" else "created_at") == [0, 1, 2, 3, 4]
+            assert listed("-enrolled_at" if member == "nodes" else "-created_at") == [4, 3, 2, 1, 0]
+    finally:
+        world.sql("delete from registry.node where id::text like '00000000%'")
+        world.sql("delete from marketplace.model where id::text like '00000000%'")
 
 
 def test_gateway__paths_and_queries_that_make_no_sense(world, api, contract):

@@ -138,11 +138,21 @@ def test_uploads__are_listed_sorted_filtered_and_in_pages(user, contract):
                 return seen
 
     assert names("sort=name") == ["alpha", "bravo", "carol", "delta"]
-    assert names("sort=-bytes", 1) == ["alpha", "bravo", "delta", "carol"]
+    assert names("sort=-bytes", 1) == ["alpha", "bravo", "delta", "carol"] == names("sort=bytes", 2)[::-1]
+    assert names("sort=-name", 1) == ["delta", "carol", "bravo", "alpha"]
+    # The row where a page ended may be gone.
+    page = client.call("GET", "/api/v1/uploads?sort=-bytes&limit=2").json
+    made = page["uploads"][-1]
+    assert client.call("DELETE", f"/api/v1/uploads/{made['id']}").status == 204
+    rest = client.call("GET", f"/api/v1/uploads?sort=-bytes&limit=2&cursor={page['next_cursor']}").json
+    assert [entry["name"] for entry in rest["uploads"]] == ["delta", "carol"]
+    announce(client, os.urandom(7), "bravo", "model")
+    sizes = {name: sizes[name] for name in ("delta", "alpha", "carol", "bravo")}
     assert names("sort=created_at", 2) == list(sizes) and names("", 2) == list(sizes)[::-1]
     assert names("kind=model&sort=name") == ["alpha", "bravo"]
     assert names("complete=true") == [] and len(names("complete=false")) == 4
-    for query in ("sort=size", "kind=song", "complete=maybe", "cursor=x", "limit=0"):
+    for query in ("sort=size", "kind=song", "complete=maybe", "cursor=x", "limit=0",
+                  f"sort=bytes&cursor=bytes.{made['id']}.61"):
         contract.problem(client.call("GET", f"/api/v1/uploads?{query}"), 422)
     for change, place in (({"kind": "song"}, "/kind"), ({"sha256": "AB" * 32}, "/sha256"), ({"bytes": 0}, "/bytes"),
                           ({"bytes": 2**33}, "/bytes"), ({"name": ""}, "/name"), ({"x": 1}, "/x")):
