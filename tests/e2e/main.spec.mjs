@@ -96,6 +96,8 @@ describe('the dashboard', () => {
   let trains = false;
   let firstStep;
   let storageState;
+  let compareUrl;
+  let nodeUrl;
 
   before(async () => {
     browser = await launch();
@@ -266,7 +268,7 @@ describe('the dashboard', () => {
   test('test_web__the_downloaded_model_has_the_promised_sha256', async () => {
     const { page } = main;
     assert.ok(trains, 'needs the job that trains');
-    const promised = await page.locator('[data-sha256]').getAttribute('data-sha256');
+    const promised = await page.locator('.artifacts [data-sha256]').first().getAttribute('data-sha256');
     const [download] = await Promise.all([
       page.waitForEvent('download'),
       page.locator('.job-head').getByRole('link', { name: 'Download model' }).click(),
@@ -314,6 +316,8 @@ describe('the dashboard', () => {
     await page.getByRole('button', { name: 'Submit job' }).click();
     await page.waitForURL(/\/jobs\/[0-9a-f-]{36}$/);
     await page.locator('.job-title .badge.running').waitFor({ timeout: 60_000 });
+    await page.locator('.machine').getByText('CPU').waitFor();
+    await page.locator('.stat', { hasText: 'Cost' }).getByText('so far').waitFor();
     await page.locator('.side').getByRole('link', { name: 'Jobs' }).click();
     const row = page.locator('.jobs-table tr', { hasText: cancelName });
     await row.locator('.badge.running').waitFor();
@@ -325,6 +329,102 @@ describe('the dashboard', () => {
     await page.locator('.job-title .badge.cancelled').waitFor({ timeout: 60_000 });
     await page.goto('/jobs');
     await page.locator('.jobs-table tr', { hasText: cancelName }).locator('.badge.cancelled').waitFor();
+  });
+
+  test('test_web__the_node_tells_what_its_machine_does_and_its_reputation', async () => {
+    const { page } = main;
+    await page.goto('/nodes');
+    await page.locator('.nodes-table .row-link').first().click();
+    await page.waitForURL(/\/nodes\/[0-9a-f-]{36}$/);
+    nodeUrl = new URL(page.url()).pathname;
+    await page.locator('.machine').getByText('CPU').waitFor();
+    await page.locator('.reputation-value').waitFor();
+    await page.goto('/nodes');
+    await page.getByRole('button', { name: 'Add a node' }).click();
+    await page.getByRole('button', { name: 'Make a token' }).click();
+    const command = await page.locator('.command pre').innerText();
+    assert.match(command, /CYXWIZ_ENROL_TOKEN=cyxn_\S+ .*cyxwiz-worker$/s);
+    assert.deepEqual(await seriousFaults(page), []);
+    await page.getByRole('button', { name: 'Copy the command' }).click();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), command);
+    await page.keyboard.press('Escape');
+  });
+
+  test('test_web__jobs_are_found_sorted_and_kept_as_a_view', async () => {
+    const { page } = main;
+    await page.goto('/jobs');
+    const row = (name) => page.locator('.jobs-table tbody tr', { hasText: name });
+    await row(curveName).waitFor();
+    await page.keyboard.press('/');
+    await page.keyboard.type('accuracy>50% epochs:8');
+    await row(cancelName).waitFor({ state: 'detached' });
+    await row(curveName).waitFor();
+    await page.getByRole('button', { name: 'Accuracy' }).click();
+    await page.locator('th[aria-sort="descending"]', { hasText: 'Accuracy' }).waitFor();
+    await page.waitForURL(/q=accuracy.*sort=accuracy\.down/);
+    await page.getByRole('button', { name: 'Save this view' }).click();
+    await page.keyboard.type('good ones');
+    await page.keyboard.press('Enter');
+    await page.goto('/jobs');
+    await row(cancelName).waitFor();
+    await page.getByRole('button', { name: 'good ones', exact: true }).click();
+    await row(cancelName).waitFor({ state: 'detached' });
+    assert.deepEqual(await seriousFaults(page), []);
+    await shoot(page, 'jobs-view-desktop-light');
+    await page.getByRole('button', { name: 'Delete the view good ones' }).click();
+    await page.getByRole('button', { name: 'good ones', exact: true }).waitFor({ state: 'detached' });
+  });
+
+  test('test_web__the_palette_and_the_keys_go_everywhere', async () => {
+    const { page } = main;
+    await page.goto('/wallet');
+    await page.getByRole('heading', { name: 'Wallet', exact: true }).waitFor();
+    await page.keyboard.press('Control+k');
+    await page.getByRole('option', { name: new RegExp(curveName) }).waitFor();
+    await shoot(page, 'palette-desktop-light');
+    assert.deepEqual(await seriousFaults(page), []);
+    await page.keyboard.type(curveName);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: curveName }).waitFor();
+    await page.keyboard.press('?');
+    await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
+    assert.deepEqual(await seriousFaults(page), []);
+    await shoot(page, 'shortcuts-desktop-light');
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('g');
+    await page.keyboard.press('n');
+    await page.getByRole('heading', { name: 'Nodes', exact: true }).waitFor();
+  });
+
+  test('test_web__chosen_jobs_lie_in_one_chart_beside_their_settings', async () => {
+    const { page } = main;
+    await page.goto('/jobs');
+    for (const name of [curveName, cancelName])
+      await page.getByRole('checkbox', { name: `Choose ${name}` }).check();
+    await page.getByRole('button', { name: 'Compare' }).click();
+    await page.waitForURL(/\/compare\?jobs=/);
+    compareUrl = page.url().slice(new URL(page.url()).origin.length);
+    await page.locator('.compare-plot canvas').waitFor();
+    await page.locator('.compare-table').getByText(curveName).waitFor();
+    await page.getByText('epochs').first().waitFor();
+    const plot = page.locator('.compare-plot');
+    await plot.focus();
+    await page.keyboard.press('Home');
+    await until('the values to be read', async () =>
+      (await plot.getAttribute('aria-valuetext')).includes(`${curveName} `),
+    );
+    await page.getByRole('radio', { name: 'Test acc.' }).check({ force: true });
+    await page.getByRole('radio', { name: 'Time' }).check({ force: true });
+    await page.locator('.compare-plot canvas').waitFor();
+    const grip = await page.locator('.axis-grip').first().boundingBox();
+    await page.mouse.move(grip.x + 10, grip.y + grip.height * 0.4);
+    await page.mouse.down();
+    await page.mouse.move(grip.x + 10, grip.y + grip.height + 4, { steps: 4 });
+    await page.mouse.up();
+    await page.locator('.compare-table tr.dimmed').waitFor();
+    assert.equal(await page.locator('.compare-table tr.dimmed').count(), 1);
+    await page.getByRole('button', { name: /show all/ }).click();
+    await page.locator('.compare-table tr.dimmed').waitFor({ state: 'detached' });
   });
 
   test('test_web__a_job_of_nobody_and_a_page_of_nobody_are_told_kindly', async () => {
@@ -369,7 +469,9 @@ describe('the dashboard', () => {
       ['job', jobUrl, '.plot canvas'],
       ['submit', '/submit?example=fashion-cnn', '.preview'],
       ['models', '/models', '.table'],
-      ['nodes', '/nodes', '.node'],
+      ['compare', compareUrl, '.compare-plot canvas'],
+      ['nodes', '/nodes', '.nodes-table'],
+      ['node', nodeUrl, '.machine'],
       ['wallet', '/wallet', '.table'],
     ];
     for (const [name, path, shown] of stops) {

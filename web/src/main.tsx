@@ -12,6 +12,7 @@ import './views/styles/pages.css';
 import './views/styles/job.css';
 import './views/styles/submit.css';
 import './views/styles/nodes.css';
+import './views/styles/compare.css';
 import './views/styles/narrow.css';
 
 startTheme();

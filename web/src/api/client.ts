@@ -88,6 +88,12 @@ export const listNodes = (signal?: AbortSignal) =>
     `/nodes${query({ limit: 200 })}`,
     withSignal(signal),
   );
+export const getNode = (id: string, signal?: AbortSignal) =>
+  request<Node>('GET', `/nodes/${encodeURIComponent(id)}`, withSignal(signal));
+export const createNodeToken = () =>
+  request<{ token: string; node_id: string | null; expires_at: string }>('POST', '/nodes/tokens', {
+    json: {},
+  });
 export const listModels = (options: { limit?: number; cursor?: string | null } = {}, signal?: AbortSignal) =>
   request<{ models: Model[]; next_cursor: string | null }>(
     'GET',

@@ -1,246 +1,85 @@
-// The REST contract's shapes, after docs/contracts/openapi.yaml. Amounts are decimal strings with their unit.
+// The REST contract's shapes, from the types that scripts/types.mjs generates of docs/contracts/openapi.yaml. The document
+// leaves many members optional; the gateway gives them all, as null where there is nothing.
+import type { components } from './contract.gen';
 
-export type JobState = 'queued' | 'assigned' | 'running' | 'completed' | 'failed' | 'cancelled';
+type Schemas = components['schemas'];
+
+/** All members there, at every depth. */
+type Given<T> = T extends readonly (infer Item)[]
+  ? Given<Item>[]
+  : T extends object
+    ? { [Key in keyof T]-?: Given<Exclude<T[Key], undefined>> }
+    : T;
+
+type With<T, Other> = Omit<T, keyof Other> & Other;
 
 /** A job spec is data that the user writes; the gateway judges it. The page reads only what it shows. */
 export type Spec = { [key: string]: Json };
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-export interface Account {
-  id: string;
-  email: string;
-  name: string;
-  role: string;
-}
+export type JobState = Schemas['JobState'];
+export type Account = Given<Schemas['Account']>;
+export type Session = Given<Schemas['Session']>;
+export type Pending = NonNullable<Schemas['Pending']>;
+export type Quote = Given<Schemas['Quote']>;
 
-export interface Session {
-  account: Account;
-  csrf_token: string | null;
-  expires_at: string | null;
-}
-
-export interface Progress {
+/** Counts are there as soon as there is progress. */
+export interface Progress
+  extends Given<Pick<NonNullable<Schemas['Progress']>, 'loss' | 'accuracy' | 'images_per_second'>> {
   epoch: number;
   epochs: number;
   step: number;
   total_steps: number;
-  loss: number | null;
-  accuracy: number | null;
-  images_per_second: number | null;
 }
+export type Result = Given<NonNullable<Schemas['Result']>>;
+export type Placement = NonNullable<Given<Schemas['Job']>['placement']>;
 
-export interface Result {
-  test_accuracy: number | null;
-  test_loss: number | null;
-  train_loss: number | null;
-  epochs: number;
-  steps: number;
-  images_per_second: number | null;
-  seconds: number | null;
-  backend: string | null;
-  device: string | null;
-}
-
-export interface Pending {
-  code: string;
-  message: string;
-  remedy: string;
-}
-
-/** Why the last node was chosen: parts in [0, 1], score is their weighted sum. */
-export interface Placement {
-  score: number;
-  speed: number;
-  price: number;
-  reputation: number;
-  load: number;
-  data: number;
-  measured: boolean;
-  speed_by: 'jobs' | 'benchmark' | 'guess';
-}
-
-/** What a job would take; what no job has shown yet is null. */
-export interface Quote {
-  nodes: { online: number; fit: number; free: number; measured: number; benchmarked: number };
-  total_flops: number;
-  run_seconds: { low: number; high: number } | null;
-  price: { low: string; high: string } | null;
-  budget: string;
-  within_budget: boolean | null;
-  start_in_seconds: number | null;
-  jobs_ahead: number;
-  pending: Pending | null;
-}
-
-export interface Job {
-  id: string;
-  account_id: string;
-  name: string;
-  state: JobState;
+interface JobParts {
   spec: Spec;
-  priority: string | null;
-  budget: string | null;
-  cost: string | null;
-  created_at: string;
-  assigned_at: string | null;
-  started_at: string | null;
-  ended_at: string | null;
-  node_id: string | null;
-  attempt: number | null;
   progress: Progress | null;
   result: Partial<Result> | null;
-  model: { sha256: string; bytes: number } | null;
   error: { status: string; pointer: string | null; message: string } | null;
-  pending: Pending | null;
-  placement: Placement | null;
-  array: { id: string; index: number; count: number } | null;
-  waits_for: number;
-  preemptions: number;
-  deadline: string | null;
-  parameters: number | null;
-  training_flops_per_sample: number | null;
 }
+export type Job = With<Given<Omit<Schemas['Job'], keyof JobParts>>, JobParts>;
 
-export interface Transition {
-  from: JobState | null;
-  to: JobState;
-  cause: string;
-  node_id?: string | null;
-  token?: number | null;
-  at: string;
-}
-
-export interface Escrow {
-  state: string;
-  held: string | null;
-  released: string | null;
-  refunded: string | null;
-  node_share: string | null;
-  platform_fee: string | null;
-}
-
-export interface JobDetail extends Job {
+export type Transition = With<Schemas['Transition'], { from: JobState | null; to: JobState }>;
+export type Escrow = Given<Schemas['Escrow']>;
+type Detail = Given<Omit<Schemas['JobDetail'], keyof JobParts>>;
+export type JobDetail = Job & {
   transitions: Transition[];
   escrow: Escrow | null;
-}
+  record: Detail['record'];
+};
 
-export interface ValidatedLayer {
-  name: string;
-  type: string;
-  output_shape: number[];
-  parameters: number;
-}
+export type Validation = Given<Schemas['Validation']>;
+export type ValidatedLayer = Validation['layers'][number];
 
-export interface Validation {
-  parameters: number;
-  training_flops_per_sample: number;
-  training_bytes: number;
-  layers: ValidatedLayer[];
-}
-
-export interface StepPoint {
-  kind: 'step';
-  sequence?: number;
-  step: number;
-  total_steps: number;
-  epoch: number;
-  epochs: number;
-  loss: number | null;
-  accuracy: number | null;
-  lr: number | null;
-  images_per_second: number | null;
-  at: string;
-}
-
-export interface EpochPoint {
-  kind: 'epoch';
-  sequence?: number;
-  step: number;
-  epoch: number;
-  epochs: number;
-  loss: number | null;
-  accuracy: number | null;
-  eval_loss: number | null;
-  eval_accuracy: number | null;
-  images_per_second: number | null;
-  at: string;
-}
-
+type Point = Given<Schemas['MetricPoint']>;
+type Numbered = { sequence?: number };
+export type StepPoint = Omit<Point, 'kind' | 'sequence' | 'eval_loss' | 'eval_accuracy'> &
+  Numbered & { kind: 'step' };
+export type EpochPoint = Omit<Point, 'kind' | 'sequence' | 'total_steps' | 'lr'> &
+  Numbered & { kind: 'epoch' };
 export type MetricPoint = StepPoint | EpochPoint;
+export type LogLine = Omit<Given<Schemas['LogLine']>, 'sequence'> & Numbered;
 
-export interface LogLine {
-  sequence?: number;
-  level: string;
-  message: string;
-  at: string;
-}
-
+type DeviceParts = Given<Schemas['Device']>;
 /** What a device's benchmarks showed; the registry itself timed flops_per_second, 0 before the first. */
-export interface Proof {
-  state: 'pending' | 'proved' | 'refuted';
-  at: string | null;
-  message: string | null;
-  flops_per_second: number;
-}
+export type Proof = DeviceParts['proof'];
+export type Device = With<DeviceParts, { proof: Proof | null }>;
 
-export interface Device {
-  index: number;
-  backend: string;
-  name: string;
-  memory_bytes: number | null;
-  is_software: boolean;
-  threads: number | null;
-  proof: Proof | null;
-}
+/** What a node cannot read of its machine is absent. */
+export type NodeSystem = NonNullable<Schemas['Node']['system']>;
+export type Node = With<
+  Given<Omit<Schemas['Node'], 'system'>>,
+  { devices: Device[]; system?: NodeSystem | null }
+>;
 
-export interface Node {
-  id: string;
-  name: string;
-  status: 'online' | 'offline' | 'draining';
-  version: string | null;
-  closed: 'draining' | 'maintenance' | 'proving' | 'unproven' | null;
-  unproven: { code: string; message: string } | null;
-  outdated: string | null;
-  devices: Device[];
-  host_memory_bytes: number | null;
-  cpus: number | null;
-  price_per_hour: string | null;
-  enrolled_at: string | null;
-  last_heartbeat_at: string | null;
-  running_jobs: number | unknown[] | null;
-  cpu_percent: number | null;
-  memory_used_bytes: number | null;
-  images_per_second: number | null;
-}
-
-export interface Model {
-  id: string;
-  name: string;
-  version: number;
-  visibility: string;
-  job_id: string;
-  node_id: string | null;
-  sha256: string;
-  bytes: number;
-  format: string;
-  dataset: string | null;
-  spec: Spec | null;
-  metrics: { test_accuracy: number | null; test_loss: number | null } | null;
-  created_at: string;
-}
-
-export interface Dataset {
-  name: string;
-  title: string;
-  licence: string;
-  shape: [number, number, number];
-  classes: string[];
-  n_train: number;
-  n_test: number;
-  fingerprint: string;
-  available: boolean;
-  remedy?: string | null;
-}
+export type Model = With<Given<Omit<Schemas['Model'], 'spec'>>, { spec: Spec | null }>;
+export type Dataset = With<
+  Given<Schemas['Dataset']>,
+  { shape: [number, number, number]; remedy?: string | null }
+>;
 
 export interface Example {
   name: string;
@@ -253,25 +92,10 @@ export interface Balance {
   entries_total: string | number | null;
 }
 
-export interface Entry {
-  id: string;
-  at: string;
-  kind: string;
-  amount: string;
-  balance: string;
-  job_id: string | null;
-  memo: string | null;
-}
+export type Entry = Given<Schemas['Entry']>;
 
 /** RFC 9457 problem details. */
-export interface ProblemBody {
-  type: string;
-  title: string;
-  status: number;
-  detail: string;
-  instance?: string;
-  pointer?: string;
+export type ProblemBody = With<Schemas['Problem'], { instance?: string; request_id?: string }> & {
   line?: number;
   column?: number;
-  request_id?: string;
-}
+};

@@ -52,6 +52,8 @@ test.each([
   ['/jobs/a/b', '', { page: 'not-found' }],
   ['/submit', 'from=x', { page: 'submit', from: 'x', example: null }],
   ['/submit', 'example=mnist-cnn', { page: 'submit', from: null, example: 'mnist-cnn' }],
+  ['/compare', 'jobs=a,b,', { page: 'compare', ids: ['a', 'b'] }],
+  ['/nodes/x%20y', '', { page: 'node', id: 'x y' }],
   ['/wallet', '', { page: 'wallet' }],
   ['/constructor', '', { page: 'not-found' }],
 ])('test_router__%s?%s', (path, search, route) => {

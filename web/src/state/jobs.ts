@@ -1,32 +1,52 @@
 // The job list: pages by cursor, kept live. State changes come by the `jobs` topic; the running jobs that are shown are
-// watched for their progress; a slow refresh mends what both may have missed.
+// watched for their progress, which stands beside the list, since it changes many times a second; a slow refresh mends
+// what both may have missed.
 import { batch, computed, signal } from '@preact/signals';
 import * as api from '../api/client';
 import type { Problem } from '../api/http';
 import type { LiveEvent } from '../api/live';
-import type { Job, JobState } from '../api/types';
+import type { Job, JobState, Progress } from '../api/types';
+import { type ListedJob, listed, matches, type Order, parseQuery, sorted, usualOrder } from './job-query';
 import { subscribe } from './live';
 import { asProblem, onSignOut } from './session';
 
 export type JobFilter = 'all' | JobState;
 
-const pageSize = 50;
+const firstPageSize = 50;
+const pageSize = 200;
+/** More than these are not read into the page. */
+export const jobsLimit = 10_000;
 const watchLimit = 12;
 const refreshMs = 5_000;
 
 export const jobFilter = signal<JobFilter>('all');
 export const jobSearch = signal('');
-export const jobList = signal<Job[] | null>(null);
+export const jobOrder = signal<Order>(usualOrder);
+export const jobList = signal<ListedJob[] | null>(null);
 export const jobProblem = signal<Problem | null>(null);
 export const jobsLoadingMore = signal(false);
+/** How many jobs are read so far, while all of them are being read. */
+export const jobsReading = signal<number | null>(null);
 const nextCursor = signal<string | null>(null);
-export const hasMoreJobs = computed(() => nextCursor.value !== null);
+export const hasMoreJobs = computed(
+  () => nextCursor.value !== null && (jobList.value?.length ?? 0) < jobsLimit,
+);
+/** Newer than what the list holds, by job. */
+export const liveProgress = signal<ReadonlyMap<string, Progress>>(new Map());
+
+export function isUsualOrder(order: Order): boolean {
+  return order.key === usualOrder.key && order.down === usualOrder.down;
+}
 
 export const shownJobs = computed(() => {
-  const wanted = jobSearch.value.trim().toLowerCase();
   const jobs = jobList.value;
-  if (!jobs || wanted === '') return jobs;
-  return jobs.filter((job) => job.name.toLowerCase().includes(wanted) || job.id.startsWith(wanted));
+  const query = parseQuery(jobSearch.value);
+  const order = jobOrder.value;
+  if (!jobs) return null;
+  const now = Date.now();
+  const plain = query.words.length === 0 && query.comparisons.length === 0;
+  const kept = plain ? jobs : jobs.filter((job) => matches(job, query, now));
+  return isUsualOrder(order) ? kept : sorted(kept, order, now);
 });
 
 const terminal: ReadonlySet<JobState> = new Set(['completed', 'failed', 'cancelled']);
@@ -35,39 +55,48 @@ export function isTerminal(state: JobState): boolean {
 }
 
 /** Newer pages replace what they cover; jobs further down stay. Ids are UUIDv7, so they sort by age. */
-export function mergeJobs(have: Job[], fresh: Job[]): Job[] {
+export function mergeJobs<T extends { id: string }>(have: T[], fresh: T[]): T[] {
   const byId = new Map(have.map((job) => [job.id, job]));
   for (const job of fresh) byId.set(job.id, job);
   return [...byId.values()].sort((a, b) => (a.id < b.id ? 1 : a.id > b.id ? -1 : 0));
 }
 
-export function withProgress(job: Job, event: LiveEvent): Job {
-  if (event.event !== 'metrics' || event.data.kind !== 'step' || isTerminal(job.state)) return job;
+function progressIn(event: LiveEvent): Progress | null {
+  if (event.event !== 'metrics' || event.data.kind !== 'step') return null;
   const { epoch, epochs, step, total_steps, loss, accuracy, images_per_second } = event.data;
-  return { ...job, progress: { epoch, epochs, step, total_steps, loss, accuracy, images_per_second } };
+  return { epoch, epochs, step, total_steps, loss, accuracy, images_per_second };
+}
+
+export function withProgress<T extends Pick<Job, 'state' | 'progress'>>(job: T, event: LiveEvent): T {
+  const progress = progressIn(event);
+  return progress && !isTerminal(job.state) ? { ...job, progress } : job;
 }
 
 let loadSerial = 0;
 
+function wantedState(): JobState | null {
+  const filter = jobFilter.peek();
+  return filter === 'all' ? null : filter;
+}
+
 /** Fetches the first page of the filter; `fresh` forgets what was there. */
 export async function loadJobs(options: { fresh?: boolean } = {}): Promise<void> {
   const serial = ++loadSerial;
-  const filter = jobFilter.peek();
   if (options.fresh) {
     jobList.value = null;
     nextCursor.value = null;
   }
   try {
-    const page = await api.listJobs({ state: filter === 'all' ? null : filter, limit: pageSize });
+    const page = await api.listJobs({ state: wantedState(), limit: firstPageSize });
     if (serial !== loadSerial) return;
     batch(() => {
       const have = jobList.peek();
       jobProblem.value = null;
-      if (have === null || have.length <= pageSize) {
-        jobList.value = page.jobs;
+      if (have === null || have.length <= firstPageSize) {
+        jobList.value = page.jobs.map(listed);
         nextCursor.value = page.next_cursor;
       } else {
-        jobList.value = mergeJobs(have, page.jobs);
+        jobList.value = mergeJobs(have, page.jobs.map(listed));
       }
     });
   } catch (error) {
@@ -75,23 +104,39 @@ export async function loadJobs(options: { fresh?: boolean } = {}): Promise<void>
   }
 }
 
-export async function loadMoreJobs(): Promise<void> {
+/** False when nothing came, because there is no more, it failed, or the filter has changed meanwhile. */
+async function loadNextPage(): Promise<boolean> {
   const cursor = nextCursor.peek();
-  if (cursor === null || jobsLoadingMore.peek()) return;
+  if (cursor === null || !hasMoreJobs.peek()) return false;
   const filter = jobFilter.peek();
-  jobsLoadingMore.value = true;
   try {
-    const page = await api.listJobs({ state: filter === 'all' ? null : filter, limit: pageSize, cursor });
-    if (jobFilter.peek() !== filter) return;
+    const page = await api.listJobs({ state: wantedState(), limit: pageSize, cursor });
+    if (jobFilter.peek() !== filter || nextCursor.peek() !== cursor) return false;
     batch(() => {
-      jobList.value = mergeJobs(jobList.peek() ?? [], page.jobs);
+      jobProblem.value = null;
+      jobList.value = mergeJobs(jobList.peek() ?? [], page.jobs.map(listed));
       nextCursor.value = page.next_cursor;
     });
+    return true;
   } catch (error) {
     jobProblem.value = asProblem(error);
-  } finally {
-    jobsLoadingMore.value = false;
+    return false;
   }
+}
+
+export async function loadMoreJobs(): Promise<void> {
+  if (jobsLoadingMore.peek() || jobsReading.peek() !== null) return;
+  jobsLoadingMore.value = true;
+  await loadNextPage();
+  jobsLoadingMore.value = false;
+}
+
+/** An order or a search is right only over all jobs: reads the pages that are missing. */
+export async function loadAllJobs(): Promise<void> {
+  if (jobsReading.peek() !== null || !hasMoreJobs.peek()) return;
+  jobsReading.value = jobList.peek()?.length ?? 0;
+  while (await loadNextPage()) jobsReading.value = jobList.peek()?.length ?? 0;
+  jobsReading.value = null;
 }
 
 export function setJobFilter(filter: JobFilter): void {
@@ -100,40 +145,44 @@ export function setJobFilter(filter: JobFilter): void {
   void loadJobs({ fresh: true });
 }
 
-function onJobEvent(event: LiveEvent): void {
+/** The next press of a column's head: this way, the other way, as usual. */
+export function nextOrder(order: Order, key: string, downFirst: boolean): Order {
+  if (order.key !== key) return { key, down: downFirst };
+  if (order.down === downFirst) return { key, down: !downFirst };
+  return key === usualOrder.key ? { key, down: downFirst } : usualOrder;
+}
+
+function onState(event: LiveEvent): void {
   const have = jobList.peek();
-  if (!have) return;
+  if (!have || event.event !== 'state') return;
   const known = have.find((job) => job.id === event.job_id);
-  if (event.event === 'state') {
-    const filter = jobFilter.peek();
-    const job = event.data.job ?? (known ? { ...known, state: event.data.to } : null);
-    if (!job || (filter !== 'all' && job.state !== filter)) void loadJobs();
-    else jobList.value = mergeJobs(have, [job]);
-  } else if (known) {
-    jobList.value = have.map((job) => (job === known ? withProgress(job, event) : job));
-  }
+  const filter = jobFilter.peek();
+  const job = event.data.job ? listed(event.data.job) : known ? { ...known, state: event.data.to } : null;
+  if (!job || (filter !== 'all' && job.state !== filter)) void loadJobs();
+  else jobList.value = mergeJobs(have, [job]);
 }
 
 /** Keeps the list live until the returned function is called. */
 export function watchJobs(): () => void {
   const watched = new Map<string, () => void>();
-  const waiting = new Map<string, LiveEvent>();
+  const waiting = new Map<string, Progress>();
   let frame = 0;
 
   function flush(): void {
     frame = 0;
-    batch(() => {
-      for (const event of waiting.values()) onJobEvent(event);
-    });
+    const next = new Map(liveProgress.peek());
+    for (const [id, progress] of waiting) next.set(id, progress);
     waiting.clear();
+    liveProgress.value = next;
   }
   /** Steps arrive up to ten a second and job; the newest of each job is shown once a frame. */
   function onStep(event: LiveEvent): void {
-    if (event.event !== 'metrics' || event.data.kind !== 'step') return;
-    waiting.set(event.job_id, event);
+    const progress = progressIn(event);
+    if (!progress) return;
+    waiting.set(event.job_id, progress);
     frame ||= requestAnimationFrame(flush);
   }
-  function chooseWatched(jobs: Job[] | null): void {
+  function chooseWatched(jobs: ListedJob[] | null): void {
     const wanted = new Set(
       (jobs ?? [])
         .filter((job) => job.state === 'running')
@@ -150,7 +199,7 @@ export function watchJobs(): () => void {
     }
   }
 
-  const stopTopic = subscribe({ topic: 'jobs' }, { onEvent: onJobEvent, onGap: () => void loadJobs() });
+  const stopTopic = subscribe({ topic: 'jobs' }, { onEvent: onState, onGap: () => void loadJobs() });
   const stopList = jobList.subscribe(chooseWatched);
   void loadJobs();
   const timer = setInterval(() => {
@@ -164,6 +213,7 @@ export function watchJobs(): () => void {
     clearInterval(timer);
     cancelAnimationFrame(frame);
     for (const stop of watched.values()) stop();
+    liveProgress.value = new Map();
   };
 }
 
@@ -174,4 +224,5 @@ onSignOut(() => {
   jobProblem.value = null;
   jobSearch.value = '';
   jobFilter.value = 'all';
+  jobOrder.value = usualOrder;
 });

@@ -5,6 +5,8 @@ export type Route =
   | { page: 'jobs' }
   | { page: 'job'; id: string }
   | { page: 'submit'; from: string | null; example: string | null }
+  | { page: 'compare'; ids: string[] }
+  | { page: 'node'; id: string }
   | { page: 'models' }
   | { page: 'nodes' }
   | { page: 'wallet' }
@@ -15,11 +17,14 @@ export function parseRoute(path: string, search = ''): Route {
   const [first, second] = parts;
   if (parts.length === 0) return { page: 'jobs' };
   if (parts.length === 2 && first === 'jobs' && second) return { page: 'job', id: safeDecode(second) };
+  if (parts.length === 2 && first === 'nodes' && second) return { page: 'node', id: safeDecode(second) };
   if (parts.length === 1) {
     const query = new URLSearchParams(search);
     switch (first) {
       case 'submit':
         return { page: 'submit', from: query.get('from'), example: query.get('example') };
+      case 'compare':
+        return { page: 'compare', ids: (query.get('jobs') ?? '').split(',').filter(Boolean) };
       case 'jobs':
       case 'models':
       case 'nodes':

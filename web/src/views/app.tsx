@@ -1,9 +1,12 @@
+import type { ComponentChild } from 'preact';
 import { route } from '../state/router';
 import { session, startSession } from '../state/session';
 import { t } from '../strings/en';
 import { JobPage } from './job/job-page';
 import { JobsPage } from './jobs-page';
+import { lazyPart } from './lazy';
 import { ModelsPage } from './models-page';
+import { NodePage } from './nodes/node-page';
 import { NodesPage } from './nodes-page';
 import { Page } from './page';
 import { Shell } from './shell';
@@ -11,8 +14,15 @@ import { SignIn } from './sign-in';
 import { SubmitPage } from './submit/submit-page';
 import { Mark } from './ui/icons';
 import { Link } from './ui/link';
-import { Empty, ProblemNote } from './ui/parts';
+import { Empty, Loading, ProblemNote } from './ui/parts';
 import { WalletPage } from './wallet-page';
+
+const ComparePart = lazyPart<{ ids: string[] }>(
+  async () => (await import('./compare/compare-page')).ComparePage,
+  <div class="page">
+    <Loading rows={10} />
+  </div>,
+);
 
 function NotFound() {
   return (
@@ -28,7 +38,7 @@ function NotFound() {
   );
 }
 
-function CurrentPage() {
+function CurrentPage(): ComponentChild {
   const here = route.value;
   switch (here.page) {
     case 'jobs':
@@ -37,6 +47,10 @@ function CurrentPage() {
       return <JobPage key={here.id} id={here.id} />;
     case 'submit':
       return <SubmitPage key={`${here.from}/${here.example}`} from={here.from} example={here.example} />;
+    case 'compare':
+      return <ComparePart ids={here.ids} />;
+    case 'node':
+      return <NodePage key={here.id} id={here.id} />;
     case 'models':
       return <ModelsPage />;
     case 'nodes':

@@ -1,7 +1,9 @@
+import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import type { Device, Node } from '../api/types';
+import type { Node } from '../api/types';
 import { nodes, runningOn } from '../state/lists';
 import { poll } from '../state/resource';
+import { account } from '../state/session';
 import { t } from '../strings/en';
 import {
   formatAgo,
@@ -9,139 +11,178 @@ import {
   formatBytes,
   formatDateTime,
   formatFlops,
+  formatInteger,
   formatPercent,
-  formatRate,
   shortId,
 } from './format';
+import { Enrol } from './nodes/enrol';
+import { nodeState } from './nodes/node-page';
 import { Page } from './page';
 import { Icon } from './ui/icons';
+import { Link } from './ui/link';
 import { useNow } from './ui/now';
 import { Empty, Loading, Meter, ProblemNote } from './ui/parts';
 
 const refreshMs = 2_000;
 
-function DeviceLine({ device }: { device: Device }) {
-  const parts = [
-    device.memory_bytes ? formatBytes(device.memory_bytes) : '',
-    device.threads ? t.nodes.threads(device.threads) : '',
-    device.is_software ? t.nodes.software : '',
-    device.proof?.state === 'proved' ? t.nodes.flops(`${formatFlops(device.proof.flops_per_second)}/s`) : '',
-    device.proof?.state === 'refuted' ? t.nodes.refuted : '',
-  ].filter(Boolean);
+function part(used: number | null, whole: number | null): number | null {
+  return used !== null && whole ? used / whole : null;
+}
+
+function Utilisation({ label, value }: { label: string; value: number | null }) {
+  if (value === null) return <span class="muted">–</span>;
   return (
-    <li>
-      <span class="tag mono">{device.backend}</span>
-      <span class="device-name">{device.name}</span>
-      <small class="muted num">{parts.join(' · ')}</small>
-    </li>
+    <span class="progress-cell">
+      <Meter part={value} label={label} tone="plain" />
+      <small class="num">{formatPercent(value, 0)}</small>
+    </span>
   );
 }
 
-function Gauge({ label, part, text }: { label: string; part: number | null; text: string }) {
+function provedFlops(node: Node): number {
+  return Math.max(0, ...node.devices.map((device) => device.proof?.flops_per_second ?? 0));
+}
+
+function NodeRow({ node, now }: { node: Node; now: number }) {
+  const words = t.nodes;
+  const online = node.status === 'online';
+  const state = nodeState(node);
+  const warning = node.unproven?.message ?? node.outdated ?? null;
+  const flops = provedFlops(node);
+  const backends = [...new Set(node.devices.map((device) => device.backend))];
   return (
-    <div class="gauge">
-      <span class="muted">{label}</span>
-      <strong class="num">{text}</strong>
-      <Meter part={part ?? 0} label={label} tone="plain" />
+    <tr class={online ? '' : 'away'}>
+      <td class="cell-state">
+        <span class={`badge ${state.badge}`}>{state.text}</span>
+      </td>
+      <td class="cell-name">
+        <Link to={`/nodes/${node.id}`} class="row-link">
+          {node.name}
+        </Link>
+        <small class="mono muted">{shortId(node.id)}</small>
+        {warning && <small class="warn">{warning}</small>}
+      </td>
+      <td data-label={words.device}>
+        {backends.map((backend) => (
+          <span key={backend} class="tag mono">
+            {backend}
+          </span>
+        ))}
+        <small class="muted device-name" title={node.devices.map((device) => device.name).join(', ')}>
+          {node.devices[0]?.name}
+        </small>
+      </td>
+      <td class="right num" data-label={words.proved}>
+        {flops > 0 ? `${formatFlops(flops)}/s` : '–'}
+      </td>
+      <td data-label={words.cpu} class="cell-meter">
+        <Utilisation
+          label={`${node.name}: ${words.cpu}`}
+          value={online && node.cpu_percent !== null ? node.cpu_percent / 100 : null}
+        />
+      </td>
+      <td data-label={words.memory} class="cell-meter" title={formatBytes(node.memory_used_bytes)}>
+        <Utilisation
+          label={`${node.name}: ${words.memory}`}
+          value={online ? part(node.memory_used_bytes, node.host_memory_bytes) : null}
+        />
+      </td>
+      <td class="right num" data-label={words.jobsRunning}>
+        {formatInteger(runningOn(node))}
+      </td>
+      <td class="right num" data-label={words.price}>
+        {formatAmount(node.price_per_hour)}
+      </td>
+      <td class="right wide" data-label={words.heartbeatShort} title={formatDateTime(node.last_heartbeat_at)}>
+        {formatAgo(node.last_heartbeat_at, now)}
+      </td>
+    </tr>
+  );
+}
+
+function NodeTable({ items }: { items: Node[] }) {
+  const now = useNow();
+  const words = t.nodes;
+  return (
+    <div class="table-wrap">
+      <table class="table nodes-table">
+        <thead>
+          <tr>
+            <th scope="col">{t.jobs.columns.state}</th>
+            <th scope="col">{t.jobs.columns.name}</th>
+            <th scope="col">{words.device}</th>
+            <th scope="col" class="right">
+              {words.proved}
+            </th>
+            <th scope="col">{words.cpu}</th>
+            <th scope="col">{words.memory}</th>
+            <th scope="col" class="right">
+              {words.jobsRunning}
+            </th>
+            <th scope="col" class="right">
+              {words.price}
+            </th>
+            <th scope="col" class="right wide">
+              {words.heartbeatShort}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {items.map((node) => (
+            <NodeRow key={node.id} node={node} now={now} />
+          ))}
+        </tbody>
+      </table>
     </div>
   );
 }
 
-function NodeCard({ node, now }: { node: Node; now: number }) {
-  const online = node.status === 'online';
-  const busy = online && runningOn(node) > 0;
-  const unproven = node.closed === 'unproven' ? node.unproven?.message : undefined;
-  const state = node.status === 'draining' ? (node.closed ?? node.status) : node.status;
-  const memoryPart =
-    node.memory_used_bytes !== null && node.host_memory_bytes
-      ? node.memory_used_bytes / node.host_memory_bytes
-      : null;
-  const cpuPart = node.cpu_percent === null ? null : node.cpu_percent / 100;
-  return (
-    <article class={`card node ${online ? '' : 'away'}`} aria-label={node.name}>
-      <header>
-        <div>
-          <h2>{node.name}</h2>
-          <small class="mono muted" title={node.id}>
-            {shortId(node.id)}
-          </small>
-          {unproven && <p class="warn">{unproven}</p>}
-          {node.outdated && !unproven?.includes(node.outdated) && <p class="warn">{node.outdated}</p>}
-        </div>
-        <span class={`badge ${busy ? 'running' : state === 'unproven' ? 'failed' : node.status}`}>
-          {busy ? t.nodes.busy : t.nodes.status[state]}
-        </span>
-      </header>
-      <ul class="devices" aria-label={t.nodes.device}>
-        {node.devices.map((device) => (
-          <DeviceLine key={device.index} device={device} />
-        ))}
-      </ul>
-      <div class="gauges">
-        <Gauge
-          label={t.nodes.cpu}
-          part={online ? cpuPart : 0}
-          text={online ? formatPercent(cpuPart, 0) : '–'}
-        />
-        <Gauge
-          label={t.nodes.memory}
-          part={online ? memoryPart : 0}
-          text={online ? formatBytes(node.memory_used_bytes) : '–'}
-        />
-        <div class="gauge">
-          <span class="muted">{t.nodes.speed}</span>
-          <strong class="num">{busy ? formatRate(node.images_per_second) : '–'}</strong>
-        </div>
-        <div class="gauge">
-          <span class="muted">{t.nodes.price}</span>
-          <strong class="num">{formatAmount(node.price_per_hour)}</strong>
-        </div>
-      </div>
-      <footer class="muted">
-        <span title={formatDateTime(node.last_heartbeat_at)}>
-          {t.nodes.heartbeat(formatAgo(node.last_heartbeat_at, now))}
-        </span>
-        {node.cpus !== null && <span>{t.nodes.cores(node.cpus)}</span>}
-        {node.version && <span>{t.nodes.version(node.version)}</span>}
-      </footer>
-    </article>
-  );
-}
-
 export function NodesPage() {
-  const now = useNow();
+  const enrolling = useSignal(false);
   useEffect(() => poll(() => nodes.load(), refreshMs), []);
   const { data, problem } = nodes.state.value;
   const online = data?.filter((node) => node.status === 'online').length ?? 0;
+  const mayEnrol = account.value?.role === 'operator' || account.value?.role === 'admin';
   return (
     <Page
       title={t.nodes.title}
       lead={t.nodes.lead}
       actions={
-        data && data.length > 0 ? (
-          <span class="summary">
-            <Icon name="nodes" size={16} /> {t.nodes.summary(online, data.length)}
-          </span>
-        ) : null
+        <div class="actions">
+          {data && data.length > 0 && (
+            <span class="summary">
+              <Icon name="nodes" size={16} /> {t.nodes.summary(online, data.length)}
+            </span>
+          )}
+          {mayEnrol && (
+            <button
+              type="button"
+              class="button"
+              onClick={() => {
+                enrolling.value = true;
+              }}
+            >
+              <Icon name="plus" size={16} />
+              {t.nodes.enrol.open}
+            </button>
+          )}
+        </div>
       }
     >
       {problem && <ProblemNote problem={problem} stale={data !== null} onRetry={() => void nodes.load()} />}
-      {!data && !problem && (
+      {(data || !problem) && (
         <div class="card">
-          <Loading />
+          {!data && <Loading />}
+          {data?.length === 0 && <Empty icon="nodes" title={t.nodes.emptyTitle} text={t.nodes.emptyText} />}
+          {data && data.length > 0 && <NodeTable items={data} />}
         </div>
       )}
-      {data?.length === 0 && (
-        <div class="card">
-          <Empty icon="nodes" title={t.nodes.emptyTitle} text={t.nodes.emptyText} />
-        </div>
-      )}
-      {data && data.length > 0 && (
-        <div class="node-grid">
-          {data.map((node) => (
-            <NodeCard key={node.id} node={node} now={now} />
-          ))}
-        </div>
+      {enrolling.value && (
+        <Enrol
+          onClose={() => {
+            enrolling.value = false;
+          }}
+        />
       )}
     </Page>
   );

@@ -2,14 +2,18 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { Account } from '../api/types';
+import { addShortcuts, helpOpen, startKeys } from '../state/keys';
 import { balance } from '../state/lists';
 import { liveStatus, retryLiveNow } from '../state/live';
+import { paletteOpen } from '../state/palette';
 import { poll } from '../state/resource';
-import { route } from '../state/router';
+import { navigate, route } from '../state/router';
 import { signOut } from '../state/session';
 import { type ThemeChoice, themeChoice } from '../state/theme';
 import { t } from '../strings/en';
-import { Icon, type IconName, Mark } from './ui/icons';
+import { lazyPart } from './lazy';
+import { navPlaces, type Place, places, submitPlace } from './places';
+import { Icon, Mark } from './ui/icons';
 import { Link } from './ui/link';
 import { useNow } from './ui/now';
 import { Money, Segments } from './ui/parts';
@@ -17,23 +21,41 @@ import { Money, Segments } from './ui/parts';
 const balanceEveryMs = 15_000;
 const menuId = 'account-menu';
 
-interface Place {
-  to: string;
-  icon: IconName;
-  text: string;
-  pages: string[];
-}
-
-const places: Place[] = [
-  { to: '/jobs', icon: 'jobs', text: t.nav.jobs, pages: ['jobs', 'job'] },
-  { to: '/models', icon: 'models', text: t.nav.models, pages: ['models'] },
-  { to: '/nodes', icon: 'nodes', text: t.nav.nodes, pages: ['nodes'] },
-  { to: '/wallet', icon: 'wallet', text: t.nav.wallet, pages: ['wallet'] },
-];
-const submitPlace: Place = { to: '/submit', icon: 'plus', text: t.nav.submit, pages: ['submit'] };
-const phonePlaces = [places[0], places[1], submitPlace, places[2], places[3]].filter(
+const [jobsPlace, modelsPlace, nodesPlace, walletPlace] = navPlaces;
+const phonePlaces = [jobsPlace, modelsPlace, submitPlace, nodesPlace, walletPlace].filter(
   (place) => place !== undefined,
 );
+
+const PalettePart = lazyPart(async () => (await import('./palette')).Palette);
+const ShortcutsPart = lazyPart(async () => (await import('./shortcuts')).Shortcuts);
+
+/** What is always there; pages add theirs. */
+function useCommonKeys(): void {
+  useEffect(() => {
+    const stop = startKeys();
+    const drop = addShortcuts([
+      {
+        keys: 'Mod+k',
+        label: t.keys.palette,
+        run: () => {
+          paletteOpen.value = !paletteOpen.peek();
+        },
+      },
+      {
+        keys: '?',
+        label: t.keys.title,
+        run: () => {
+          helpOpen.value = true;
+        },
+      },
+      ...places.map((place) => ({ keys: place.keys, label: place.text, run: () => navigate(place.to) })),
+    ]);
+    return () => {
+      stop();
+      drop();
+    };
+  }, []);
+}
 
 function NavLink({ place, size }: { place: Place; size?: number }) {
   return (
@@ -122,6 +144,7 @@ function LiveNote() {
 
 export function Shell({ account, children }: { account: Account; children: ComponentChildren }) {
   useEffect(() => poll(() => balance.load(), balanceEveryMs), []);
+  useCommonKeys();
   return (
     <div class="shell">
       <a class="button primary skip" href="#main">
@@ -136,8 +159,21 @@ export function Shell({ account, children }: { account: Account; children: Compo
           <Icon name="plus" size={16} />
           {t.nav.submit}
         </Link>
+        <button
+          type="button"
+          class="find-button"
+          onClick={() => {
+            paletteOpen.value = true;
+          }}
+        >
+          <Icon name="search" size={16} />
+          <span>{t.palette.open}</span>
+          <span class="kbd" aria-hidden="true">
+            Ctrl K
+          </span>
+        </button>
         <nav class="nav" aria-label={t.nav.label}>
-          {places.map((place) => (
+          {navPlaces.map((place) => (
             <NavLink key={place.to} place={place} />
           ))}
         </nav>
@@ -151,6 +187,16 @@ export function Shell({ account, children }: { account: Account; children: Compo
           <Mark size={26} />
           {t.brand}
         </Link>
+        <button
+          type="button"
+          class="icon-button top-find"
+          aria-label={t.palette.open}
+          onClick={() => {
+            paletteOpen.value = true;
+          }}
+        >
+          <Icon name="search" />
+        </button>
         <AccountButton account={account} short />
       </header>
       <main id="main" class="main" tabIndex={-1}>
@@ -163,6 +209,8 @@ export function Shell({ account, children }: { account: Account; children: Compo
       </nav>
       <AccountMenu account={account} />
       <LiveNote />
+      {paletteOpen.value && <PalettePart />}
+      {helpOpen.value && <ShortcutsPart />}
     </div>
   );
 }

@@ -7,6 +7,7 @@ import { logScale, smoothing, zoom } from '../../state/chart';
 import type { Run } from '../../state/run';
 import { type DenseName, Smoother } from '../../state/series';
 import { shownTheme } from '../../state/theme';
+import { thinRows } from '../../state/thin';
 import { t } from '../../strings/en';
 import { formatInteger, formatSteps } from '../format';
 import { Curve, type CurveLine, type Values } from './curve';
@@ -28,9 +29,16 @@ export interface ChartProps {
 
 const syncKey = 'run';
 const pageSteps = 10;
+const chartColumns = 1000;
+const mostMarked = 400;
 
 /** uPlot knows gaps as null; a column without gaps goes in as it is. */
-function plottable(column: Float64Array): Values {
+function plotValue(value: number | null | undefined): number | null {
+  return value === undefined || value === null || Number.isNaN(value) ? null : value;
+}
+
+function plottable(column: Values): Values {
+  if (!(column instanceof Float64Array)) return column;
   for (const value of column) {
     if (Number.isNaN(value)) return Array.from(column, (each) => (Number.isNaN(each) ? null : each));
   }
@@ -101,6 +109,8 @@ export function Chart(props: ChartProps) {
   const curve = useRef<Curve | null>(null);
   const smoother = useRef(new Smoother(0));
   const hovered = useSignal<number | null>(null);
+  /** The run's row of each drawn point, where not all are drawn. */
+  const rows = useRef<Int32Array | null>(null);
   const live = useRef(props.live);
   live.current = props.live;
 
@@ -110,12 +120,26 @@ export function Chart(props: ChartProps) {
     const smooth = !props.exact && smoothing.peek() > 0;
     smoother.current.setWeight(smooth ? smoothing.peek() : 0);
     const values: Values[] = [];
-    if (smooth) values.push(plottable(raw));
-    values.push(plottable(smooth ? smoother.current.apply(raw, series.rewinds) : raw));
+    if (smooth) values.push(raw);
+    values.push(smooth ? smoother.current.apply(raw, series.rewinds) : raw);
     if (props.evaluation) values.push(series[props.evaluation]);
     const epochs = run.job.state.peek().data?.progress?.epochs ?? 0;
     const headOf = live.current ? (smooth ? 1 : 0) : null;
-    curve.current?.show({ x: series.column('step'), values, totalSteps: series.totalSteps, epochs, headOf });
+    const x = series.column('step');
+    const shown = zoom.peek();
+    const to = shown?.max ?? Math.max(series.totalSteps, x.at(-1) ?? 1);
+    const marked = props.evaluation ? series.epochs.map((row) => series.indexOfStep(row.step)) : [];
+    const kept = thinRows(x, raw, shown?.min ?? 0, to, chartColumns, marked.slice(-mostMarked));
+    rows.current = kept;
+    const take = (column: Values): Values =>
+      kept ? Array.from(kept, (row) => plotValue(column[row])) : plottable(column);
+    curve.current?.show({
+      x: kept ? Float64Array.from(kept, (row) => x[row] ?? 0) : x,
+      values: values.map(take),
+      totalSteps: series.totalSteps,
+      epochs,
+      headOf,
+    });
   }
 
   useSignalEffect(() => {
@@ -132,7 +156,7 @@ export function Chart(props: ChartProps) {
         formatY: props.formatY,
         formatX: formatSteps,
         onHover: (index) => {
-          hovered.value = index;
+          hovered.value = index === null ? null : (rows.current?.[index] ?? index);
         },
         onZoom: (value) => {
           zoom.value = value;
@@ -152,7 +176,10 @@ export function Chart(props: ChartProps) {
     void run.seriesVersion.value;
     draw();
   });
-  useSignalEffect(() => curve.current?.setZoom(zoom.value));
+  useSignalEffect(() => {
+    curve.current?.setZoom(zoom.value);
+    draw();
+  });
   useEffect(draw, [props.live]);
   useEffect(() => {
     const element = host.current;
@@ -180,7 +207,9 @@ export function Chart(props: ChartProps) {
     const next = moves[event.key];
     if (next === undefined) return;
     event.preventDefault();
-    curve.current?.pointAt(Math.max(0, Math.min(last, next)));
+    const row = Math.max(0, Math.min(last, next));
+    curve.current?.pointAt(run.series.column('step')[row] ?? null);
+    hovered.value = row;
   }
 
   void run.seriesVersion.value; // the readout follows the newest step

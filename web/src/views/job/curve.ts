@@ -71,11 +71,10 @@ export class Curve {
     this.#show(frame);
   }
 
-  /** Moves the reading line to a row, as the pointer would. */
-  pointAt(index: number | null): void {
-    const x = index === null ? undefined : this.#frame?.x[index];
-    const left = x === undefined ? -10 : this.#plot.valToPos(x, 'x');
-    this.#plot.setCursor({ left, top: x === undefined ? -10 : 10 });
+  /** Moves the reading line to a step, as the pointer would. */
+  pointAt(step: number | null): void {
+    const left = step === null ? -10 : this.#plot.valToPos(step, 'x');
+    this.#plot.setCursor({ left, top: step === null ? -10 : 10 });
   }
 
   #show(frame: CurveFrame): void {

@@ -3,7 +3,12 @@ import { useEffect, useMemo } from 'preact/hooks';
 import { jobModelUrl } from '../../api/client';
 import type { JobDetail } from '../../api/types';
 import { stepRate, zoom } from '../../state/chart';
+import { costSoFar } from '../../state/cost';
+import { durationMs } from '../../state/job-query';
 import { isTerminal } from '../../state/jobs';
+import { addShortcuts } from '../../state/keys';
+import { addCommands } from '../../state/palette';
+import { navigate } from '../../state/router';
 import { Run } from '../../state/run';
 import { t } from '../../strings/en';
 import {
@@ -16,15 +21,16 @@ import {
   formatRate,
   shortId,
 } from '../format';
-import { elapsedMs, progressPart } from '../jobs-page';
+import { progressPart } from '../jobs-page';
 import { lazyPart } from '../lazy';
 import { Page } from '../page';
 import { Icon } from '../ui/icons';
 import { Link } from '../ui/link';
 import { useNow } from '../ui/now';
 import { Confirm, CopyButton, Empty, Loading, Meter, ProblemNote, StateBadge } from '../ui/parts';
+import { ArtifactsCard } from './job-artifacts';
 import { EpochsCard, LogsCard, SpecCard } from './job-records';
-import { DetailsCard, HistoryCard, ModelCard, MoneyCard } from './job-side';
+import { DetailsCard, HistoryCard, MachineCard, MoneyCard } from './job-side';
 
 const ChartsPart = lazyPart<{ run: Run; live: boolean }>(
   async () => (await import('./charts')).ChartsCard,
@@ -36,6 +42,22 @@ const ChartsPart = lazyPart<{ run: Run; live: boolean }>(
 function Head({ job, run }: { job: JobDetail; run: Run }) {
   const asking = useSignal(false);
   const moving = !isTerminal(job.state);
+  useEffect(() => {
+    const clone = () => navigate(`/submit?from=${job.id}`);
+    const cancel = () => {
+      asking.value = true;
+    };
+    const group = t.palette.groups.page;
+    const dropCommands = addCommands([
+      { id: 'clone', group, text: t.job.clone, keys: 'c', run: clone },
+      ...(moving ? [{ id: 'cancel', group, text: t.job.cancel, run: cancel }] : []),
+    ]);
+    const dropKeys = addShortcuts([{ keys: 'c', label: t.job.clone, run: clone }]);
+    return () => {
+      dropCommands();
+      dropKeys();
+    };
+  }, [job.id, moving]);
   return (
     <header class="page-head job-head">
       <div>
@@ -201,7 +223,8 @@ function Stats({ job, run }: { job: JobDetail; run: Run }) {
   const result = job.result;
   const accuracy = result?.test_accuracy ?? evaluated?.evalAccuracy ?? null;
   const waited = job.started_at ? Date.parse(job.started_at) - Date.parse(job.created_at) : null;
-  const cost = job.cost ?? (isTerminal(job.state) ? '0 CYX' : null);
+  const running = costSoFar(job, now);
+  const cost = running ?? job.cost ?? (isTerminal(job.state) ? '0 CYX' : null);
   return (
     <dl class="card stats">
       <ProgressStat job={job} run={run} />
@@ -226,13 +249,15 @@ function Stats({ job, run }: { job: JobDetail; run: Run }) {
       />
       <Stat
         label={t.job.stats.elapsed}
-        value={formatDuration(elapsedMs(job, now))}
+        value={formatDuration(durationMs(job, now))}
         note={waited === null ? null : t.job.waited(formatDuration(waited))}
       />
       <Stat
         label={t.job.stats.cost}
         value={formatAmountShort(cost)}
-        note={job.budget ? t.job.ofBudget(formatAmountShort(job.budget)) : null}
+        note={[running ? t.job.soFar : '', job.budget ? t.job.ofBudget(formatAmountShort(job.budget)) : '']
+          .filter(Boolean)
+          .join(', ')}
       />
     </dl>
   );
@@ -256,7 +281,8 @@ function Loaded({ job, run }: { job: JobDetail; run: Run }) {
           <SpecCard spec={job.spec} />
         </div>
         <div class="job-side">
-          {job.model && <ModelCard job={job} />}
+          {job.state === 'running' && job.node_id && <MachineCard key={job.node_id} id={job.node_id} />}
+          <ArtifactsCard job={job} run={run} />
           <HistoryCard job={job} />
           <MoneyCard job={job} />
           <DetailsCard job={job} />

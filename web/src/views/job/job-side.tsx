@@ -1,24 +1,21 @@
 // What stands beside the curves: the history of states, money, the node and the settings, the model.
-import { useEffect } from 'preact/hooks';
-import { jobModelUrl } from '../../api/client';
+import { useEffect, useMemo } from 'preact/hooks';
 import type { Escrow, JobDetail, Json, Placement, Transition } from '../../api/types';
 import { nodes } from '../../state/lists';
+import { NodeWatch } from '../../state/node-watch';
 import { t } from '../../strings/en';
 import {
   baseUnits,
   formatAmount,
-  formatBytes,
   formatClock,
   formatCount,
   formatDateTime,
   formatDuration,
   formatFlops,
-  shortHash,
   shortId,
 } from '../format';
-import { Icon } from '../ui/icons';
+import { Machine } from '../nodes/machine';
 import { Link } from '../ui/link';
-import { CopyButton } from '../ui/parts';
 
 function nodeName(id: string | null | undefined): string {
   if (!id) return t.job.noNode;
@@ -158,7 +155,11 @@ export function DetailsCard({ job }: { job: JobDetail }) {
             <div key={label}>
               <dt>{label}</dt>
               <dd class="num">
-                {label === t.job.node && job.node_id ? <Link to="/nodes">{value}</Link> : value}
+                {label === t.job.node && job.node_id ? (
+                  <Link to={`/nodes/${job.node_id}`}>{value}</Link>
+                ) : (
+                  value
+                )}
               </dd>
             </div>
           ))}
@@ -167,38 +168,18 @@ export function DetailsCard({ job }: { job: JobDetail }) {
   );
 }
 
-export function ModelCard({ job }: { job: JobDetail }) {
-  const model = job.model;
-  if (!model) return null;
+/** The machine that trains, while it does. */
+export function MachineCard({ id }: { id: string }) {
+  const watch = useMemo(() => new NodeWatch(id), [id]);
+  useEffect(() => watch.start(), [watch]);
+  if (!watch.node.state.value.data) return null;
   return (
-    <section class="card" aria-labelledby="model">
+    <section class="card" aria-labelledby="machine">
       <header class="card-head">
-        <h2 id="model">{t.job.model}</h2>
-        <span class="tag">{t.job.modelFormat}</span>
+        <h2 id="machine">{t.job.machine}</h2>
+        <Link to={`/nodes/${id}`}>{watch.node.state.value.data.name}</Link>
       </header>
-      <dl class="facts card-body">
-        <div>
-          <dt>{t.job.size}</dt>
-          <dd class="num">{formatBytes(model.bytes)}</dd>
-        </div>
-        <div>
-          <dt>{t.job.sha256}</dt>
-          <dd>
-            <span class="copyable">
-              <span class="mono" title={model.sha256} data-sha256={model.sha256}>
-                {shortHash(model.sha256)}
-              </span>
-              <CopyButton text={model.sha256} label={t.job.copyHash} />
-            </span>
-          </dd>
-        </div>
-      </dl>
-      <div class="card-action">
-        <a class="button" href={jobModelUrl(job.id)} download>
-          <Icon name="download" size={16} />
-          {t.job.download}
-        </a>
-      </div>
+      <Machine watch={watch} />
     </section>
   );
 }
