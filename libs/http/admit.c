@@ -3,6 +3,7 @@
 
 #include "base/banned.h"
 #include "base/clock.h"
+#include "http/forward.h"
 #include "http/private.h"
 
 /*
@@ -226,6 +227,11 @@ void cyx_admit(struct cyx_exchange *self, const char *method, const char *versio
     if (!framed) {
         self->has_body = true; /* where it ends cannot be told: close */
         return;
+    }
+    if (self->server->options.forward) {
+        char *client = cyx_arena_alloc(&self->arena, CYX_FORWARD_BYTES);
+        if (client)
+            request->peer = cyx_forward_client(self->server->options.forward, request, client);
     }
     if (strlen(request->target) > self->server->options.max_target_bytes) {
         refuse(self, 414, CYX_ERR_TOO_LARGE, "the request's target is over the limit");

@@ -185,6 +185,7 @@ struct cyx_http_server {
     struct cyx_workers *workers;
     struct cyx_watch *watch;
     struct cyx_ws_loop *ws_loop;
+    struct cyx_tls *tls; /* NULL: plain HTTP */
     uint16_t port;
     bool stopped;
     atomic_bool draining, refusing;

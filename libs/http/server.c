@@ -1,6 +1,5 @@
 #include <arpa/inet.h>
 #include <errno.h>
-#include <gnutls/gnutls.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "base/banned.h"
 #include "base/clock.h"
 #include "http/private.h"
+#include "http/tls.h"
 
 enum { LISTEN_BACKLOG = 1024, POOL_BYTES = 32 * 1024 };
 
@@ -127,6 +127,7 @@ static enum MHD_Result admit_socket(void *cls, const struct sockaddr *address, s
     struct cyx_http_server *self = cls;
     (void)address;
     (void)length;
+    cyx_tls_enter(self->tls);
     return atomic_load(&self->draining) ? MHD_NO : MHD_YES;
 }
 
@@ -140,55 +141,23 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
 
 static const char tls_priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
 
-/* libmicrohttpd takes options as pointers to what it only reads. */
-static struct MHD_OptionItem tls_option(enum MHD_OPTION option, const char *text)
-{
-    return (struct MHD_OptionItem){option, 0, (void *)(uintptr_t)text};
-}
-
-/* libmicrohttpd only says that it did not start; GnuTLS says why. */
-static enum cyx_status check_tls(const struct cyx_http_options *options,
-                                 struct cyx_error *ret_error)
-{
-    if (!options->tls_certificate)
-        return CYX_OK;
-    if (!options->tls_key)
-        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
-                             "a TLS certificate needs its private key");
-    gnutls_certificate_credentials_t pair = NULL;
-    gnutls_datum_t certificate = {(unsigned char *)(uintptr_t)options->tls_certificate,
-                                  (unsigned)strlen(options->tls_certificate)};
-    gnutls_datum_t key = {(unsigned char *)(uintptr_t)options->tls_key,
-                          (unsigned)strlen(options->tls_key)};
-    int code = gnutls_certificate_allocate_credentials(&pair);
-    if (code == 0) {
-        code = gnutls_certificate_set_x509_key_mem(pair, &certificate, &key, GNUTLS_X509_FMT_PEM);
-        gnutls_certificate_free_credentials(pair);
-    }
-    if (code < 0)
-        return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
-                             "the TLS certificate and its key cannot be used: %s; give both as "
-                             "PEM, made for each other",
-                             gnutls_strerror(code));
-    return CYX_OK;
-}
-
 static struct MHD_Daemon *start_daemon(struct cyx_http_server *self, int fd, bool v6)
 {
     const struct cyx_http_options *o = &self->options;
     size_t pool = 2 * o->max_header_bytes > POOL_BYTES ? 2 * o->max_header_bytes : POOL_BYTES;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
                      MHD_USE_ITC | (v6 ? MHD_USE_IPv6 : 0);
-    flags |= o->tls_certificate ? MHD_USE_TLS : 0;
+    flags |= self->tls ? MHD_USE_TLS : 0;
     struct MHD_OptionItem more[5] = {{.option = MHD_OPTION_END}};
     size_t count = 0;
     if (o->event_threads > 1)
         more[count++] =
             (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)o->event_threads, NULL};
-    if (o->tls_certificate) {
-        more[count++] = tls_option(MHD_OPTION_HTTPS_MEM_CERT, o->tls_certificate);
-        more[count++] = tls_option(MHD_OPTION_HTTPS_MEM_KEY, o->tls_key);
-        more[count++] = tls_option(MHD_OPTION_HTTPS_PRIORITIES, tls_priorities);
+    if (self->tls) { /* libmicrohttpd takes options as pointers to what it only reads or calls */
+        more[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+                                                (void *)(uintptr_t)cyx_tls_retrieve};
+        more[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0,
+                                                (void *)(uintptr_t)tls_priorities};
     }
     more[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     return MHD_start_daemon(
@@ -205,7 +174,10 @@ enum cyx_status cyx_http_server_start(struct cyx_http_server *self, struct cyx_e
 {
     int fd = -1;
     bool v6 = false;
-    enum cyx_status status = check_tls(&self->options, ret_error);
+    enum cyx_status status = CYX_OK;
+    if (self->options.tls_certificate)
+        status = cyx_tls_create(self->options.tls_certificate, self->options.tls_key, &self->tls,
+                                ret_error);
     if (status == CYX_OK)
         status = open_socket(self, &fd, &v6, ret_error);
     if (status == CYX_OK)
@@ -224,6 +196,15 @@ enum cyx_status cyx_http_server_start(struct cyx_http_server *self, struct cyx_e
     if (status != CYX_OK && fd >= 0)
         close(fd);
     return status;
+}
+
+enum cyx_status cyx_http_server_renew_tls(struct cyx_http_server *self, const char *certificate,
+                                          const char *key, struct cyx_error *ret_error)
+{
+    if (!self->tls)
+        return cyx_error_set(ret_error, CYX_ERR_UNSUPPORTED, NULL,
+                             "the server was started without a certificate; start it with one");
+    return cyx_tls_renew(self->tls, certificate, key, ret_error);
 }
 
 uint16_t cyx_http_server_port(const struct cyx_http_server *self)
@@ -322,6 +303,7 @@ void cyx_http_server_destroy(struct cyx_http_server *self)
     cyx_http_server_stop(self, 0);
     cyx_router_finish(&self->router);
     cyx_mounts_destroy(self->mounts);
+    cyx_tls_destroy(self->tls);
     pthread_cond_destroy(&self->drained);
     pthread_mutex_destroy(&self->conns_lock);
     free(self->host);

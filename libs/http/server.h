@@ -70,6 +70,8 @@ struct cyx_http_pair {
     const char *name, *value; /* value is "" where none was given */
 };
 
+struct cyx_forward; /* forward.h */
+
 struct cyx_http_request {
     const char *method;
     const char *path;                   /* percent-decoded; never with a NUL, "." or ".." segment */
@@ -85,7 +87,7 @@ struct cyx_http_request {
     const char *body; /* NUL-terminated behind body_length; NULL for sink routes */
     size_t body_length;
     void *sink_state;        /* what the route's sink made in begin */
-    const char *peer;        /* numeric address of the client */
+    const char *peer;        /* numeric address of the client, as options.forward sees it */
     char request_id[128];    /* X-Request-Id where it is [A-Za-z0-9._-]{1,64}, else a new UUIDv7 */
     char traceparent[56];    /* a valid W3C traceparent that came, else a new one */
     int64_t received_ns;     /* monotonic clock at the end of the headers */
@@ -274,6 +276,7 @@ struct cyx_http_options {
     int idle_timeout_ms;         /* a connection without traffic; rounded up to seconds; 0: 60 s */
     const char *tls_certificate; /* PEM text, the chain behind it; NULL: plain HTTP */
     const char *tls_key;         /* PEM text; both are used by start and may go afterwards */
+    const struct cyx_forward *forward; /* the proxies before it (forward.h), borrowed; NULL: none */
     /* Runs before each handler (and before a sink's begin and a WebSocket's accept) on the worker:
      * to authenticate, to limit rates. Not CYX_OK: answered from response->error. May be NULL. */
     enum cyx_status (*before)(void *hook_ctx, const struct cyx_http_route *route,
@@ -317,6 +320,11 @@ enum cyx_status cyx_http_server_mount(struct cyx_http_server *self,
 /* Binds, listens and serves. CYX_ERR_CONFLICT when the port is taken, CYX_ERR_INVALID for a
  * certificate and key that do not fit. */
 enum cyx_status cyx_http_server_start(struct cyx_http_server *self, struct cyx_error *ret_error);
+
+/* Another certificate and key for the connections to come; those that are open go on. CYX_ERR_INVALID when they do not go
+ * together, CYX_ERR_UNSUPPORTED when it was started without. Any thread. */
+enum cyx_status cyx_http_server_renew_tls(struct cyx_http_server *self, const char *certificate,
+                                          const char *key, struct cyx_error *ret_error);
 
 /* The port it listens on; 0 before start. */
 uint16_t cyx_http_server_port(const struct cyx_http_server *self);

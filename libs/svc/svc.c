@@ -15,13 +15,14 @@
 
 #include "base/banned.h"
 
-/* The signals that end a service, taken by cyx_svc_run() alone. */
-static sigset_t stop_signals(void)
+/* The signals that end a service or have it read anew, taken by cyx_svc_run() alone. */
+static sigset_t own_signals(void)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     return set;
 }
 
@@ -45,7 +46,7 @@ static double cpu_seconds(void *ctx)
 
 static enum cyx_status open_descriptors(struct cyx_svc *self, struct cyx_error *err)
 {
-    const sigset_t set = stop_signals();
+    const sigset_t set = own_signals();
     signal(SIGPIPE, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     self->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -165,6 +166,34 @@ enum cyx_status cyx_svc_on_drain(struct cyx_svc *self, cyx_svc_drain drain, void
     return status;
 }
 
+enum cyx_status cyx_svc_on_reload(struct cyx_svc *self, cyx_svc_reload reload, void *ctx,
+                                  struct cyx_error *err)
+{
+    enum cyx_status status = CYX_OK;
+    pthread_mutex_lock(&self->lock);
+    if (self->reload_count == CYX_SVC_RELOADS_MAX) {
+        status = cyx_error_set(err, CYX_ERR_TOO_LARGE, NULL, "more than %d reload functions",
+                               CYX_SVC_RELOADS_MAX);
+    } else {
+        self->reloads[self->reload_count].reload = reload;
+        self->reloads[self->reload_count].ctx = ctx;
+        self->reload_count++;
+    }
+    pthread_mutex_unlock(&self->lock);
+    return status;
+}
+
+/* False: there is nothing to read anew. */
+static bool reload(struct cyx_svc *self)
+{
+    pthread_mutex_lock(&self->lock);
+    size_t count = self->reload_count; /* only ever added to */
+    pthread_mutex_unlock(&self->lock);
+    for (size_t i = 0; i < count; i++)
+        self->reloads[i].reload(self->reloads[i].ctx);
+    return count > 0;
+}
+
 bool cyx_svc_write_readiness(struct cyx_svc *self, struct cyx_buf *ret_json)
 {
     CYX_CLEANUP_BUF struct cyx_buf checks = {0};
@@ -208,17 +237,19 @@ static int wait_for_stop(struct cyx_svc *self)
             return 0;
         struct signalfd_siginfo info;
         if (fds[0].revents & POLLIN &&
-            read(self->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+            read(self->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) &&
+            !(info.ssi_signo == SIGHUP && reload(self)))
             return (int)info.ssi_signo;
         if (fds[1].revents & POLLIN)
             return 0;
     }
 }
 
-/* From here on a signal has its default effect: it ends the process. */
+/* From here on a signal has its default effect: it ends the process. A SIGHUP has said what it had to. */
 static void let_signals_kill(void)
 {
-    const sigset_t set = stop_signals();
+    const sigset_t set = own_signals();
+    signal(SIGHUP, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);

@@ -2,13 +2,15 @@
  * A service's life: settings, signals, health, metrics, and stopping in good order.
  *
  * cyx_svc_create() comes first in main, before any thread: it reads CYXWIZ_LOG_LEVEL, ignores
- * SIGPIPE and blocks SIGTERM and SIGINT, which cyx_svc_run() waits for. Health is served on
+ * SIGPIPE and blocks SIGTERM, SIGINT and SIGHUP, which cyx_svc_run() waits for. Health is served on
  * CYXWIZ_HEALTH_ADDRESS (default 127.0.0.1:0; the port is in the READY line and in the file that
  * CYXWIZ_HEALTH_PORT_FILE names):
  *
  *     GET /healthz  200 as long as the process lives
  *     GET /readyz   200 {"ready":true,"checks":{"database":"ok"}}, or 503 with what is wrong
  *     GET /metrics  Prometheus text
+ *
+ * On SIGHUP the on_reload functions run; a service without any stops, as for SIGTERM.
  *
  * Stopping, on SIGTERM or SIGINT: /readyz answers 503; the on_drain functions run in reverse order
  * of their registration; the bus goes quiet (requests in progress end); the outbox is emptied; the
@@ -19,7 +21,7 @@
  * so domain objects that use it are destroyed before. Threads: create, open, run and destroy from
  * the main thread; the rest from any.
  *
- * A child process inherits the blocked signals: unblock SIGTERM and SIGINT between fork and exec.
+ * A child process inherits the blocked signals: unblock SIGTERM, SIGINT and SIGHUP between fork and exec.
  *
  * A whole main.c:
  *
@@ -157,6 +159,11 @@ enum cyx_status cyx_svc_add_check(struct cyx_svc *self, const char *name, cyx_sv
 typedef void (*cyx_svc_drain)(void *ctx, int64_t deadline_ms);
 enum cyx_status cyx_svc_on_drain(struct cyx_svc *self, cyx_svc_drain drain, void *ctx,
                                  struct cyx_error *err);
+
+/* On SIGHUP, on the main thread: reads anew what may change while the service runs. Logs what it does. */
+typedef void (*cyx_svc_reload)(void *ctx);
+enum cyx_status cyx_svc_on_reload(struct cyx_svc *self, cyx_svc_reload reload, void *ctx,
+                                  struct cyx_error *err);
 
 /* Serves health, logs READY, waits for a signal or cyx_svc_quit(), drains. Returns main's exit
  * code. */

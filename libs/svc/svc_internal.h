@@ -6,7 +6,12 @@
 
 #include "svc/svc.h"
 
-enum { CYX_SVC_CHECKS_MAX = 16, CYX_SVC_DRAINS_MAX = 16, CYX_SVC_ROUTES_MAX = 32 };
+enum {
+    CYX_SVC_CHECKS_MAX = 16,
+    CYX_SVC_DRAINS_MAX = 16,
+    CYX_SVC_RELOADS_MAX = 4,
+    CYX_SVC_ROUTES_MAX = 32
+};
 
 struct cyx_svc_health; /* health.c */
 
@@ -38,6 +43,11 @@ struct cyx_svc {
         void *ctx;
     } drains[CYX_SVC_DRAINS_MAX];
     size_t drain_count;
+    struct {
+        cyx_svc_reload reload;
+        void *ctx;
+    } reloads[CYX_SVC_RELOADS_MAX];
+    size_t reload_count;
     struct cyx_svc_door { /* one a served route: cyx_svc_serve() */
         cyx_bus_handler handler;
         void *ctx;

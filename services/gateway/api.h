@@ -49,6 +49,8 @@ struct app {
     struct live *live;
     struct memo *memo; /* answers to GET of a job */
     struct cyx_http_server *http;
+    struct cyx_forward *forward; /* the proxies before us */
+    struct prune *prune;         /* NULL: the audit log is kept */
     uint8_t grant_key[CYX_GRANT_KEY_BYTES];
     const char *public_url, *web_dir;
     const char *cors_origins; /* that may ask from pages of their own; "": none */

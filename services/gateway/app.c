@@ -7,6 +7,8 @@
 #include "api.h"
 #include "base/log.h"
 #include "contract/subjects.h"
+#include "http/forward.h"
+#include "prune.h"
 
 #include "base/banned.h"
 
@@ -99,6 +101,37 @@ static void drain_http(void *ctx, int64_t deadline_ms)
     cyx_http_server_stop(app->http, ms);
 }
 
+/* Certificates are renewed while we serve: who comes from now on is shown the new one. */
+static void reload_tls(void *ctx)
+{
+    struct app *app = ctx;
+    struct cyx_config config = {0};
+    struct cyx_error err = {0};
+    const char *certificate = cyx_config_text(&config, "CYXWIZ_TLS_CERTIFICATE", NULL);
+    const char *key = cyx_config_text(&config, "CYXWIZ_TLS_KEY", NULL);
+    enum cyx_status status = cyx_config_check(&config, &err);
+    if (status == CYX_OK)
+        status = cyx_http_server_renew_tls(app->http, certificate, key, &err);
+    cyx_log(status == CYX_OK ? CYX_LOG_INFO : CYX_LOG_ERROR,
+            status == CYX_OK ? "the TLS certificate was read anew"
+                             : "the TLS certificate was not read anew; the old one serves on",
+            CYX_STR("reason", status == CYX_OK ? NULL : err.message));
+    cyx_config_finish(&config);
+}
+
+static enum cyx_status read_proxies(struct app *app, struct cyx_config *config,
+                                    struct cyx_error *err)
+{
+    const char *header = cyx_config_choice(config, "CYXWIZ_FORWARDED_HEADER", "x-forwarded-for",
+                                           "x-forwarded-for forwarded");
+    enum cyx_status status =
+        cyx_forward_create(cyx_config_text(config, "CYXWIZ_TRUSTED_PROXIES", NULL),
+                           strcmp(header, "forwarded") == 0, &app->forward, err);
+    if (status == CYX_ERR_INVALID)
+        cyx_config_refuse(config, "CYXWIZ_TRUSTED_PROXIES", "%s", err->message);
+    return status == CYX_ERR_INVALID ? CYX_OK : status;
+}
+
 static int read_ms(struct cyx_config *config, const char *name, int fallback)
 {
     return (int)cyx_config_int(config, name, fallback, 100, 3600000);
@@ -125,6 +158,8 @@ static enum cyx_status open_http(struct app *app, const struct cyx_http_route *r
     if (!certificate != !key)
         cyx_config_refuse(config, certificate ? "CYXWIZ_TLS_CERTIFICATE" : "CYXWIZ_TLS_KEY",
                           "stands alone; set both CYXWIZ_TLS_CERTIFICATE and CYXWIZ_TLS_KEY");
+    if (read_proxies(app, config, err) != CYX_OK)
+        return err->status;
     struct cyx_http_options options = {
         .host = host,
         .port = port,
@@ -134,6 +169,7 @@ static enum cyx_status open_http(struct app *app, const struct cyx_http_route *r
         .request_deadline_ms = read_ms(config, "CYXWIZ_HTTP_REQUEST_DEADLINE_MS", 30000),
         .tls_certificate = certificate,
         .tls_key = key,
+        .forward = app->forward,
         .before = api_before,
         .after = api_after,
         .hook_ctx = app,
@@ -146,7 +182,8 @@ static enum cyx_status open_http(struct app *app, const struct cyx_http_route *r
         return status;
     register_metrics(app);
     if ((status = cyx_http_server_start(app->http, err)) != CYX_OK ||
-        (status = cyx_svc_on_drain(app->svc, drain_http, app, err)) != CYX_OK)
+        (status = cyx_svc_on_drain(app->svc, drain_http, app, err)) != CYX_OK ||
+        (certificate && (status = cyx_svc_on_reload(app->svc, reload_tls, app, err)) != CYX_OK))
         return status;
     return tell_port(app, host, err);
 }
@@ -167,6 +204,7 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
         .max_object_bytes = API_ARTIFACT_LIMIT_BYTES};
     const char *data_dir = cyx_config_text(config, "CYXWIZ_DATA_DIR", NULL);
     const char *examples = cyx_config_text(config, "CYXWIZ_EXAMPLES_DIR", "docs/examples");
+    int64_t audit_days = cyx_config_int(config, "CYXWIZ_AUDIT_DAYS", 365, 0, 36500);
     cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
     sem_init(&app->hashing, 0, API_HASHING_AT_ONCE);
     pthread_mutex_init(&app->uploads_lock, NULL);
@@ -184,6 +222,8 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
         (status = gateway_init(err)) != CYX_OK ||
         (status = store_create(app->db, app->cache, app->outbox, &app->store, err)) != CYX_OK ||
         (status = api_first_account(app, err)) != CYX_OK ||
+        (audit_days > 0 &&
+         (status = prune_create(app->store, audit_days, &app->prune, err)) != CYX_OK) ||
         (status = cyx_blob_store_create(&blobs, &app->blobs, err)) != CYX_OK ||
         (status = importer_create(app->blobs, data_dir, &app->importer, err)) != CYX_OK ||
         (status = api_load_examples(app, examples, err)) != CYX_OK ||
@@ -202,6 +242,8 @@ void api_close(struct app *app)
     memo_destroy(app->memo);
     importer_destroy(app->importer);
     cyx_blob_store_destroy(app->blobs);
+    prune_destroy(app->prune);
     store_destroy(app->store);
+    cyx_forward_destroy(app->forward);
     free(app->examples);
 }

@@ -185,6 +185,10 @@ enum cyx_status store_audit_list(struct store *self, const struct store_audit_qu
                                  void (*take)(void *ctx, const struct store_audit *entry),
                                  void *ctx, struct cyx_error *err);
 
+/* Deletes the oldest `limit` entries, as far as they are older than so many days. Ids rise with time. */
+enum cyx_status store_audit_prune(struct store *self, int64_t days, int64_t limit,
+                                  int64_t *ret_gone, struct cyx_error *err);
+
 /* ---- records of ended jobs (store_record.c) ------------------------------------------------------ */
 
 struct store_record {

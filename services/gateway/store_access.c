@@ -170,3 +170,18 @@ enum cyx_status store_audit_list(struct store *self, const struct store_audit_qu
     }
     return status;
 }
+
+enum cyx_status store_audit_prune(struct store *self, int64_t days, int64_t limit,
+                                  int64_t *ret_gone, struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run_one(
+        self->db,
+        "with gone as (delete from audit where id in (select id from (select id, at from audit "
+        "order by id limit $2) oldest where at < now() - make_interval(days => $1::int)) "
+        "returning 1) select count(*) from gone",
+        &rows, err, CYX_DB_INT(days), CYX_DB_INT(limit));
+    if (status == CYX_OK)
+        *ret_gone = cyx_db_int(rows, 0, 0);
+    return status;
+}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -36,11 +37,15 @@ def plain():
 
 class Tls(Services):
     def __init__(self, folder, **extra):
-        self.certificate, key = folder / "gateway.pem", folder / "gateway.key"
+        self.certificate, self.key = folder / "gateway.pem", folder / "gateway.key"
+        self.make_certificate()
+        super().__init__("gateway", CYXWIZ_TLS_CERTIFICATE_FILE=str(self.certificate), CYXWIZ_TLS_KEY_FILE=str(self.key),
+                         **extra)
+
+    def make_certificate(self):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-keyout", key, "-out", self.certificate, "-days", "2", "-subj", "/CN=gateway",
+                        "-keyout", self.key, "-out", self.certificate, "-days", "2", "-subj", "/CN=gateway",
                         "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-        super().__init__("gateway", CYXWIZ_TLS_CERTIFICATE_FILE=str(self.certificate), CYXWIZ_TLS_KEY_FILE=str(key), **extra)
 
     def context(self):
         return ssl.create_default_context(cafile=self.certificate)
@@ -245,3 +250,96 @@ def test_door__a_certificate_without_its_key_is_said_at_start(tmp_path):
     del mine.extra["CYXWIZ_TLS_KEY_FILE"]
     with pytest.raises(AssertionError, match="set both CYXWIZ_TLS_CERTIFICATE and CYXWIZ_TLS_KEY"):
         mine.__enter__()
+
+
+def test_door__a_certificate_is_renewed_while_it_serves(tmp_path):
+    built()
+
+    def ask(connection):
+        connection.sendall(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(1)
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        while length:
+            length -= len(connection.recv(min(length, 65536)))
+        return head.split(b"\r\n")[0]
+
+    def hang_up(words):
+        world.running["gateway"].send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while words not in world.log("gateway"):
+            assert time.monotonic() < end, world.log("gateway")[-2000:]
+            time.sleep(0.02)
+
+    with Tls(tmp_path) as world, world.connect() as open_one:
+        first = open_one.getpeercert(True)
+        assert ask(open_one) == b"HTTP/1.1 200 OK"
+        trusts_first = world.context()
+        world.make_certificate()
+        hang_up("read anew")
+        with world.connect() as another:
+            assert another.getpeercert(True) != first and ask(another) == b"HTTP/1.1 200 OK"
+        with dial(world) as bare, pytest.raises(ssl.SSLCertVerificationError):
+            trusts_first.wrap_socket(bare, server_hostname="127.0.0.1")
+        assert ask(open_one) == b"HTTP/1.1 200 OK", "an open connection was dropped"
+
+        context, key = world.context(), world.key.read_text()
+        world.make_certificate()
+        world.key.write_text(key)  # of the one before
+        hang_up("the old one serves on")
+        with context.wrap_socket(dial(world), server_hostname="127.0.0.1") as another:
+            assert ask(another) == b"HTTP/1.1 200 OK"
+        assert ask(open_one) == b"HTTP/1.1 200 OK" and world.running["gateway"].poll() is None
+
+
+def wrong_sign_in(world, **headers):
+    """The answer's status, and the address that the audit log names."""
+    status = Client(world.url).call("POST", "/api/v1/session", {"email": "nobody@example.org", "password": "wrong"},
+                                    headers=headers).status
+    return status, world.sql("select address from gateway.audit order by id desc limit 1")
+
+
+def test_door__who_a_client_is_is_believed_of_named_proxies_alone(plain):
+    built()
+    assert wrong_sign_in(plain, **{"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.1"}) == (401, "127.0.0.1")
+    with Services("gateway", CYXWIZ_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8", CYXWIZ_SIGN_IN_LIMIT="3") as world:
+        assert wrong_sign_in(world, **{"X-Forwarded-For": "6.6.6.6, 192.0.2.1, 10.1.2.3"}) == (401, "192.0.2.1")
+        assert wrong_sign_in(world, Forwarded="for=192.0.2.1") == (401, "127.0.0.1")
+        # Each address has tries of its own, whatever it writes before the proxy's word.
+        for number in range(3):
+            wrong_sign_in(world, **{"X-Forwarded-For": f"1.1.1.{number}, 192.0.2.7"})
+        assert wrong_sign_in(world, **{"X-Forwarded-For": "192.0.2.8, 192.0.2.7"})[0] == 429
+        assert wrong_sign_in(world, **{"X-Forwarded-For": "192.0.2.8"}) == (401, "192.0.2.8")
+        world.extra["CYXWIZ_FORWARDED_HEADER"] = "forwarded"
+        world.stop("gateway")
+        world.start("gateway")
+        header = {"Forwarded": 'for=6.6.6.6, for="[2001:db8::1]:80";proto=https', "X-Forwarded-For": "192.0.2.9"}
+        assert wrong_sign_in(world, **header) == (401, "2001:db8::1")
+        world.extra["CYXWIZ_TRUSTED_PROXIES"] = "proxy.example"
+        world.stop("gateway")
+        with pytest.raises(AssertionError, match="CYXWIZ_TRUSTED_PROXIES.*proxy.example"):
+            world.start("gateway")
+
+
+def test_door__the_audit_log_is_kept_for_so_many_days():
+    built()
+    with Services("gateway", CYXWIZ_AUDIT_DAYS="30") as world:
+        world.stop("gateway")
+        world.sql("insert into gateway.audit (at, credential, action, target, status, address, request_id) select now() - "
+                  "make_interval(days => 60 - i / 200), 'none', 'old', i::text, 200, '::1', 'x' "
+                  "from generate_series(0, 11999) i")
+        older = int(world.sql("select count(*) from gateway.audit where at < now() - interval '30 days'"))
+        assert older > 5000, "more than are deleted at once"
+        world.start("gateway")
+        end = time.monotonic() + 20
+        while world.sql("select count(*) from gateway.audit where at < now() - interval '30 days'") != "0":
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert int(world.sql("select count(*) from gateway.audit where action = 'old'")) == 12000 - older
+        world.stop("gateway")
+        world.extra["CYXWIZ_AUDIT_DAYS"] = "0"
+        world.sql("update gateway.audit set at = now() - interval '3000 days'")
+        world.start("gateway")
+        assert wrong_sign_in(world)[0] == 401
+        assert int(world.sql("select count(*) from gateway.audit where action = 'old'")) == 12000 - older
