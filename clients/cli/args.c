@@ -10,12 +10,16 @@
 
 #include "base/banned.h"
 
-enum { GLOBAL_OPTIONS = 4, LONG_BASE = 256 };
+enum { GLOBAL_OPTIONS = 5, HELP = 4, LONG_BASE = 256 };
 
 static const struct cli_option globals[] = {
     {"json", 0, NULL, "print JSON for programs", NULL},
     {"url", 0, "URL", "the gateway (default: CYXWIZ_GATEWAY_URL, else the client file)", NULL},
     {"token", 0, "KEY", "an API key (default: CYXWIZ_TOKEN, else the client file)", NULL},
+    {"ca", 0, "FILE",
+     "authority of the gateway's certificate, PEM (default: CYXWIZ_GATEWAY_CA, else the client "
+     "file, else the system's)",
+     NULL},
     {"help", 'h', NULL, "this text", NULL},
     {0}};
 
@@ -105,6 +109,8 @@ static enum cyx_status take_global(struct cli *cli, int index, bool *ret_help)
         cli->url_option = optarg;
     else if (index == 2)
         cli->token_option = optarg;
+    else if (index == 3)
+        cli->ca_option = optarg;
     else
         *ret_help = true;
     return CYX_OK;
@@ -123,7 +129,7 @@ static enum cyx_status take_option(struct cli *cli, int found, bool *ret_help, c
     if (found >= LONG_BASE + (int)count)
         return take_global(cli, found - LONG_BASE - (int)count, ret_help);
     if (found == 'h')
-        return take_global(cli, 3, ret_help);
+        return take_global(cli, HELP, ret_help);
     int index = found >= LONG_BASE ? found - LONG_BASE : index_of_letter(options, count, found);
     cli->values[index] = options[index].metavar ? optarg : "";
     if (options[index].choices && !is_choice(options[index].choices, optarg))
@@ -247,7 +253,7 @@ static enum cyx_status take_leading(struct cli *cli, int argc, char **argv, int 
                                  found == ':' ? "a value is missing behind"
                                               : "there is no such option before a command:",
                                  argv[optind - 1]);
-        take_global(cli, found == 'h' ? 3 : found - LONG_BASE, ret_help);
+        take_global(cli, found == 'h' ? HELP : found - LONG_BASE, ret_help);
     }
     *ret_taken = optind;
     return CYX_OK;
@@ -337,7 +343,7 @@ void cli_print_help(const struct cli *cli)
     printf("CyxWiz: train neural networks, here or on the network.\n\nusage: cyxwiz COMMAND "
            "[options]\n\n");
     print_commands(NULL);
-    printf("\nEvery command takes --json, --help, --url and --token. Examples:\n\n"
+    printf("\nEvery command takes --json, --help, --url, --token and --ca. Examples:\n\n"
            "  cyxwiz data fetch fashion-mnist\n"
            "  cyxwiz train docs/examples/fashion-cnn.json\n"
            "  cyxwiz job submit docs/examples/fashion-cnn.json --watch\n\n"

@@ -66,8 +66,8 @@ struct cli {
     bool json;
     bool failed; /* the call worked and what it asked about had failed: exit code 1 */
     bool usage;  /* what failed is how it was called: exit code 2 */
-    const char *url_option, *token_option;
-    char *url, *token; /* found on the first call of cli_http() */
+    const char *url_option, *token_option, *ca_option;
+    char *url, *token, *ca; /* found by cli_open_http() */
     struct cyx_http_client *http;
 };
 
@@ -110,8 +110,9 @@ void cli_close(struct cli *cli);
 bool cli_find_stack(const char *name, struct cyx_buf *ret_path);
 /* Percent-encodes one part of a path. */
 void cli_append_part(struct cyx_buf *path, const char *part);
-enum cyx_status cli_save_client(const char *url, const char *token, char *ret_path, size_t size,
-                                struct cyx_error *err);
+/* Where the gateway is, the key, and its authority's file if it has one of its own. */
+enum cyx_status cli_save_client(const struct cli *cli, const char *token, char *ret_path,
+                                size_t size, struct cyx_error *err);
 
 /* output.c */
 bool cli_is_terminal(FILE *stream);

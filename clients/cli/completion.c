@@ -7,7 +7,7 @@
 
 #include "base/banned.h"
 
-static const char globals[] = "--json --help --url --token";
+static const char globals[] = "--json --help --url --token --ca";
 
 /* What may stand where `metavar` ("SPEC|MODEL", "MODEL INPUT...") is written in the help. */
 static bool takes_files(const char *metavar)
@@ -81,7 +81,7 @@ static void bash_command(const struct cli_command *command)
     printf("    '%s'|'%s '*)\n      case \"$prev\" in\n", command->words, command->words);
     for (const struct cli_option *o = command->options; o && o->name; o++)
         bash_option(o);
-    printf("        --url|--token) return;;\n      esac\n"
+    printf("        --url|--token) return;;\n        --ca) _cyxwiz_reply -f; return;;\n      esac\n"
            "      case \"$cur\" in\n        -*) _cyxwiz_reply -W $'");
     print_words(globals);
     for (const struct cli_option *o = command->options; o && o->name; o++)
@@ -167,6 +167,7 @@ static void complete_fish(void)
     printf("complete -c cyxwiz -l json -d 'print JSON for programs'\n"
            "complete -c cyxwiz -l url -x -d 'the gateway'\n"
            "complete -c cyxwiz -l token -x -d 'an API key'\n"
+           "complete -c cyxwiz -l ca -r -d 'authority of the gateway'\n"
            "complete -c cyxwiz -s h -l help -d 'what a command does'\n");
     for (size_t i = 0; i < cli_commands_count; i++) {
         const struct cli_command *c = &cli_commands[i];

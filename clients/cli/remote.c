@@ -1,5 +1,6 @@
 /* The gateway: where it is, who we are, one call. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,6 +66,8 @@ static enum cyx_status read_client_file(struct cli *cli, struct cyx_error *err)
         cli->url = strdup(cli_text(body, "url"));
     if (!cli->token && *cli_text(body, "token"))
         cli->token = strdup(cli_text(body, "token"));
+    if (!cli->ca && *cli_text(body, "ca"))
+        cli->ca = strdup(cli_text(body, "ca"));
     return CYX_OK;
 }
 
@@ -80,6 +83,7 @@ enum cyx_status cli_open_http(struct cli *cli, struct cyx_error *err)
         return CYX_OK;
     cli->url = first_given(cli->url_option, "CYXWIZ_GATEWAY_URL");
     cli->token = first_given(cli->token_option, "CYXWIZ_TOKEN");
+    cli->ca = first_given(cli->ca_option, "CYXWIZ_GATEWAY_CA");
     if (!cli->url || !cli->token) {
         enum cyx_status status = read_client_file(cli, err);
         if (status != CYX_OK)
@@ -90,8 +94,11 @@ enum cyx_status cli_open_http(struct cli *cli, struct cyx_error *err)
             err, CYX_ERR_UNAVAILABLE, NULL,
             "no gateway is known: run `make up` in a checkout, or `cyxwiz login --url "
             "URL`, or set CYXWIZ_GATEWAY_URL");
+    if (cli->ca && access(cli->ca, R_OK) != 0)
+        return cyx_error_errno(err, "cannot read the gateway's authority %s", cli->ca);
     const struct cyx_http_client_options options = {.base_url = cli->url,
                                                     .bearer = cli->token,
+                                                    .ca_file = cli->ca,
                                                     .user_agent = "cyxwiz-cli",
                                                     .cancel = &cli_interrupted};
     return cyx_http_client_create(&options, &cli->http, err);
@@ -165,6 +172,7 @@ void cli_close(struct cli *cli)
     cyx_http_client_destroy(cli->http);
     free(cli->url);
     free(cli->token);
+    free(cli->ca);
 }
 
 void cli_append_part(struct cyx_buf *path, const char *part)
@@ -190,9 +198,11 @@ enum cyx_status cli_make_folders(const char *path, struct cyx_error *err)
     return CYX_OK;
 }
 
-enum cyx_status cli_save_client(const char *url, const char *token, char *ret_path, size_t size,
-                                struct cyx_error *err)
+enum cyx_status cli_save_client(const struct cli *cli, const char *token, char *ret_path,
+                                size_t size, struct cyx_error *err)
 {
+    char ca[PATH_MAX];
+    bool own = cli->ca && realpath(cli->ca, ca); /* it is read from other folders too */
     CYX_CLEANUP_BUF struct cyx_buf path = {0};
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     const char *given = getenv("CYXWIZ_CONFIG");
@@ -208,7 +218,9 @@ enum cyx_status cli_save_client(const char *url, const char *token, char *ret_pa
         *slash = '/';
     }
     if (status == CYX_OK)
-        status = cyx_message_write(json_pack("{s:s, s:s}", "url", url, "token", token), &text, err);
+        status = cyx_message_write(
+            json_pack("{s:s, s:s, s:s*}", "url", cli->url, "token", token, "ca", own ? ca : NULL),
+            &text, err);
     if (status == CYX_OK)
         status = cyx_file_write_atomic(path.data, text.data, text.length, 0600, err);
     if (status == CYX_OK)

@@ -243,7 +243,7 @@ enum cyx_status cli_login(struct cli *cli, struct cyx_error *err)
         status = cli_call(cli, "GET", "/api/v1/account/balance", NULL, NULL, err);
     }
     if (status == CYX_OK)
-        status = cli_save_client(cli->url, token, path, sizeof(path), err);
+        status = cli_save_client(cli, token, path, sizeof(path), err);
     if (status != CYX_OK)
         return status;
     if (cli->json) {

@@ -19,7 +19,8 @@ enum { AGENT_SLOTS_LIMIT = 16 };
 struct agent_settings {
     struct cyx_bus *bus;
     struct api_node node;
-    const char *gateway_url, *backend;
+    const char *gateway_url, *gateway_ca; /* gateway_ca NULL: the system's authorities */
+    const char *backend;
     const char *data_dir, *work_dir, *cache_dir; /* absolute */
     const char *sandbox_wanted;                  /* CYXWIZ_SANDBOX */
     struct sandbox *sandbox;

@@ -31,7 +31,7 @@ enum {
 struct identity {
     char folder[PATH_BYTES - 64], creds_file[PATH_BYTES];
     char node_id[CYX_ID_BYTES], inbox[64];
-    const char *gateway_url;
+    const char *gateway_url, *gateway_ca;
     struct cyx_nkey key;
     int64_t issued_s, expires_s;
     pthread_mutex_t lock;
@@ -112,8 +112,8 @@ static enum cyx_status post(const struct identity *self, const char *path, json_
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     CYX_CLEANUP_HTTP_RESULT struct cyx_http_result result = {0};
     struct cyx_http_client *http = NULL;
-    const struct cyx_http_client_options options = {.base_url = self->gateway_url,
-                                                    .user_agent = "cyxwiz-worker"};
+    const struct cyx_http_client_options options = {
+        .base_url = self->gateway_url, .ca_file = self->gateway_ca, .user_agent = "cyxwiz-worker"};
     enum cyx_status status = cyx_message_write(body, &text, err);
     if (status == CYX_OK)
         status = cyx_http_client_create(&options, &http, err);
@@ -319,6 +319,7 @@ enum cyx_status identity_open(const struct identity_settings *settings,
     snprintf(self->folder, sizeof(self->folder), "%s", settings->folder);
     file_path(self, "node.creds", self->creds_file);
     self->gateway_url = settings->gateway_url;
+    self->gateway_ca = settings->gateway_ca;
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
     enum cyx_status status = CYX_OK;

@@ -20,7 +20,7 @@
 struct identity;
 
 struct identity_settings {
-    const char *folder, *gateway_url;
+    const char *folder, *gateway_url, *gateway_ca;
     const char *enrol_token; /* NULL: it has joined before */
 };
 

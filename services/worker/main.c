@@ -5,6 +5,10 @@
  * Publishes cyx.node.<id>.heartbeat and cyx.job.<id>.{metrics,log}.<node>.
  * Settings: docs/contracts/platform.md section 1. On SIGTERM it checkpoints, uploads and hands its job back.
  */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "agent.h"
 #include "contract/subjects.h"
 #include "identity.h"
@@ -26,6 +30,7 @@ static enum cyx_status connect_node(struct cyx_svc *svc, struct agent_settings *
         .folder = cyx_config_require(config, "CYXWIZ_IDENTITY_DIR",
                                      "set it to a private folder for the node's key"),
         .gateway_url = settings->gateway_url,
+        .gateway_ca = settings->gateway_ca,
         .enrol_token = cyx_config_text(config, "CYXWIZ_ENROL_TOKEN", NULL)};
     enum cyx_status status = cyx_config_check(config, err);
     if (status == CYX_OK)
@@ -66,11 +71,29 @@ static enum cyx_status listen(struct cyx_bus *bus, const char *node_id, struct a
     return status;
 }
 
+/* Flags for settings that are files; they win over the environment. False: wrong usage. */
+static bool take_flags(int argc, char **argv)
+{
+    static const struct option flags[] = {{"gateway-ca", required_argument, NULL, 'g'},
+                                          {"nats-ca", required_argument, NULL, 'n'},
+                                          {0}};
+    int found;
+    while ((found = getopt_long(argc, argv, "", flags, NULL)) != -1)
+        if (found == '?' ||
+            setenv(found == 'g' ? "CYXWIZ_GATEWAY_CA" : "CYXWIZ_NATS_CA", optarg, 1) != 0)
+            return false;
+    return optind == argc;
+}
+
 int main(int argc, char **argv)
 {
     int trained = trainer_main(argc, argv);
     if (trained >= 0)
         return trained;
+    if (!take_flags(argc, argv)) {
+        fprintf(stderr, "usage: cyxwiz-worker [--gateway-ca FILE] [--nats-ca FILE]\n");
+        return 2;
+    }
     struct agent_settings settings = {0};
     struct page_settings page_settings = {0};
     struct agent *agent = NULL;

@@ -544,6 +544,7 @@ void run_job(struct slot *slot, const struct api_job *job)
     snprintf(run.folder, sizeof(run.folder), "%s/jobs/%s", agent->settings.work_dir, job->id);
     snprintf(run.output, sizeof(run.output), "%s/output", run.folder);
     const struct cyx_http_client_options options = {.base_url = agent->settings.gateway_url,
+                                                    .ca_file = agent->settings.gateway_ca,
                                                     .user_agent = "cyxwiz-worker"};
     run.artifacts = (struct artifacts){
         .cache = agent->cache, .grant = run.accepted.grant, .beat = pulse, .ctx = &run};

@@ -27,6 +27,16 @@ static void read_limits(struct cyx_config *config, struct agent_settings *settin
     limits->silence_ms = cyx_config_int(config, "CYXWIZ_JOB_SILENCE_MS", 300000, 0, 1 << 30);
 }
 
+/* A file that is there, or NULL where none is named. */
+static const char *read_file_name(struct cyx_config *config, const char *name)
+{
+    const char *path = cyx_config_text(config, name, NULL);
+    if (path && access(path, R_OK) != 0)
+        cyx_config_refuse(config, name,
+                          "it cannot be read; let it name a file of certificates, PEM");
+    return path;
+}
+
 static enum cyx_status read_all(struct cyx_svc *svc, struct agent_settings *settings,
                                 struct cyx_error *err)
 {
@@ -37,6 +47,8 @@ static enum cyx_status read_all(struct cyx_svc *svc, struct agent_settings *sett
     settings->node.region = cyx_config_text(config, "CYXWIZ_REGION", "");
     settings->node.price_per_hour = cyx_config_text(config, "CYXWIZ_PRICE_PER_HOUR", "1 CYX");
     settings->gateway_url = cyx_config_text(config, "CYXWIZ_GATEWAY_URL", "http://127.0.0.1:8080");
+    settings->gateway_ca = read_file_name(config, "CYXWIZ_GATEWAY_CA");
+    (void)read_file_name(config, "CYXWIZ_NATS_CA"); /* of svc, which leaves a wrong one to NATS */
     settings->data_dir = cyx_config_require(config, "CYXWIZ_DATA_DIR", "set it to a folder");
     settings->work_dir = cyx_config_require(config, "CYXWIZ_WORK_DIR", "set it to a folder");
     settings->backend = cyx_config_choice(config, "CYXWIZ_BACKEND", "auto", "auto cpu vulkan");

@@ -17,6 +17,8 @@ PLATFORM = ("registry", "scheduler", "payments", "marketplace", "gateway")
 
 
 class WorkerWorld(Services):
+    tls = None  # an ssl.SSLContext, of a world whose gateway speaks HTTPS
+
     def prepare(self):
         folder = self.data / "fashion-mnist"
         folder.mkdir()
@@ -76,7 +78,7 @@ class Jobs:
     """Of the first account, over REST."""
 
     def __init__(self, world):
-        self.client = Client(world.url)
+        self.client = Client(world.url, tls=world.tls)
         assert self.client.sign_in(world.ADMIN, world.password).status == 201
 
     @property
