@@ -110,18 +110,6 @@ static void test_placing__keeps_why_a_node_was_chosen(void **state)
     retire(dear);
 }
 
-static void expect_message(const char *job_id, const char *code, const char *part)
-{
-    expect_pending(job_id, code);
-    json_t *job = get_job(job_id);
-    const json_t *pending = json_object_get(job, "pending");
-    const char *message = json_string_value(json_object_get(pending, "message"));
-    if (!message || !strstr(message, part))
-        fail_msg("expected \"%s\" in \"%s\"", part, message ? message : "none");
-    assert_true(json_string_length(json_object_get(pending, "remedy")) > 5);
-    json_decref(job);
-}
-
 static void test_placing__labels_regions_and_prices(void **state)
 {
     (void)state;
@@ -138,10 +126,10 @@ static void test_placing__labels_regions_and_prices(void **state)
     hold(near);
     hold(poor);
     hold(large);
-    expect_message(labelled, "no-node-fits", "labelled lab");
-    expect_message(near, "no-node-fits", "wants a node in eu");
-    expect_message(poor, "no-node-fits", "pays at most 1 CYX an hour");
-    expect_message(large, "no-node-fits", "1024.0 GiB of main memory");
+    expect_pending_for(labelled, "no-node-fits", "labelled lab");
+    expect_pending_for(near, "no-node-fits", "wants a node in eu");
+    expect_pending_for(poor, "no-node-fits", "pays at most 1 CYX an hour");
+    expect_pending_for(large, "no-node-fits", "1024.0 GiB of main memory");
     cancel(large);
     struct worker *lab = worker_with(
         (struct worker_options){.name = "lab", .label = "lab", .region = "us", .price = "2 CYX"});
@@ -176,7 +164,7 @@ static void test_placing__quotas_hold_back_and_say_so(void **state)
     json_decref(job);
     struct claim claim = accept_offer(taker, first);
     submit_as(small, spec("two"), second);
-    expect_message(second, "quota-running-jobs", "runs 1 jobs");
+    expect_pending_for(second, "quota-running-jobs", "runs 1 jobs");
     char third[CYX_ID_BYTES];
     submit_as(small, spec("three"), third);
     ask_error(bus, CYX_SVC_SCHEDULER_SUBMIT,
@@ -204,7 +192,7 @@ static void test_placing__quotas_hold_back_and_say_so(void **state)
     set_quota(small,
               json_pack("{s:n, s:n, s:i}", "running_jobs", "queued_jobs", "device_hours_a_day", 0));
     submit_as(small, spec("tomorrow"), third);
-    expect_message(third, "quota-device-hours", "device hours of today");
+    expect_pending_for(third, "quota-device-hours", "device hours of today");
     cancel(third);
     retire(a);
     retire(b);
@@ -222,7 +210,7 @@ static void test_placing__shares_are_fair(void **state)
     struct worker *worker = new_worker("only", false);
     struct claim claim = accept_offer(worker, ids[0]);
     submit_as(modest, spec("modest"), later);
-    expect_message(later, "all-nodes-busy", "busy");
+    expect_pending_for(later, "all-nodes-busy", "busy");
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* what is used is time */
     finish(worker, &claim, "completed", NULL);
     claim = accept_offer(worker, later); /* before the three that are older */
@@ -337,11 +325,11 @@ static void test_placing__jobs_wait_for_jobs(void **state)
     hold(b);
     hold(c);
     hold(d);
-    expect_message(c, "waits-for-jobs", "2 other jobs");
+    expect_pending_for(c, "waits-for-jobs", "2 other jobs");
     struct claim claim = accept_offer(worker, a);
     finish(worker, &claim, "completed", NULL);
     claim = accept_offer(worker, b);
-    expect_message(c, "waits-for-jobs", "1 other job ");
+    expect_pending_for(c, "waits-for-jobs", "1 other job ");
     finish(worker, &claim, "failed", "invalid");
     /* What waits for what failed fails with its cause, and so on down the line. */
     wait_event(c, 1, "failed", "dependency-failed");

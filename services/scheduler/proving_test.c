@@ -183,12 +183,7 @@ static void expect_unproven(struct worker *worker, const char *code, const char 
         fail_msg("no \"%s\" in %s", words, json_dumps(why, 0));
     json_decref(node);
     submit_funded("waits for an honest node", job_id);
-    expect_pending(job_id, "no-node-fits");
-    json_t *job = get_job(job_id);
-    const char *message =
-        json_string_value(json_object_get(json_object_get(job, "pending"), "message"));
-    assert_non_null(strstr(message, "benchmark did not bear out"));
-    json_decref(job);
+    expect_pending_for(job_id, "no-node-fits", "benchmark did not bear out");
     json_decref(ask(bus, CYX_SVC_SCHEDULER_CANCEL, target(job_id), CYX_OK));
     retire(worker);
 }

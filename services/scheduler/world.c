@@ -215,17 +215,26 @@ void expect_state(const char *job_id, const char *state)
 
 void expect_pending(const char *job_id, const char *code)
 {
+    expect_pending_for(job_id, code, "");
+}
+
+void expect_pending_for(const char *job_id, const char *code, const char *words)
+{
     /* Reads may be half a second behind the nodes: what must be true in the end is waited for. */
     const int64_t until_ns = cyx_clock_monotonic_ns() + 5000 * INT64_C(1000000);
     for (;;) {
         json_t *job = get_job(job_id);
         const json_t *pending = json_object_get(job, "pending");
         const char *got = json_string_value(json_object_get(pending, "code"));
-        bool same = got && strcmp(got, code) == 0;
-        if (same)
-            assert_true(json_string_length(json_object_get(pending, "message")) > 10);
+        const char *message = json_string_value(json_object_get(pending, "message"));
+        bool same = got && strcmp(got, code) == 0 && message && strstr(message, words);
+        if (same) {
+            assert_true(strlen(message) > 10);
+            assert_true(json_string_length(json_object_get(pending, "remedy")) > 5);
+        }
         if (!same && cyx_clock_monotonic_ns() > until_ns)
-            fail_msg("expected %s, got %s", code, got ? got : "none");
+            fail_msg("expected %s \"%s\", got %s: %s", code, words, got ? got : "none",
+                     message ? message : "");
         json_decref(job);
         if (same)
             return;

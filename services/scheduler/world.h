@@ -41,6 +41,7 @@ json_t *get_job(const char *job_id);
 void expect_text(const json_t *object, const char *key, const char *expected);
 void expect_state(const char *job_id, const char *state);
 void expect_pending(const char *job_id, const char *code);
+void expect_pending_for(const char *job_id, const char *code, const char *words);
 /* Waits for the nth transition of a job to a state by this cause. */
 void wait_event(const char *job_id, int nth, const char *to, const char *cause);
 /* What workers say. */

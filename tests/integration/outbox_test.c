@@ -170,6 +170,13 @@ static bool nothing_waits(void *ctx)
     return waiting(ctx) == 0;
 }
 
+/* The relay counts a batch when its transaction is over: just behind what others see of it. */
+static bool all_are_counted(void *ctx)
+{
+    const struct world *world = ctx;
+    return cyx_outbox_relay_published(world->relay) == 201;
+}
+
 static void test_outbox__a_commit_is_published_at_once_and_a_rollback_never(void **state)
 {
     struct world *world = *state;
@@ -192,8 +199,7 @@ static void test_outbox__a_commit_is_published_at_once_and_a_rollback_never(void
     assert_true(cyx_clock_monotonic_ns() - start < 15000000000);
     assert_true(watched.in_order);
     assert_true(watched.has_ids);
-    assert_true(wait_for(nothing_waits, world));
-    assert_int_equal(cyx_outbox_relay_published(world->relay), 201);
+    assert_true(wait_for(all_are_counted, world));
     cyx_bus_tail_stop(tail);
 }
 

@@ -94,6 +94,11 @@ def test_the_command_line_follows_a_job_and_comes_back_to_one_that_has_ended(sta
     assert "online" in cyxwiz("node", "list").stdout and "watched" in cyxwiz("model", "list").stdout
     assert "already-ended" in cyxwiz("job", "cancel", job_id, "--json").stdout
     assert cyxwiz("job", "list", "--token", "cyx_wrong").returncode == 4
+    spec.write_text(json.dumps(small_spec("nowhere") | {"resources": {"labels": ["absent"]}}))
+    said = cyxwiz("job", "submit", spec, "--array", "2").stdout
+    assert "the first of an array of 2, is queued" in said, said
+    waiting = json.loads(cyxwiz("job", "list", "--state", "queued", "--json").stdout)
+    assert [cyxwiz("job", "cancel", job["id"]).returncode for job in waiting] == [0, 0]
 
 
 def test_a_worker_killed_midway_goes_on_from_its_checkpoint(stack):
