@@ -357,3 +357,37 @@ def test_page__it_tells_that_the_platform_is_away(world, api, begin):
     finally:
         world.servers.start("nats")
     wait(lambda: page.state == "free", "the platform again")
+
+
+# ---- for people, however they see or steer -------------------------------------------------------
+
+
+def test_page__axe_finds_nothing_serious(world, api, begin):
+    """In each of its states, in both themes, on a desktop and a phone; and all can be reached by Tab."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "web/node_modules/axe-core").exists():
+        pytest.skip("SKIP: the dashboard's packages are not there: run make web")
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("SKIP: chromium is not installed")
+
+    def look(page, name):
+        done = subprocess.run(["node", root / "tests/e2e/worker-page.mjs", f"http://localhost:{page.port}", name],
+                              capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    page, node_id = begin(REGION="eu/west", LABELS="lab")
+    submit(api, **short_job("seen by axe"))
+    wait(lambda: page.status["recent"], "the job that ended", 60)
+    look(page, "free")
+    job = submit(api, **(short_job("seen running") | {"epochs": 2000}))
+    wait(lambda: page.state == "running" and page.status["slots"][0]["job"]["step"], "a job that trains", 60)
+    look(page, "running")
+    assert page.order("drain", "the cleaner comes").status == 200
+    look(page, "draining")
+    assert api.call("POST", f"/api/v1/jobs/{job}/cancel").status == 200
+    wait(lambda: page.state == "drained", "the drained node")
+    look(page, "drained")
+    assert page.order("undrain").status == 200
+    assert api.call("POST", f"/api/v1/nodes/{node_id}/drain", {"reason": "bad fan"}).status == 200
+    wait(lambda: page.status["node"]["closed"] and page.status["node"]["closed"]["by"] == "operator", "the operator's drain")
+    look(page, "closed-by-an-operator")
