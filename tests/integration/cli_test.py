@@ -1,20 +1,17 @@
 """The command line as a user meets it: help, mistakes, exit codes, completion; nothing here needs a service."""
 
-import fcntl
 import json
 import os
-import pty
 import shutil
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from stack import CYXWIZ, ROOT, example  # noqa: E402
+from terminal import on_a_terminal  # noqa: E402
 
 
 def run(*arguments, env=None, cwd=None):
@@ -119,27 +116,10 @@ def test_data_sets_are_fetched_verified_and_listed(tmp_path):
     assert done.returncode == 1 and image.name in done.stderr, done.stderr
 
 
-def on_a_terminal(columns, *arguments):
-    """What a terminal of so many columns is sent, once the command has ended."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    sent = b""
-    with subprocess.Popen([CYXWIZ, *arguments], stdin=follower, stdout=follower, stderr=follower) as process:
-        os.close(follower)
-        try:
-            while part := os.read(leader, 65536):
-                sent += part
-        except OSError:  # Linux says so when the other end is closed
-            pass
-        os.close(leader)
-    assert process.returncode == 0, sent
-    return sent.decode()
-
-
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_the_progress_bar_fits_the_terminal(columns, tmp_path):
     assert run("data", "fetch", "fashion-mnist", "--data-dir", tmp_path).returncode == 0
-    sent = on_a_terminal(columns, "train", ROOT / "docs/examples/fashion-cnn.json", "--data-dir", tmp_path, "--output",
+    sent = on_a_terminal(columns, CYXWIZ, "train", ROOT / "docs/examples/fashion-cnn.json", "--data-dir", tmp_path, "--output",
                          tmp_path / "out", "--max-steps", "30")
     drawn = [piece.split("\r")[0] for piece in sent.split("\r\x1b[K") if piece.startswith("epoch ")]
     bars = [bar for bar in drawn if "img/s  test" not in bar and "test loss" not in bar]

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from gateway import contract, grant_for, stranger, user  # noqa: E402, F401
 from pictures import write_shapes  # noqa: E402
 from services import Client, binary  # noqa: E402
+from terminal import on_a_terminal  # noqa: E402
 from worker import FASHION, jobs, world  # noqa: E402, F401
 
 
@@ -292,6 +293,40 @@ def test_uploads__one_that_is_used_is_kept_until_its_jobs_have_ended(world, jobs
     assert "Deleted used.csv" in world.cyxwiz("uploads", "delete", "used.csv", token=key)
     assert "used.csv" not in world.cyxwiz("uploads", "list", token=key)
     refused(jobs, contract, spec(csv_data("used.csv"), perceptron(3)), "/data/dataset/upload", "no uploaded data set")
+
+
+def test_uploads__a_worker_killed_midway_finds_its_data_again(world, jobs, key, tmp_path):
+    write_shapes(tmp_path / "many", numpy.random.default_rng(4), train=30, test=10)
+    upload(world, key, tmp_path / "many")
+    data = {"batch_size": 10, "transforms": [{"type": "Resize", "size": [16, 16]}, {"type": "ToTensor"}],
+            "dataset": {"format": "image-folder", "upload": "many", "train": "train", "test": "test"}}
+    answer = jobs.client.call("POST", "/api/v1/jobs", spec(data, perceptron(3), epochs=400, checkpoint={"every_steps": 20}))
+    assert answer.status == 201, answer.body
+    job_id = answer.json["id"]
+    held = f"select count(*) from scheduler.job where id = '{job_id}' and checkpoint_step >= 20"
+    jobs.wait(job_id, lambda job: job["state"] == "running" and world.sql(held) == "1")
+    process = world.running.pop("worker")
+    process.kill()
+    process.wait()
+    assert (world.folder / "work/jobs" / job_id / "data/train/circle").is_dir()
+    world.start("worker")
+    job = jobs.end(job_id)
+    assert (job["state"], job["attempt"]) == ("completed", 2), job["error"]
+    assert not (world.folder / "work/jobs" / job_id).exists()
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_uploads__a_person_sees_how_far_it_is(world, key, columns, tmp_path):
+    (tmp_path / "noise.bin").write_bytes(os.urandom(30_000_000))
+    sent = on_a_terminal(columns, binary("cyxwiz"), "upload", tmp_path / "noise.bin", "--url", world.url, "--token", key)
+    drawn = [piece.split("\r")[0] for piece in sent.split("\r\x1b[K")]
+    bars = [bar for bar in drawn if " of " in bar and "%" in bar]
+    assert bars and all(len(bar) < columns for bar in bars), sent
+    if columns >= 100:
+        assert all(bar.startswith("noise.bin ") and "28.6 MiB" in bar and "left" in bar for bar in bars), bars
+        assert "100 %" in bars[-1]
+    assert "noise.bin is uploaded: 28.6 MiB" in sent and '"upload": "noise.bin"' in sent
+    world.cyxwiz("uploads", "delete", "noise.bin", token=key)
 
 
 class Door:
