@@ -10,7 +10,7 @@
 
 #include "base/banned.h"
 
-enum { PAYLOAD_BYTES = 320, SIGNATURE_BYTES = 32 };
+enum { PAYLOAD_BYTES = 340, SIGNATURE_BYTES = 32 };
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -81,17 +81,19 @@ enum cyx_status cyx_grant_mint(const uint8_t key[CYX_GRANT_KEY_BYTES],
 {
     if (!cyx_id_valid(grant->job_id) || !cyx_id_valid(grant->node_id) || grant->token < 0 ||
         grant->expires_s <= 0 || !(grant->rights & (CYX_GRANT_READ | CYX_GRANT_WRITE)) ||
-        (grant->data[0] && !cyx_sha256_valid(grant->data)))
+        (grant->data[0] && !cyx_sha256_valid(grant->data)) ||
+        (grant->initial[0] && !cyx_sha256_valid(grant->initial)))
         return cyx_error_set(ret_error, CYX_ERR_INVALID, NULL,
                              "a grant needs a job, a node, a token, an expiry and a right");
     char payload[PAYLOAD_BYTES];
     int length = snprintf(
         payload, sizeof(payload),
         "{\"job\":\"%s\",\"node\":\"%s\",\"token\":%lld,\"exp\":%lld,"
-        "\"rights\":\"%s%s\"%s%s%s}",
+        "\"rights\":\"%s%s\"%s%s%s%s%s%s}",
         grant->job_id, grant->node_id, (long long)grant->token, (long long)grant->expires_s,
         grant->rights & CYX_GRANT_READ ? "r" : "", grant->rights & CYX_GRANT_WRITE ? "w" : "",
-        grant->data[0] ? ",\"data\":\"" : "", grant->data, grant->data[0] ? "\"" : "");
+        grant->data[0] ? ",\"data\":\"" : "", grant->data, grant->data[0] ? "\"" : "",
+        grant->initial[0] ? ",\"initial\":\"" : "", grant->initial, grant->initial[0] ? "\"" : "");
     uint8_t signature[SIGNATURE_BYTES];
     if (length < 0 || (size_t)length >= sizeof(payload) ||
         !sign(key, (const uint8_t *)payload, (size_t)length, signature))
@@ -117,12 +119,14 @@ static bool read_payload(const uint8_t *payload, size_t length, struct cyx_grant
     json_t *token = json_object_get(root, "token"), *expiry = json_object_get(root, "exp");
     const char *rights = json_string_value(json_object_get(root, "rights"));
     const char *data = json_string_value(json_object_get(root, "data"));
+    const char *initial = json_string_value(json_object_get(root, "initial"));
     struct cyx_grant grant = {0};
     bool good = read_id(root, "job", grant.job_id) && read_id(root, "node", grant.node_id) &&
                 json_is_integer(token) && json_is_integer(expiry) && rights &&
-                (!data || cyx_sha256_valid(data));
+                (!data || cyx_sha256_valid(data)) && (!initial || cyx_sha256_valid(initial));
     if (good) {
         snprintf(grant.data, sizeof(grant.data), "%s", data ? data : "");
+        snprintf(grant.initial, sizeof(grant.initial), "%s", initial ? initial : "");
         grant.token = json_integer_value(token);
         grant.expires_s = json_integer_value(expiry);
         grant.rights = (strchr(rights, 'r') ? CYX_GRANT_READ : 0u) |

@@ -6,7 +6,8 @@
  *     base64url(payload) "." base64url(HMAC-SHA256(key, payload))
  *     payload: {"job":"…","node":"…","token":7,"exp":1764000000,"rights":"rw","data":"<sha256>"}
  *
- * `data` is there where the job trains on an upload of its account: these bytes it may read besides.
+ * `data` is there where the job trains on an upload of its account, `initial` where it begins with an uploaded model: these
+ * bytes it may read besides.
  *
  * The signature is compared in constant time before the payload is looked at. Not secret in itself
  * but worth its rights until it expires: never log one. Thread-safe, no state; nothing to free.
@@ -32,10 +33,10 @@ enum cyx_grant_rights { CYX_GRANT_READ = 1 << 0, CYX_GRANT_WRITE = 1 << 1 };
 
 struct cyx_grant {
     char job_id[CYX_ID_BYTES], node_id[CYX_ID_BYTES];
-    int64_t token;             /* fencing token */
-    int64_t expires_s;         /* unix seconds */
-    unsigned rights;           /* enum cyx_grant_rights */
-    char data[CYX_SHA256_HEX]; /* "": no upload */
+    int64_t token;                                      /* fencing token */
+    int64_t expires_s;                                  /* unix seconds */
+    unsigned rights;                                    /* enum cyx_grant_rights */
+    char data[CYX_SHA256_HEX], initial[CYX_SHA256_HEX]; /* "": no upload */
 };
 
 /* 64 hexadecimal digits, as in CYXWIZ_GRANT_KEY. CYX_ERR_INVALID names the remedy; NULL is refused.

@@ -50,6 +50,11 @@ static void test_grant__may_name_an_upload(void **state)
     assert_int_equal(cyx_grant_mint(key, &grant, text, NULL), CYX_OK);
     assert_int_equal(cyx_grant_verify(key, text, 1763999999, &back, NULL), CYX_OK);
     assert_string_equal(back.data, grant.data);
+    assert_string_equal(back.initial, "");
+    memset(grant.initial, 'b', CYX_SHA256_HEX - 1);
+    assert_int_equal(cyx_grant_mint(key, &grant, text, NULL), CYX_OK);
+    assert_int_equal(cyx_grant_verify(key, text, 1763999999, &back, NULL), CYX_OK);
+    assert_string_equal(back.initial, grant.initial);
     grant.data[3] = '"';
     assert_int_equal(cyx_grant_mint(key, &grant, text, NULL), CYX_ERR_INVALID);
     grant = sample();

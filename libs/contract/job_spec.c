@@ -287,6 +287,10 @@ enum cyx_status cyx_job_spec_check_shared(const struct cyx_job_spec *self,
                                           struct cyx_error *ret_error)
 {
     char known[CYX_DATASET_NAMES_BYTES];
+    if (self->initial.file && !self->initial.upload)
+        return cyx_error_set(ret_error, CYX_ERR_INVALID, "/initial",
+                             "a file of your own machine: bring it with `cyxwiz upload --kind "
+                             "model`, and name it by \"upload\"");
     if (self->data.dataset)
         return CYX_OK;
     if (!self->data.source.upload)

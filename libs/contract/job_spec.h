@@ -431,10 +431,20 @@ struct cyx_schedule_spec {
     int64_t array;               /* copies, whose seeds count up; default 1 */
 };
 
+/* "initial": the weights that training begins with, a safetensors file with PyTorch's names; none: as PyTorch draws them. */
+struct cyx_initial_spec {
+    const char *file;   /* on this machine; relative ones begin at the spec file's folder */
+    const char *upload; /* name or id of an account's uploaded model, for the platform */
+    const char *sha256; /* of the upload; the gateway fills it in */
+    bool
+        partial; /* take what has the same name and shape, leave the rest as drawn; default false */
+};
+
 struct cyx_job_spec {
     const char *name; /* 1 to 100 printable characters */
     struct cyx_layer_spec *layers;
     size_t n_layers;
+    struct cyx_initial_spec initial;
     struct cyx_data_spec data;
     struct cyx_loss_spec loss;
     struct cyx_optimizer_spec optimizer;

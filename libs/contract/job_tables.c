@@ -197,6 +197,54 @@ static const struct spec_object clip_object = {"clip", clip_fields, SPEC_COUNT(c
                                                check_clip,
                                                .help = "Gradient clipping before each update."};
 
+#undef AT
+#define AT(member) offsetof(struct cyx_initial_spec, member)
+
+static const struct spec_field initial_fields[] = {
+    {.key = "file",
+     .kind = SPEC_CUSTOM,
+     .offset = AT(file),
+     .read = spec_read_path,
+     .help = "A safetensors file on this machine.",
+     .schema = "{\"type\":\"string\",\"minLength\":1,\"maxLength\":4095}"},
+    {.key = "upload",
+     .kind = SPEC_CUSTOM,
+     .offset = AT(upload),
+     .read = spec_read_upload,
+     .help = "Name or id of an uploaded model (`cyxwiz upload --kind model`), for jobs of the "
+             "platform.",
+     .schema = "{\"type\":\"string\",\"minLength\":1,\"maxLength\":400}"},
+    {.key = "sha256",
+     .kind = SPEC_CUSTOM,
+     .offset = AT(sha256),
+     .read = spec_read_sha256,
+     .help = "The upload's SHA-256; filled in at submit, and asked for where it is given.",
+     .schema = "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{64}$\"}"},
+    {.key = "partial",
+     .kind = SPEC_BOOLEAN,
+     .offset = AT(partial),
+     .help = "Whether only tensors of the same name and shape are taken, the rest drawn as usual; "
+             "otherwise all must be there."},
+};
+
+static enum cyx_status check_initial(struct spec_reader *reader, json_t *json, void *target)
+{
+    (void)json;
+    const struct cyx_initial_spec *initial = target;
+    if (initial->sha256 && !initial->upload)
+        return spec_fail_at(reader, "sha256", "belongs to \"upload\", which is not given");
+    if (initial->partial && !initial->upload && !initial->file)
+        return spec_fail_at(reader, "partial", "of what? Give \"file\" or \"upload\" beside it");
+    return CYX_OK;
+}
+
+static const struct spec_object initial_object = {"initial", initial_fields,
+                                                  SPEC_COUNT(initial_fields), check_initial,
+                                                  .help = "The weights that training begins with."};
+
+#undef AT
+#define AT(member) offsetof(struct cyx_job_spec, member)
+
 static const struct spec_field job_fields[] = {
     {.key = "$schema",
      .kind = SPEC_IGNORED,
@@ -214,6 +262,11 @@ static const struct spec_field job_fields[] = {
      .required = true,
      .object = &model_object,
      .help = "The network."},
+    {.key = "initial",
+     .kind = SPEC_OBJECT,
+     .offset = AT(initial),
+     .object = &initial_object,
+     .help = "The weights that training begins with; drawn as PyTorch does when left out."},
     {.key = "data",
      .kind = SPEC_OBJECT,
      .offset = AT(data),

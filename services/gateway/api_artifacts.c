@@ -63,7 +63,8 @@ static enum cyx_status may_read(struct app *app, const struct cyx_http_request *
         return account_may_read(app, request, response, sha256);
     if (!(caller->grant.rights & CYX_GRANT_READ))
         return not_here(response);
-    if (strcmp(caller->grant.data, sha256) == 0) /* the upload that the job trains on */
+    if (strcmp(caller->grant.data, sha256) == 0 || /* what the job trains on, begins with */
+        strcmp(caller->grant.initial, sha256) == 0)
         return CYX_OK;
     return store_artifact_find(app->store, sha256, caller->grant.job_id, &response->error);
 }

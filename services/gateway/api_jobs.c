@@ -24,34 +24,58 @@ static void judged_finish(struct judged *judged)
 }
 #define CLEANUP_JUDGED __attribute__((cleanup(judged_finish)))
 
-/* The account's upload that the spec names is there and whole; its hash goes into the spec that the scheduler gets. */
+/* An upload that the spec names. */
+struct named {
+    const char *kind, *what, *pointer; /* "dataset", "data set", where it stands */
+    const char *name, *sha256;         /* sha256 NULL: whatever it holds */
+    json_t *object;                    /* of the spec, which gets the hash */
+};
+
+/* The account's own is there and whole; its hash goes into the spec that the scheduler gets. */
 static enum cyx_status pin_upload(struct app *app, const struct cyx_http_request *request,
-                                  struct judged *judged, struct cyx_error *err)
+                                  const struct named *named, struct cyx_error *err)
 {
-    static const char place[] = "/data/dataset/upload";
-    const struct cyx_source_spec *source = &judged->spec->data.source;
     struct store_upload upload = {0};
-    if (judged->spec->data.dataset)
-        return CYX_OK;
     enum cyx_status status =
-        store_upload_named(app->store, api_caller(request)->account.id, "dataset", source->upload,
-                           source->sha256, &upload, err);
+        store_upload_named(app->store, api_caller(request)->account.id, named->kind, named->name,
+                           named->sha256, &upload, err);
     if (status == CYX_ERR_NOT_FOUND)
-        return cyx_error_set(err, CYX_ERR_INVALID, place,
-                             "the account has no uploaded data set %s%s%s: bring it with `cyxwiz "
+        return cyx_error_set(err, CYX_ERR_INVALID, named->pointer,
+                             "the account has no uploaded %s %s%s%s: bring it with `cyxwiz "
                              "upload`, or see `cyxwiz uploads list`",
-                             source->upload, source->sha256 ? " with the SHA-256 " : "",
-                             source->sha256 ? source->sha256 : "");
+                             named->what, named->name, named->sha256 ? " with the SHA-256 " : "",
+                             named->sha256 ? named->sha256 : "");
     if (status != CYX_OK)
         return status;
     if (upload.completed_ms == 0 || cyx_blob_stat(app->blobs, upload.sha256, NULL, err) != CYX_OK)
-        return cyx_error_set(err, CYX_ERR_INVALID, place,
+        return cyx_error_set(err, CYX_ERR_INVALID, named->pointer,
                              "%s is not whole yet: `cyxwiz upload` goes on where it stopped",
-                             source->upload);
-    json_t *named = json_object_get(json_object_get(judged->json, "data"), "dataset");
-    if (json_object_set_new(named, "sha256", json_string(upload.sha256)) != 0)
+                             named->name);
+    if (json_object_set_new(named->object, "sha256", json_string(upload.sha256)) != 0)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the spec");
     return CYX_OK;
+}
+
+static enum cyx_status pin_uploads(struct app *app, const struct cyx_http_request *request,
+                                   struct judged *judged, struct cyx_error *err)
+{
+    const struct cyx_source_spec *source = &judged->spec->data.source;
+    const struct cyx_initial_spec *initial = &judged->spec->initial;
+    const struct named data = {"dataset",
+                               "data set",
+                               "/data/dataset/upload",
+                               source->upload,
+                               source->sha256,
+                               json_object_get(json_object_get(judged->json, "data"), "dataset")};
+    const struct named weights = {"model",           "model",
+                                  "/initial/upload", initial->upload,
+                                  initial->sha256,   json_object_get(judged->json, "initial")};
+    enum cyx_status status = CYX_OK;
+    if (!judged->spec->data.dataset)
+        status = pin_upload(app, request, &data, err);
+    if (status == CYX_OK && initial->upload)
+        status = pin_upload(app, request, &weights, err);
+    return status;
 }
 
 /* Everything that can be said about a spec without opening its data: 400, 413 or 422 with the place. */
@@ -66,7 +90,7 @@ static enum cyx_status judge(struct app *app, const struct cyx_http_request *req
         status = cyx_job_spec_check_shared(judged->spec, err);
     if (status == CYX_OK)
         status = cyx_model_cost(judged->spec, &judged->cost, err);
-    return status == CYX_OK ? pin_upload(app, request, judged, err) : status;
+    return status == CYX_OK ? pin_uploads(app, request, judged, err) : status;
 }
 
 static enum cyx_status data_available(struct app *app, const struct cyx_job_spec *spec,

@@ -89,6 +89,9 @@ static enum cyx_status judge_spec(const struct cyx_job_spec *spec, struct cyx_ar
     if (status == CYX_OK && !spec->data.dataset && !spec->data.source.sha256)
         status = cyx_error_set(err, CYX_ERR_INVALID, "/data/dataset/sha256",
                                "the gateway says what an upload holds");
+    if (status == CYX_OK && spec->initial.upload && !spec->initial.sha256)
+        status = cyx_error_set(err, CYX_ERR_INVALID, "/initial/sha256",
+                               "the gateway says what an upload holds");
     if (status == CYX_OK)
         status = cyx_model_cost(spec, &cost, err);
     if (status == CYX_OK)

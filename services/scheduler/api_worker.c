@@ -26,6 +26,20 @@ static enum cyx_status read_claim(const char *subject, const json_t *message,
     return CYX_OK;
 }
 
+/* The uploads that the job may read; the gateway saw whose they are. */
+static void grant_uploads(const struct cyx_sched_job *job, struct cyx_grant *grant)
+{
+    if (cyx_sha256_valid(job->need.dataset))
+        memcpy(grant->data, job->need.dataset, CYX_SHA256_HEX);
+    if (!strstr(job->spec, "\"initial\"")) /* so that few specs are parsed */
+        return;
+    CYX_CLEANUP_JSON json_t *spec = json_loads(job->spec, 0, NULL);
+    const char *sha256 =
+        json_string_value(json_object_get(json_object_get(spec, "initial"), "sha256"));
+    if (sha256 && cyx_sha256_valid(sha256))
+        memcpy(grant->initial, sha256, CYX_SHA256_HEX);
+}
+
 /* {job_id, spec, grant, checkpoint?, lease_ms} */
 static enum cyx_status write_accepted(struct cyx_sched_app *app,
                                       const struct cyx_sched_claim *claim,
@@ -38,8 +52,7 @@ static enum cyx_status write_accepted(struct cyx_sched_app *app,
                               .rights = CYX_GRANT_READ | CYX_GRANT_WRITE};
     memcpy(grant.job_id, claim->job_id, CYX_ID_BYTES);
     memcpy(grant.node_id, claim->node_id, CYX_ID_BYTES);
-    if (cyx_sha256_valid(job->need.dataset)) /* an upload: the gateway saw whose it is */
-        memcpy(grant.data, job->need.dataset, CYX_SHA256_HEX);
+    grant_uploads(job, &grant);
     enum cyx_status status = cyx_grant_mint(app->grant_key, &grant, grant_text, err);
     if (status != CYX_OK)
         return status;

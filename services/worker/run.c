@@ -43,6 +43,7 @@ struct run {
     struct sandbox_process process;
     char folder[WORKER_PATH_BYTES / 2]; /* ours: the specification, what travels */
     char data[WORKER_PATH_BYTES / 2 + 16];
+    char initial[WORKER_PATH_BYTES];         /* weights to begin with, "-": none */
     const char *data_dir;                    /* where the data set lies: `data`, or the node's */
     char output[WORKER_PATH_BYTES / 2 + 16]; /* the trainer's */
     struct cyx_buf pending;                  /* bytes of a line that is not whole yet */
@@ -121,6 +122,21 @@ static enum cyx_status pulse(void *ctx)
     return run->lost || run->cancel ? CYX_ERR_CANCELLED : CYX_OK;
 }
 
+/* The uploaded model that training begins with. */
+static enum cyx_status prepare_initial(struct run *run, const struct cyx_initial_spec *initial,
+                                       struct cyx_error *err)
+{
+    snprintf(run->initial, sizeof(run->initial), "-");
+    if (!initial->upload || !initial->sha256)
+        return CYX_OK;
+    snprintf(run->initial, sizeof(run->initial), "%s/initial.safetensors", run->folder);
+    enum cyx_status status = artifacts_fetch(&run->artifacts, initial->sha256, run->initial, err);
+    if (status == CYX_ERR_NOT_FOUND)
+        return cyx_error_set(err, status, "/initial/upload", "the upload %s is no longer there",
+                             initial->upload);
+    return status;
+}
+
 /* A set of the catalogue, or an upload. */
 static enum cyx_status prepare_data(struct run *run, const struct cyx_buf *text,
                                     struct cyx_error *err)
@@ -138,6 +154,8 @@ static enum cyx_status prepare_data(struct run *run, const struct cyx_buf *text,
         status = upload_prepare(&run->artifacts, settings->sandbox, &spec->data.source, run->folder,
                                 run->data, settings->limits.disk_bytes, err);
     }
+    if (status == CYX_OK && spec)
+        status = prepare_initial(run, &spec->initial, err);
     cyx_job_spec_destroy(spec);
     return status;
 }
@@ -430,6 +448,7 @@ static enum cyx_status train(struct run *run, const char *resume, struct cyx_err
                                      settings->cache_dir,
                                      device,
                                      threads,
+                                     run->initial,
                                      NULL};
     const char *const read_only[] = {run->data_dir, run->folder, NULL};
     const char *const writable[] = {run->output, settings->cache_dir, NULL};

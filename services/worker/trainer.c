@@ -109,7 +109,7 @@ static void say_result(const struct cyx_train_result *r)
         json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
 }
 
-/* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS */
+/* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS INITIAL|- */
 static int train(char **arguments)
 {
     struct cyx_error err = {0};
@@ -127,6 +127,7 @@ static int train(char **arguments)
             .base_dir = arguments[1],
             .output_dir = arguments[2],
             .backend = arguments[3],
+            .initial_from = strcmp(arguments[8], "-") == 0 ? NULL : arguments[8],
             .resume_from = strcmp(arguments[4], "-") == 0 ? NULL : arguments[4],
             .device = {.index = (int)strtol(arguments[6], NULL, 10),
                        .threads = spec->resources.threads ? (int)spec->resources.threads
@@ -236,7 +237,7 @@ static bool watch_input(void)
 
 int trainer_main(int argc, char **argv)
 {
-    bool training = argc == 10 && strcmp(argv[1], "--train") == 0;
+    bool training = argc == 11 && strcmp(argv[1], "--train") == 0;
     bool probing = argc == 3 && strcmp(argv[1], "--probe") == 0;
     if (argc == 2 && strcmp(argv[1], "--sandbox-check") == 0)
         return 0;

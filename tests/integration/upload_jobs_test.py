@@ -270,6 +270,7 @@ def test_uploads__a_grant_opens_the_upload_of_its_job_alone(world, jobs, key, tm
         return anybody.call("GET", f"/api/v1/artifacts/{sha256}", headers={"Authorization": f"Bearer {grant}"}).status
 
     assert status(made["sha256"], data=made["sha256"]) == 200
+    assert status(made["sha256"], initial=made["sha256"]) == 200
     assert status(made["sha256"]) == 404
     assert status(other["sha256"], data=made["sha256"]) == 404
     assert status(made["sha256"], data=made["sha256"], rights="w") == 404
@@ -327,6 +328,49 @@ def test_uploads__a_person_sees_how_far_it_is(world, key, columns, tmp_path):
         assert "100 %" in bars[-1]
     assert "noise.bin is uploaded: 28.6 MiB" in sent and '"upload": "noise.bin"' in sent
     world.cyxwiz("uploads", "delete", "noise.bin", token=key)
+
+
+def test_uploads__training_begins_with_an_uploaded_model(world, jobs, key, contract, tmp_path):
+    upload(world, key, csv_file(tmp_path / "more.csv", 301))
+    layers = perceptron(3)
+    first = completed(jobs, spec(csv_data("more.csv"), layers), 0.9)
+    model = jobs.client.call("GET", f"/api/v1/jobs/{first['id']}/model").body
+    (tmp_path / "trained.safetensors").write_bytes(model)
+    made = upload(world, key, tmp_path / "trained.safetensors", "--kind", "model")
+    assert made["sha256"] == first["model"]["sha256"]
+
+    # One epoch with a rate that changes next to nothing: it is as good as what it began with.
+    still = {"epochs": 1, "optimizer": {"type": "SGD", "lr": 1e-9}}
+    begun = completed(jobs, spec(csv_data("more.csv"), layers, initial={"upload": "trained.safetensors"}, **still), 0.9)
+    assert begun["result"]["test_loss"] == pytest.approx(first["result"]["test_loss"], rel=1e-3)
+    assert begun["spec"]["initial"] == {"upload": "trained.safetensors", "sha256": made["sha256"]}
+    answer = jobs.client.call("POST", "/api/v1/jobs", spec(csv_data("more.csv"), layers, **still))
+    assert jobs.end(answer.json["id"])["result"]["test_loss"] > 2 * begun["result"]["test_loss"]
+
+    # Another last layer: all must fit, unless it may be a part.
+    other = [*layers[:3], {"type": "Linear", "out_features": 8}, {"type": "Linear", "out_features": 3}]
+    failed(jobs, spec(csv_data("more.csv"), other, initial={"upload": made["id"]}), "/initial", "3.weight", made["id"])
+    partly = spec(csv_data("more.csv"), other, initial={"upload": made["id"], "partial": True}, epochs=20)
+    completed(jobs, partly, 0.9)
+    strangers = spec(csv_data("more.csv"), [{"type": "Linear", "out_features": 3}], initial={"upload": made["id"], "partial": True})
+    failed(jobs, strangers, "/initial", "no tensor of the file")
+
+    for initial, pointer, words in (({"upload": "nothing"}, "/initial/upload", "no uploaded model"),
+                                    ({"upload": "more.csv"}, "/initial/upload", "no uploaded model"),
+                                    ({"upload": made["id"], "sha256": "ab" * 32}, "/initial/upload", "ab" * 32),
+                                    ({"file": "trained.safetensors"}, "/initial", "cyxwiz upload"),
+                                    ({"sha256": "ab" * 32}, "/initial/sha256", "belongs to"),
+                                    ({"partial": True}, "/initial/partial", "of what")):
+        refused(jobs, contract, spec(csv_data("more.csv"), layers, initial=initial), pointer, words)
+
+    # On one's own machine it is the file beside the spec.
+    local = spec(csv_data("more.csv"), layers, initial={"file": "trained.safetensors", "upload": "trained.safetensors"}, **still)
+    local["data"]["dataset"]["train"] = "more.csv"
+    (tmp_path / "local.json").write_text(json.dumps(local))
+    alone = subprocess.run([binary("cyxwiz"), "train", tmp_path / "local.json", "--json", "--output", tmp_path / "out"],
+                           capture_output=True, text=True, timeout=120, cwd="/")
+    assert alone.returncode == 0, alone.stderr
+    assert json.loads(alone.stdout.splitlines()[-1])["test_loss"] == pytest.approx(first["result"]["test_loss"], rel=0.05)
 
 
 class Door:

@@ -94,9 +94,9 @@ def submit(client, **changes):
     return answer.json["id"]
 
 
-def grant_for(world, job_id, rights="rw", seconds=600, key=None, data=None):
+def grant_for(world, job_id, rights="rw", seconds=600, key=None, **uploads):
     payload = json.dumps({"job": job_id, "node": str(uuid.UUID(int=7)), "token": 1, "exp": int(time.time()) + seconds,
-                          "rights": rights} | ({"data": data} if data else {})).encode()
+                          "rights": rights} | uploads).encode()
     signature = hmac.digest(bytes.fromhex(key or world.grant_key), payload, "sha256")
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (payload, signature))
 

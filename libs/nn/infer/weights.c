@@ -139,3 +139,25 @@ enum cyx_status infer_load_weights(const struct cyx_safetensors *file,
             status = load_value(file, &graph->values[v], backend, session, error);
     return status;
 }
+
+enum cyx_status infer_load_matching(const struct cyx_safetensors *file,
+                                    const struct cyx_graph *graph,
+                                    const struct cyx_backend *backend, struct cyx_session *session,
+                                    struct cyx_error *error)
+{
+    enum cyx_status status = CYX_OK;
+    size_t taken = 0;
+    for (size_t v = 0; v < graph->n_values && status == CYX_OK; v++) {
+        const struct cyx_value *value = &graph->values[v];
+        const struct cyx_safetensors_tensor *tensor =
+            cyx_value_in_state_dict(value->kind) ? cyx_safetensors_find(file, value->name) : NULL;
+        if (!tensor || !same_shape(tensor, &value->shape))
+            continue;
+        status = load_value(file, value, backend, session, error);
+        taken++;
+    }
+    if (status == CYX_OK && taken == 0)
+        return cyx_error_set(error, CYX_ERR_INVALID, NULL,
+                             "no tensor of the file has the name and shape of one of the spec's");
+    return status;
+}

@@ -1,6 +1,6 @@
 /*
  * A state_dict into a session, strictly: each tensor of the graph's model is in the file with its shape, and the file
- * has no other. Private to infer/.
+ * has no other; or, where a run only begins with them, what fits. Private to libs/nn.
  */
 #ifndef CYX_NN_INFER_WEIGHTS_H
 #define CYX_NN_INFER_WEIGHTS_H
@@ -16,5 +16,11 @@ enum cyx_status infer_check_weights(const struct cyx_safetensors *file,
 enum cyx_status infer_load_weights(const struct cyx_safetensors *file,
                                    const struct cyx_graph *graph, const struct cyx_backend *backend,
                                    struct cyx_session *session, struct cyx_error *error);
+
+/* What has the name and shape of one of the graph's; CYX_ERR_INVALID when nothing has. */
+enum cyx_status infer_load_matching(const struct cyx_safetensors *file,
+                                    const struct cyx_graph *graph,
+                                    const struct cyx_backend *backend, struct cyx_session *session,
+                                    struct cyx_error *error);
 
 #endif

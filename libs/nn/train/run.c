@@ -3,7 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
+#include "nn/infer/weights.h"
 #include "nn/train/init.h"
 
 #include "base/banned.h"
@@ -92,15 +94,51 @@ static enum cyx_status check_last_batch(const struct run *self, struct cyx_error
     return status;
 }
 
+/* The weights that the spec begins with, over those that were drawn. */
+static enum cyx_status load_initial(struct run *self, struct cyx_error *error)
+{
+    const struct cyx_initial_spec *initial = &self->spec->initial;
+    const char *from = self->options->initial_from, *base = self->options->base_dir;
+    CYX_CLEANUP_BUF struct cyx_buf path = {0};
+    struct cyx_safetensors *file = NULL;
+    if (!initial->file && !initial->upload)
+        return CYX_OK;
+    if (!from && !initial->file)
+        return cyx_error_set(error, CYX_ERR_INVALID, "/initial",
+                             "on this machine give the \"file\" beside \"upload\"");
+    if (!from && *initial->file != '/' && base && *base)
+        cyx_buf_printf(&path, "%s/", base);
+    cyx_buf_puts(&path, from ? from : initial->file);
+    if (path.failed)
+        return cyx_error_set(error, CYX_ERR_NO_MEMORY, NULL, "no memory for a path");
+    const struct cyx_graph *graph = run_graph(self);
+    enum cyx_status status = cyx_safetensors_open(path.data, &file, error);
+    if (status == CYX_OK && !initial->partial)
+        status = infer_check_weights(file, graph, error);
+    if (status == CYX_OK)
+        status = initial->partial
+                     ? infer_load_matching(file, graph, self->backend, self->session, error)
+                     : infer_load_weights(file, graph, self->backend, self->session, error);
+    cyx_safetensors_close(file);
+    if (status == CYX_ERR_INVALID || status == CYX_ERR_CORRUPT) {
+        const struct cyx_error why = *error;
+        return cyx_error_set(error, CYX_ERR_INVALID, "/initial", "%s: %s",
+                             initial->upload && from ? initial->upload : path.data, why.message);
+    }
+    return status;
+}
+
 /* A fresh session's first values, or those of the checkpoint. */
 static enum cyx_status first_values(struct run *self, struct cyx_error *error)
 {
     const struct cyx_job_spec *spec = self->spec;
     cyx_lr_init(&self->lr, spec, cyx_loader_batches(self->train));
     self->progress.lr = self->lr.state;
-    if (!self->options->resume_from)
-        return cyx_init_parameters(self->backend, self->session, run_graph(self), spec->seed,
-                                   error);
+    if (!self->options->resume_from) {
+        enum cyx_status drawn =
+            cyx_init_parameters(self->backend, self->session, run_graph(self), spec->seed, error);
+        return drawn == CYX_OK ? load_initial(self, error) : drawn;
+    }
     struct cyx_checkpoint_target target = {
         .backend = self->backend, .session = self->session, .graph = run_graph(self), .spec = spec};
     enum cyx_status status =

@@ -54,7 +54,8 @@ struct cyx_train_options {
     const struct cyx_data *data; /* used instead of the spec's data set, borrowed; NULL: that one */
     const char
         *output_dir; /* model.safetensors and checkpoint.safetensors are written here; created */
-    const char *backend; /* overrides spec->resources.backend unless NULL */
+    const char *backend;      /* overrides spec->resources.backend unless NULL */
+    const char *initial_from; /* where spec->initial's weights lie; NULL: in its own file */
     const char *
         resume_from; /* a checkpoint file; NULL: start anew. CYX_ERR_INVALID if it is of another spec */
     struct cyx_device_options device;
