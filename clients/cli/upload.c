@@ -142,6 +142,9 @@ static void show(const struct upload *self, const json_t *upload, bool was_there
             "A spec names it so: \"dataset\": {\"upload\": \"%s\", \"format\": …, \"train\": %s}\n",
             cli_text(upload, "name"),
             self->packed >= 0 ? "a path within the folder" : "the file's name");
+    else
+        printf("A job begins with it so: \"initial\": {\"upload\": \"%s\"}\n",
+               cli_text(upload, "name"));
 }
 
 static enum cyx_status bring(struct upload *self, struct cyx_error *err)
