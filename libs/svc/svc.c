@@ -178,6 +178,7 @@ enum cyx_status cyx_svc_on_reload(struct cyx_svc *self, cyx_svc_reload reload, v
         self->reloads[self->reload_count].reload = reload;
         self->reloads[self->reload_count].ctx = ctx;
         self->reload_count++;
+        signal(SIGHUP, SIG_DFL); /* nohup has it ignored, and what is ignored is not told */
     }
     pthread_mutex_unlock(&self->lock);
     return status;
