@@ -4,6 +4,14 @@ import { defineConfig } from 'vitest/config';
 const gateway = process.env.CYXWIZ_DEV_GATEWAY ?? 'http://127.0.0.1:8080';
 
 export default defineConfig({
+  // @xyflow/react asks for React; Preact does for it (docs/decisions/0009).
+  resolve: {
+    alias: {
+      'react/jsx-runtime': 'preact/jsx-runtime',
+      'react-dom': 'preact/compat',
+      react: 'preact/compat',
+    },
+  },
   esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
   build: {
     target: 'es2022',

@@ -2,7 +2,7 @@
 // a dropped connection, waits for the end, downloads the model. Then every page: accessibility, screenshots.
 // Needs a running stack: CYXWIZ_E2E_URL, CYXWIZ_E2E_EMAIL, CYXWIZ_E2E_PASSWORD (tests/e2e/run makes one).
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import {
@@ -25,6 +25,7 @@ const totalSteps = Math.ceil(trainImages / batchSize) * epochs;
 // Names of this run alone, so that the tests can run twice on one stack.
 const mark = Date.now().toString(36);
 const curveName = `e2e-curve-${mark}`;
+const drawnName = `e2e-drawn-${mark}`;
 const cancelName = `e2e-cancel-${mark}`;
 
 function smallSpec(name) {
@@ -188,6 +189,112 @@ describe('the dashboard', () => {
     const { page } = main;
     await paste(page, JSON.stringify({ ...smallSpec('e2e-key'), epoch: 3 }, null, 2));
     await page.locator('.fault .pointer').getByText('/epoch', { exact: true }).waitFor();
+  });
+
+  test('test_web__the_editor_offers_what_may_stand_there', async () => {
+    const { page } = main;
+    await paste(page, '{\n  "name": "x"\n}');
+    await page.keyboard.press('ArrowUp');
+    await page.keyboard.press('End');
+    await page.keyboard.type(',\n"opti');
+    await page.locator('.cm-tooltip-autocomplete li', { hasText: 'optimizer' }).click();
+    await until('the name with its colon', async () =>
+      (await page.locator('.cm-content').innerText()).includes('"optimizer": '),
+    );
+  });
+
+  test('test_web__form_network_and_json_stay_in_step', async () => {
+    const { page } = main;
+    await paste(page, JSON.stringify(smallSpec('e2e-step'), null, 2));
+    const way = (name) => page.getByRole('radio', { name, exact: true }).check({ force: true });
+    await way('Form');
+    const form = page.getByRole('form', { name: 'Form' });
+    await form.getByLabel('Batch size').fill('96');
+    await form.getByLabel('Kind').nth(1).selectOption('SGD');
+    await form.getByLabel('momentum').fill('0.9');
+    await form.getByLabel('Epochs').fill('-1');
+    await form.locator('#form-epochs[aria-invalid="true"]').waitFor();
+    await form.getByLabel('Epochs').fill('2');
+    await page.getByText('Ready to train').waitFor();
+    assert.deepEqual(await seriousFaults(page), [], 'form');
+    await shootWhole(page, 'submit-form-desktop-light');
+    await way('JSON');
+    const text = () => page.locator('.cm-content').innerText();
+    await until('the form in the JSON', async () => {
+      const now = await text();
+      return /"batch_size": 96/.test(now) && /"momentum": 0.9/.test(now) && /"epochs": 2/.test(now);
+    });
+    await way('Network');
+    await page.locator('.net-canvas[data-layers="4"] .react-flow__node').first().waitFor();
+    await page.getByRole('group', { name: 'fc2', exact: true }).click();
+    await page.getByLabel('out features').fill('11');
+    await page.locator('.react-flow__edge-textwrapper', { hasText: '128' }).first().waitFor();
+    await way('JSON');
+    await until('the drawing in the JSON', async () => /"out_features": 11/.test(await text()));
+  });
+
+  test('test_web__a_network_is_drawn_with_its_shapes_and_trained_as_drawn', async () => {
+    const { page } = main;
+    await page.getByRole('radio', { name: 'Network', exact: true }).check({ force: true });
+    await page.getByLabel('Start from…').selectOption('lenet');
+    const wires = (text) => page.locator('.react-flow__edge-textwrapper', { hasText: text });
+    await wires('16 × 10 × 10').first().waitFor();
+    // A mistake stands at the layer that makes it; what comes before keeps its shapes.
+    await page.getByRole('group', { name: 'conv2', exact: true }).click();
+    await page.getByLabel('kernel size').fill('15');
+    const faulty = page.locator('.layer-box.faulty');
+    await faulty.getByText('larger than the padded input').waitFor();
+    assert.match(await faulty.innerText(), /conv2/);
+    await wires('6 × 14 × 14').first().waitFor();
+    assert.deepEqual(await seriousFaults(page), [], 'network');
+    await shoot(page, 'network-fault-desktop-light');
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await faulty.waitFor({ state: 'detached' });
+    await wires('16 × 10 × 10').first().waitFor();
+    // A branch: a second convolution beside the first, joined by Concat.
+    await page.getByLabel('Start from…').selectOption('mlp');
+    await page.locator('.net-canvas[data-layers="6"]').waitFor();
+    await page.getByRole('group', { name: 'fc2', exact: true }).click();
+    await page.getByRole('button', { name: 'Concat', exact: true }).click();
+    await page.getByLabel('Add an input…').selectOption({ label: 'fc1' });
+    await wires('192').first().waitFor();
+    await page.getByText('Ready to train').waitFor();
+    // Copy and paste give a loose layer, which the platform refuses; undo takes it away.
+    await page.getByRole('group', { name: 'fc1', exact: true }).click();
+    await page.keyboard.press('Control+c');
+    await page.keyboard.press('Control+v');
+    await page.locator('.net-canvas[data-layers="8"]').waitFor();
+    await page.getByText('Needs a correction').waitFor();
+    await page.keyboard.press('Control+z');
+    await page.locator('.net-canvas[data-layers="7"]').waitFor();
+    await page.getByText('Ready to train').waitFor();
+    await shoot(page, 'network-branch-desktop-light');
+    await page.getByRole('radio', { name: 'Form', exact: true }).check({ force: true });
+    await page.getByRole('form', { name: 'Form' }).getByLabel('Name').fill(drawnName);
+    await page.getByRole('form', { name: 'Form' }).getByLabel('Epochs').fill('1');
+    await page.getByText('Ready to train').waitFor();
+    await page.getByRole('button', { name: 'Submit job' }).click();
+    await page.waitForURL(/\/jobs\/[0-9a-f-]{36}$/);
+    const job = await page.evaluate(
+      async (path) => (await fetch(path)).json(),
+      `/api/v1${new URL(page.url()).pathname}`,
+    );
+    assert.deepEqual(
+      job.spec.model.layers.map((layer) => [layer.type, layer.inputs ?? null]),
+      [
+        ['Flatten', null],
+        ['Linear', null],
+        ['ReLU', null],
+        ['Linear', null],
+        ['Concat', ['fc2', 'fc1']],
+        ['ReLU', null],
+        ['Linear', null],
+      ],
+    );
+    await page.locator('.job-title .badge.completed').waitFor({ timeout: trainingLimitMs });
+    await page.goto('/submit');
+    await page.getByRole('radio', { name: 'JSON', exact: true }).check({ force: true });
+    await page.getByRole('textbox', { name: 'Job spec, JSON' }).waitFor();
   });
 
   test('test_web__submits_and_the_curve_moves_through_the_websocket', async () => {
@@ -375,15 +482,48 @@ describe('the dashboard', () => {
     await page.getByRole('button', { name: 'good ones', exact: true }).waitFor({ state: 'detached' });
   });
 
+  test('test_web__an_upload_goes_on_after_a_break_and_is_whole', async () => {
+    const { page } = main;
+    const name = `e2e-upload-${mark}`;
+    const bytes = randomBytes(9 * 1024 * 1024 + 5);
+    await page.goto('/datasets');
+    await page.getByRole('heading', { name: 'Data sets', exact: true }).waitFor();
+    const offsets = [];
+    let broken = false;
+    await page.route('**/uploads/*/content', async (route) => {
+      offsets.push(Number(/bytes (\d+)-/.exec(route.request().headers()['content-range'])[1]));
+      const breaks = offsets.length === 2 && !broken;
+      broken ||= breaks;
+      await (breaks ? route.abort('connectionreset') : route.continue());
+    });
+    await page
+      .locator('input[type="file"]')
+      .setInputFiles({ name: `${name}.bin`, mimeType: 'application/octet-stream', buffer: bytes });
+    assert.equal(await page.getByLabel('Name of the data set').inputValue(), name);
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    const row = page.locator('.uploads-table tr', { hasText: name });
+    await row.getByText('Whole').waitFor({ timeout: 60_000 });
+    await page.unroute('**/uploads/*/content');
+    assert.equal(offsets[1], offsets[2], 'the part that broke is sent again');
+    assert.ok(offsets.length >= 4, 'it goes in parts');
+    const promised = createHash('sha256').update(bytes).digest('hex');
+    await row.locator(`[title="${promised}"]`).waitFor();
+    assert.deepEqual(await seriousFaults(page), []);
+    await page.getByRole('button', { name: `Delete ${name}` }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
+    await row.waitFor({ state: 'detached' });
+  });
+
   test('test_web__the_palette_and_the_keys_go_everywhere', async () => {
     const { page } = main;
     await page.goto('/wallet');
     await page.getByRole('heading', { name: 'Wallet', exact: true }).waitFor();
     await page.keyboard.press('Control+k');
-    await page.getByRole('option', { name: new RegExp(curveName) }).waitFor();
+    await page.getByRole('option', { name: new RegExp(`Job ${curveName}`) }).waitFor();
     await shoot(page, 'palette-desktop-light');
     assert.deepEqual(await seriousFaults(page), []);
     await page.keyboard.type(curveName);
+    await page.locator('.palette li[aria-selected="true"]', { hasText: curveName }).waitFor();
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: curveName }).waitFor();
     await page.keyboard.press('?');
@@ -468,6 +608,7 @@ describe('the dashboard', () => {
       ['jobs', '/jobs', '.jobs-table'],
       ['job', jobUrl, '.plot canvas'],
       ['submit', '/submit?example=fashion-cnn', '.preview'],
+      ['datasets', '/datasets', '.table'],
       ['models', '/models', '.table'],
       ['compare', compareUrl, '.compare-plot canvas'],
       ['nodes', '/nodes', '.nodes-table'],
@@ -483,6 +624,18 @@ describe('the dashboard', () => {
       await shoot(page, `${name}-${size}-${theme}`);
       await shootWhole(page, `${name}-${size}-${theme}-whole`);
     }
+    await page.goto('/submit?example=fashion-resnet');
+    await page.locator('.preview').waitFor();
+    await page.getByRole('radio', { name: 'Network', exact: true }).check({ force: true });
+    await page.locator('.react-flow__edge-textwrapper', { hasText: '16 × 28 × 28' }).first().waitFor();
+    assert.deepEqual(await seriousFaults(page), [], 'network');
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(over <= 0, `the network page is ${over} px wider than the ${size} window`);
+    await shootWhole(page, `network-${size}-${theme}-whole`);
+    await page.getByRole('radio', { name: 'Form', exact: true }).check({ force: true });
+    await page.locator('.spec-form').waitFor();
+    assert.deepEqual(await seriousFaults(page), [], 'form');
+    await shootWhole(page, `form-${size}-${theme}-whole`);
     await page.getByRole('button', { name: 'Account and theme' }).filter({ visible: true }).click();
     const other = theme === 'light' ? 'Dark' : 'Light';
     await page.getByRole('radio', { name: other }).check({ force: true });

@@ -13,6 +13,7 @@ import './views/styles/job.css';
 import './views/styles/submit.css';
 import './views/styles/nodes.css';
 import './views/styles/compare.css';
+import './views/styles/net.css';
 import './views/styles/narrow.css';
 
 startTheme();

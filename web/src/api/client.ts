@@ -14,6 +14,7 @@ import type {
   Node,
   Quote,
   Session,
+  Upload,
   Validation,
 } from './types';
 
@@ -101,6 +102,29 @@ export const listModels = (options: { limit?: number; cursor?: string | null } =
     withSignal(signal),
   );
 export const listDatasets = () => request<{ datasets: Dataset[] }>('GET', '/datasets');
+export const listUploads = (signal?: AbortSignal) =>
+  request<{ uploads: Upload[]; next_cursor: string | null }>(
+    'GET',
+    `/uploads${query({ limit: 200 })}`,
+    withSignal(signal),
+  );
+export const getUpload = (id: string, signal?: AbortSignal) =>
+  request<Upload>('GET', `/uploads/${encodeURIComponent(id)}`, withSignal(signal));
+export const createUpload = (announced: Pick<Upload, 'kind' | 'name' | 'sha256' | 'bytes'>) =>
+  request<Upload>('POST', '/uploads', { json: announced });
+export const deleteUpload = (id: string) => request<void>('DELETE', `/uploads/${encodeURIComponent(id)}`);
+export const sendUploadPart = (
+  id: string,
+  bytes: Blob,
+  part: { from: number; to: number },
+  total: number,
+  signal?: AbortSignal,
+) =>
+  request<unknown>('PUT', `/uploads/${encodeURIComponent(id)}/content`, {
+    bytes,
+    contentRange: `bytes ${part.from}-${part.to - 1}/${total}`,
+    ...withSignal(signal),
+  });
 export const listExamples = () => request<{ examples: Example[] }>('GET', '/examples');
 export const getBalance = (signal?: AbortSignal) =>
   request<Balance>('GET', '/account/balance', withSignal(signal));

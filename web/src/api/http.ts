@@ -32,6 +32,9 @@ export interface RequestOptions {
   /** Sent as it is, so that line numbers in an error are those of the user's text. */
   text?: string;
   json?: unknown;
+  /** Bytes, sent as application/octet-stream. */
+  bytes?: Blob;
+  contentRange?: string;
   idempotencyKey?: string;
   signal?: AbortSignal;
 }
@@ -50,8 +53,11 @@ export function setUnauthorizedHandler(handler: () => void): void {
 
 export async function request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: 'application/json' };
-  const body = options.text ?? (options.json === undefined ? undefined : JSON.stringify(options.json));
-  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  const text = options.text ?? (options.json === undefined ? undefined : JSON.stringify(options.json));
+  const body = options.bytes ?? text;
+  if (body !== undefined)
+    headers['Content-Type'] = options.bytes ? 'application/octet-stream' : 'application/json';
+  if (options.contentRange) headers['Content-Range'] = options.contentRange;
   if (options.idempotencyKey) headers['Idempotency-Key'] = options.idempotencyKey;
   if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
 

@@ -81,6 +81,8 @@ export type Dataset = With<
   { shape: [number, number, number]; remedy?: string | null }
 >;
 
+export type Upload = Given<Schemas['Upload']>;
+
 export interface Example {
   name: string;
   spec: Spec;

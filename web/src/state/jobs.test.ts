@@ -54,6 +54,8 @@ test.each([
   ['/submit', 'example=mnist-cnn', { page: 'submit', from: null, example: 'mnist-cnn' }],
   ['/compare', 'jobs=a,b,', { page: 'compare', ids: ['a', 'b'] }],
   ['/nodes/x%20y', '', { page: 'node', id: 'x y' }],
+  ['/datasets', '', { page: 'datasets' }],
+  ['/models', 'q=a%20b', { page: 'models', wanted: 'a b' }],
   ['/wallet', '', { page: 'wallet' }],
   ['/constructor', '', { page: 'not-found' }],
 ])('test_router__%s?%s', (path, search, route) => {

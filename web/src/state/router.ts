@@ -7,7 +7,8 @@ export type Route =
   | { page: 'submit'; from: string | null; example: string | null }
   | { page: 'compare'; ids: string[] }
   | { page: 'node'; id: string }
-  | { page: 'models' }
+  | { page: 'datasets' }
+  | { page: 'models'; wanted: string }
   | { page: 'nodes' }
   | { page: 'wallet' }
   | { page: 'not-found' };
@@ -25,8 +26,10 @@ export function parseRoute(path: string, search = ''): Route {
         return { page: 'submit', from: query.get('from'), example: query.get('example') };
       case 'compare':
         return { page: 'compare', ids: (query.get('jobs') ?? '').split(',').filter(Boolean) };
-      case 'jobs':
       case 'models':
+        return { page: 'models', wanted: query.get('q') ?? '' };
+      case 'jobs':
+      case 'datasets':
       case 'nodes':
       case 'wallet':
         return { page: first };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Json } from '../api/types';
-import { factsOf, formatSpec, locate } from './submit';
+import { factsOf, formatSpec, locate, withAt } from './submit';
 
 const text = `{
   "name": "a",
@@ -59,4 +59,18 @@ test('test_format_spec__means_the_same_and_keeps_small_things_on_a_line', () => 
   expect(written).toContain('\n      { "type": "Linear", "out_features": 10 },\n');
   expect(written).toContain('"betas": [0.9, 0.999]');
   expect(formatSpec(JSON.parse(written))).toBe(written);
+});
+
+test('test_submit__setting_a_member_leaves_the_others_and_taking_it_out_leaves_nothing_empty', () => {
+  const spec = { name: 'x', data: { batch_size: 32, split: { validation: 0.1 } } };
+  expect(withAt(spec, ['data', 'batch_size'], 64)).toEqual({
+    name: 'x',
+    data: { batch_size: 64, split: { validation: 0.1 } },
+  });
+  expect(withAt(spec, ['data', 'split', 'validation'], undefined)).toEqual({
+    name: 'x',
+    data: { batch_size: 32 },
+  });
+  expect(withAt(undefined, ['optimizer', 'lr'], 0.1)).toEqual({ optimizer: { lr: 0.1 } });
+  expect(spec.data.batch_size).toBe(32);
 });

@@ -51,6 +51,36 @@ export interface DraftFacts {
   optimizer: string | null;
 }
 
+/** The draft as the form and the model editor read it; null while it is broken or no object. */
+export const draftSpec = computed<{ [key: string]: Json } | null>(() => {
+  try {
+    const spec = JSON.parse(draft.value) as Json;
+    return spec !== null && typeof spec === 'object' && !Array.isArray(spec) ? spec : null;
+  } catch {
+    return null;
+  }
+});
+
+/** A copy with the value at `path` set; undefined takes the member out, and what it leaves empty. */
+export function withAt(
+  value: Json | undefined,
+  path: readonly string[],
+  next: Json | undefined,
+): Json | undefined {
+  const [key, ...rest] = path;
+  if (key === undefined) return next;
+  const whole = value !== null && typeof value === 'object' && !Array.isArray(value) ? { ...value } : {};
+  const inner = withAt(whole[key], rest, next);
+  const emptied = rest.length > 0 && next === undefined && inner && Object.keys(inner).length === 0;
+  if (inner === undefined || emptied) delete whole[key];
+  else whole[key] = inner;
+  return whole;
+}
+
+export function setDraftAt(path: readonly string[], next: Json | undefined): void {
+  setDraftFromSpec(withAt(draftSpec.peek() ?? {}, path, next) ?? {});
+}
+
 export const facts = computed<DraftFacts | null>(() => factsOf(draft.value));
 
 export function factsOf(text: string): DraftFacts | null {

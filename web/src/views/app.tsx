@@ -17,6 +17,12 @@ import { Link } from './ui/link';
 import { Empty, Loading, ProblemNote } from './ui/parts';
 import { WalletPage } from './wallet-page';
 
+const DatasetsPart = lazyPart(
+  async () => (await import('./data/datasets-page')).DatasetsPage,
+  <div class="page">
+    <Loading rows={6} />
+  </div>,
+);
 const ComparePart = lazyPart<{ ids: string[] }>(
   async () => (await import('./compare/compare-page')).ComparePage,
   <div class="page">
@@ -51,8 +57,10 @@ function CurrentPage(): ComponentChild {
       return <ComparePart ids={here.ids} />;
     case 'node':
       return <NodePage key={here.id} id={here.id} />;
+    case 'datasets':
+      return <DatasetsPart />;
     case 'models':
-      return <ModelsPage />;
+      return <ModelsPage key={here.wanted} wanted={here.wanted} />;
     case 'nodes':
       return <NodesPage />;
     case 'wallet':

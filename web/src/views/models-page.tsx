@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { modelUrl } from '../api/client';
 import type { Model } from '../api/types';
@@ -98,11 +99,31 @@ function ModelTable({ items }: { items: Model[] }) {
   );
 }
 
-export function ModelsPage() {
+export function ModelsPage({ wanted: first }: { wanted: string }) {
+  const search = useSignal(first);
   useEffect(() => void models.load(), []);
   const { data, problem } = models.state.value;
+  const wanted = search.value.trim().toLowerCase();
+  const shown = data?.items.filter(
+    (model) => model.name.toLowerCase().includes(wanted) || (model.dataset ?? '').includes(wanted),
+  );
   return (
     <Page title={t.models.title} lead={t.models.lead}>
+      <div class="toolbar">
+        <div class="search">
+          <Icon name="search" size={16} />
+          <input
+            class="input compact"
+            type="search"
+            aria-label={t.models.search}
+            placeholder={t.models.search}
+            value={search.value}
+            onInput={(event) => {
+              search.value = event.currentTarget.value;
+            }}
+          />
+        </div>
+      </div>
       {problem && <ProblemNote problem={problem} stale={data !== null} onRetry={() => void models.load()} />}
       {(data || !problem) && (
         <div class="card">
@@ -114,7 +135,10 @@ export function ModelsPage() {
               </Link>
             </Empty>
           )}
-          {data && data.items.length > 0 && <ModelTable items={data.items} />}
+          {data && data.items.length > 0 && shown?.length === 0 && (
+            <Empty icon="search" title={t.jobs.noneTitle} text={t.models.noneText} />
+          )}
+          {shown && shown.length > 0 && <ModelTable items={shown} />}
         </div>
       )}
       {data?.next && (

@@ -12,6 +12,7 @@ export interface Place {
 
 export const navPlaces: Place[] = [
   { to: '/jobs', icon: 'jobs', text: t.nav.jobs, pages: ['jobs', 'job', 'compare'], keys: 'g j' },
+  { to: '/datasets', icon: 'data', text: t.nav.datasets, pages: ['datasets'], keys: 'g d' },
   { to: '/models', icon: 'models', text: t.nav.models, pages: ['models'], keys: 'g m' },
   { to: '/nodes', icon: 'nodes', text: t.nav.nodes, pages: ['nodes', 'node'], keys: 'g n' },
   { to: '/wallet', icon: 'wallet', text: t.nav.wallet, pages: ['wallet'], keys: 'g w' },

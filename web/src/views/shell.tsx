@@ -21,8 +21,8 @@ import { Money, Segments } from './ui/parts';
 const balanceEveryMs = 15_000;
 const menuId = 'account-menu';
 
-const [jobsPlace, modelsPlace, nodesPlace, walletPlace] = navPlaces;
-const phonePlaces = [jobsPlace, modelsPlace, submitPlace, nodesPlace, walletPlace].filter(
+const [jobsPlace, dataPlace, modelsPlace, nodesPlace, walletPlace] = navPlaces;
+const phonePlaces = [jobsPlace, dataPlace, submitPlace, modelsPlace, nodesPlace, walletPlace].filter(
   (place) => place !== undefined,
 );
 

@@ -7,18 +7,9 @@ import type { Run } from '../../state/run';
 import { formatSpec } from '../../state/submit';
 import { t } from '../../strings/en';
 import { formatBytes, formatInteger, shortHash } from '../format';
+import { saveFile } from '../ui/files';
 import { Icon } from '../ui/icons';
 import { CopyButton } from '../ui/parts';
-
-/** Hands a text that the page holds over as a file. */
-function save(name: string, type: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  const link = document.createElement('a');
-  link.href = url;
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
 
 function Row({
   label,
@@ -104,19 +95,22 @@ export function ArtifactsCard({ job, run }: { job: JobDetail; run: Run }) {
           <Row label={words.metrics} note={`CSV, ${words.points(points)}`}>
             <SaveButton
               what={words.metrics}
-              onSave={() => save(`${file}.csv`, 'text/csv', metricsCsv(run.series))}
+              onSave={() => saveFile(`${file}.csv`, 'text/csv', metricsCsv(run.series))}
             />
           </Row>
         )}
         {lines.length > 0 && (
           <Row label={words.log} note={words.lines(lines.length)}>
-            <SaveButton what={words.log} onSave={() => save(`${file}.log`, 'text/plain', logText(lines))} />
+            <SaveButton
+              what={words.log}
+              onSave={() => saveFile(`${file}.log`, 'text/plain', logText(lines))}
+            />
           </Row>
         )}
         <Row label={words.spec} note="JSON">
           <SaveButton
             what={words.spec}
-            onSave={() => save(`${file}.json`, 'application/json', `${formatSpec(job.spec)}\n`)}
+            onSave={() => saveFile(`${file}.json`, 'application/json', `${formatSpec(job.spec)}\n`)}
           />
         </Row>
       </ul>

@@ -1,5 +1,6 @@
 // The JSON editor: CodeMirror inside a shadow root. There it adopts its style sheets as objects, which the strict
 // Content-Security-Policy allows; in the page itself it would need a <style> element, which the policy forbids.
+import { closeBrackets, closeBracketsKeymap, completionKeymap } from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { json } from '@codemirror/lang-json';
 import {
@@ -28,6 +29,7 @@ import {
   WidgetType,
 } from '@codemirror/view';
 import { tags } from '@lezer/highlight';
+import { specCompletion } from './spec-completion';
 
 export interface EditorFault {
   from: number;
@@ -180,6 +182,21 @@ const look = EditorView.theme({
     borderRadius: '6px',
     overflow: 'hidden',
   },
+  '.cm-tooltip-autocomplete > ul': { fontFamily: 'var(--mono)', fontSize: '12.5px', maxHeight: '16em' },
+  '.cm-tooltip-autocomplete > ul > li': { padding: '3px 10px', lineHeight: '1.5' },
+  '.cm-tooltip-autocomplete > ul > li[aria-selected]': {
+    backgroundColor: 'var(--selection)',
+    color: 'var(--ink)',
+  },
+  '.cm-completionDetail': { color: 'var(--ink-2)', fontStyle: 'normal', marginLeft: '12px' },
+  '.cm-completionInfo, .cm-about': {
+    maxWidth: '320px',
+    padding: '6px 10px',
+    fontFamily: 'var(--font)',
+    fontSize: '12.5px',
+    lineHeight: '1.4',
+    whiteSpace: 'normal',
+  },
   '.cm-diagnostic-error': {
     borderLeft: '3px solid var(--failed)',
     padding: '6px 10px',
@@ -229,11 +246,13 @@ export class JsonEditor {
           drawSelection(),
           indentOnInput(),
           bracketMatching(),
+          closeBrackets(),
           highlightActiveLine(),
           highlightSelectionMatches(),
           json(),
           syntaxHighlighting(colours),
           faultNotes,
+          specCompletion,
           look,
           EditorState.tabSize.of(2),
           EditorView.lineWrapping,
@@ -241,6 +260,8 @@ export class JsonEditor {
           placeholder(options.placeholder),
           keymap.of([
             submit,
+            ...completionKeymap,
+            ...closeBracketsKeymap,
             indentWithTab,
             ...searchKeymap,
             ...historyKeymap,

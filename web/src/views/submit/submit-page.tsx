@@ -1,4 +1,4 @@
-import { useSignal } from '@preact/signals';
+import { signal, useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Example, Json } from '../../api/types';
 import { examples } from '../../state/lists';
@@ -7,7 +7,9 @@ import {
   check,
   copySpecOfJob,
   draft,
+  draftSpec,
   type Fault,
+  facts,
   formatSpec,
   recheck,
   send,
@@ -18,8 +20,9 @@ import {
 import { t } from '../../strings/en';
 import { lazyPart } from '../lazy';
 import { Page } from '../page';
+import { saveFile } from '../ui/files';
 import { Icon } from '../ui/icons';
-import { Confirm, ProblemNote, Skeleton } from '../ui/parts';
+import { Confirm, Loading, ProblemNote, Segments, Skeleton } from '../ui/parts';
 import { Checks } from './checks';
 import type { EditorHandle } from './editor-part';
 
@@ -32,6 +35,106 @@ const Editor = lazyPart<{ onReady(handle: EditorHandle | null): void; onSubmit()
     ))}
   </div>,
 );
+
+const FormLazy = lazyPart(async () => (await import('./form-part')).FormPart, <Loading rows={10} />);
+const NetLazy = lazyPart(async () => (await import('../net/net-editor')).NetEditor, <Loading rows={10} />);
+
+type Way = 'form' | 'net' | 'json';
+const ways: Way[] = ['form', 'net', 'json'];
+const way = signal<Way>('json');
+const fileLimitBytes = 4 * 1024 * 1024;
+
+/** The spec from a file and into one. */
+function Files() {
+  const input = useRef<HTMLInputElement>(null);
+  const wrong = useSignal(false);
+  async function open(file: File | undefined): Promise<void> {
+    if (!file) return;
+    wrong.value = file.size > fileLimitBytes;
+    if (wrong.value) return;
+    try {
+      const spec = JSON.parse(await file.text()) as Json;
+      wrong.value = spec === null || typeof spec !== 'object' || Array.isArray(spec);
+      if (!wrong.value) setDraftFromSpec(spec);
+    } catch {
+      wrong.value = true;
+    }
+  }
+  function save(): void {
+    const name = facts.peek()?.name?.replace(/[^\w.-]+/g, '-') || 'job';
+    saveFile(`${name}.json`, 'application/json', `${draft.peek()}\n`);
+  }
+  return (
+    <div class="file-buttons">
+      {way.value === 'json' && (
+        <button
+          type="button"
+          class="icon-button"
+          aria-label={t.submit.format}
+          title={t.submit.format}
+          onClick={reformat}
+        >
+          <Icon name="braces" size={16} />
+        </button>
+      )}
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={t.submit.open}
+        title={t.submit.open}
+        onClick={() => input.current?.click()}
+      >
+        <Icon name="upload" size={16} />
+      </button>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={t.submit.save}
+        title={t.submit.save}
+        disabled={draft.value.trim() === ''}
+        onClick={save}
+      >
+        <Icon name="download" size={16} />
+      </button>
+      <input
+        ref={input}
+        type="file"
+        hidden
+        accept="application/json,.json"
+        aria-label={t.submit.open}
+        onChange={(event) => {
+          void open(event.currentTarget.files?.[0]);
+          event.currentTarget.value = '';
+        }}
+      />
+      {wrong.value && (
+        <span class="warn" role="alert">
+          {t.submit.notJson}
+        </span>
+      )}
+    </div>
+  );
+}
+
+function BrokenNote() {
+  return (
+    <div class="banner queued broken-note" role="status">
+      <Icon name="alert" />
+      <div>
+        <p>{t.submit.brokenForm}</p>
+      </div>
+      <button
+        type="button"
+        class="button small"
+        onClick={() => {
+          way.value = 'json';
+        }}
+      >
+        {t.submit.showJson}
+      </button>
+    </div>
+  );
+}
 
 function read(spec: Json, ...path: string[]): Json | undefined {
   let value: Json | undefined = spec;
@@ -94,6 +197,9 @@ function isUnchanged(text: string): boolean {
 
 export function SubmitPage({ from, example }: { from: string | null; example: string | null }) {
   const editor = useRef<EditorHandle | null>(null);
+  /** Where to go in the JSON once it is shown. */
+  const goal = useRef<number | null>(null);
+  const broken = draft.value.trim() !== '' && draftSpec.value === null;
   const replacing = useSignal<Example | null>(null);
   useEffect(() => watchDraft(), []);
   useEffect(() => {
@@ -114,7 +220,12 @@ export function SubmitPage({ from, example }: { from: string | null; example: st
     else replacing.value = wanted;
   }
   function goTo(fault: Fault): void {
-    editor.current?.goTo(fault.span.from);
+    if (editor.current) {
+      editor.current.goTo(fault.span.from);
+      return;
+    }
+    goal.current = fault.span.from;
+    way.value = 'json';
   }
   async function onSend(): Promise<void> {
     const id = await send();
@@ -130,22 +241,37 @@ export function SubmitPage({ from, example }: { from: string | null; example: st
   return (
     <Page title={t.submit.title} lead={t.submit.lead}>
       <Examples onPick={pick} />
-      <div class="submit-grid">
+      <div class={`submit-grid ${way.value === 'net' ? 'drawing' : ''}`}>
         <section class="card editor-card" aria-labelledby="spec">
-          <header class="card-head">
+          <header class="card-head editor-head">
             <h2 id="spec">{t.submit.spec}</h2>
-            <button type="button" class="button small quiet" onClick={reformat}>
-              <Icon name="braces" size={15} />
-              {t.submit.format}
-            </button>
+            <Segments<Way>
+              label={t.submit.ways.label}
+              name="submit-way"
+              options={ways.map((value) => ({ value, text: t.submit.ways[value] }))}
+              value={way.value}
+              onChange={(value) => {
+                way.value = value;
+              }}
+            />
+            <Files />
           </header>
-          <Editor
-            onReady={(handle) => {
-              editor.current = handle;
-            }}
-            onSubmit={() => void onSend()}
-          />
-          <p class="editor-help muted">{t.submit.editorHelp}</p>
+          {way.value === 'json' && (
+            <>
+              <Editor
+                onReady={(handle) => {
+                  editor.current = handle;
+                  if (handle && goal.current !== null) handle.goTo(goal.current);
+                  goal.current = null;
+                }}
+                onSubmit={() => void onSend()}
+              />
+              <p class="editor-help muted">{t.submit.editorHelp}</p>
+            </>
+          )}
+          {way.value !== 'json' && broken && <BrokenNote />}
+          {way.value === 'form' && !broken && <FormLazy />}
+          {way.value === 'net' && !broken && <NetLazy />}
         </section>
         <Checks onGo={goTo} onSend={() => void onSend()} />
       </div>
