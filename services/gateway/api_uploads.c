@@ -143,18 +143,18 @@ enum cyx_status api_uploads_get(void *ctx, const struct cyx_http_request *reques
     return status == CYX_OK ? api_respond(response, 200, upload_json(&upload)) : status;
 }
 
-/* A data set stays while a job of the account needs it. */
+/* It stays while a job of the account needs it. */
 static enum cyx_status check_unused(struct app *app, const struct cyx_http_request *request,
                                     struct cyx_http_response *response,
                                     const struct store_upload *upload)
 {
-    if (strcmp(upload->kind, "dataset") != 0 || upload->completed_ms == 0)
+    if (upload->completed_ms == 0)
         return CYX_OK;
     struct api_call call = {
         .service = CYX_SVC_SCHEDULER,
         .subject = CYX_SVC_SCHEDULER_USES,
-        .body = json_pack("{s:s,s:s}", "account_id", api_caller(request)->account.id, "sha256",
-                          upload->sha256),
+        .body = json_pack("{s:s,s:s,s:s}", "account_id", api_caller(request)->account.id, "sha256",
+                          upload->sha256, "kind", upload->kind),
     };
     CYX_CLEANUP_JSON json_t *reply = NULL;
     enum cyx_status status = api_call(app, request, response, &call, &reply);
@@ -164,7 +164,7 @@ static enum cyx_status check_unused(struct app *app, const struct cyx_http_reque
     if (!job_id)
         return CYX_OK;
     return cyx_error_set(&response->error, CYX_ERR_CONFLICT, NULL,
-                         "job %s trains on it and has not ended: wait for it, or cancel it first",
+                         "job %s needs it and has not ended: wait for it, or cancel it first",
                          job_id);
 }
 

@@ -187,19 +187,21 @@ CYX_SCHED_HANDLER(cyx_sched_api_list)
     return status;
 }
 
-/* {account_id, sha256} -> {job_id}: whether an upload may go. */
+/* {account_id, sha256, kind} -> {job_id}: whether an upload may go. */
 CYX_SCHED_HANDLER(cyx_sched_api_uses)
 {
     struct cyx_sched_app *app = ctx;
     CYX_CLEANUP_JSON json_t *message = NULL;
-    const char *account_id = NULL, *sha256 = NULL;
+    const char *account_id = NULL, *sha256 = NULL, *kind = NULL;
     char job_id[CYX_ID_BYTES] = "";
     enum cyx_status status;
     if ((status = cyx_message_parse(request->data, request->length, &message, err)) != CYX_OK ||
         (status = cyx_message_id(message, "account_id", &account_id, err)) != CYX_OK ||
-        (status = cyx_message_text(message, "sha256", &sha256, err)) != CYX_OK)
+        (status = cyx_message_text(message, "sha256", &sha256, err)) != CYX_OK ||
+        (status = cyx_message_text(message, "kind", &kind, err)) != CYX_OK)
         return status;
-    status = cyx_sched_store_user_of(&app->store, account_id, sha256, job_id, err);
+    status = cyx_sched_store_user_of(&app->store, account_id, sha256, strcmp(kind, "model") == 0,
+                                     job_id, err);
     if (status != CYX_OK && status != CYX_ERR_NOT_FOUND)
         return status;
     *err = (struct cyx_error){0};

@@ -131,14 +131,16 @@ enum cyx_status cyx_sched_store_list(struct cyx_sched_store *self,
 }
 
 enum cyx_status cyx_sched_store_user_of(struct cyx_sched_store *self, const char *account_id,
-                                        const char *sha256, char ret_job_id[CYX_ID_BYTES],
-                                        struct cyx_error *err)
+                                        const char *sha256, bool model,
+                                        char ret_job_id[CYX_ID_BYTES], struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status =
         cyx_db_run_one(self->db,
-                       "select id from job where dataset = $2 and length(dataset) = 64 and "
-                       "ended_at is null and account_id = $1 order by id limit 1",
+                       model ? "select id from job where account_id = $1 and ended_at is null and "
+                               "spec #>> '{initial,sha256}' = $2 order by id limit 1"
+                             : "select id from job where dataset = $2 and length(dataset) = 64 and "
+                               "ended_at is null and account_id = $1 order by id limit 1",
                        &rows, err, CYX_DB_TEXT(account_id), CYX_DB_TEXT(sha256));
     if (status == CYX_OK)
         snprintf(ret_job_id, CYX_ID_BYTES, "%s", cyx_db_text(rows, 0, 0));

@@ -134,10 +134,11 @@ enum cyx_status cyx_sched_store_list(struct cyx_sched_store *self,
                                      struct cyx_sched_job **ret_jobs, size_t *ret_count,
                                      struct cyx_error *err);
 
-/* A job of the account that trains on this upload and has not ended; CYX_ERR_NOT_FOUND when there is none. */
+/* A job of the account that trains on this upload, or begins with this model, and has not ended; CYX_ERR_NOT_FOUND when
+ * there is none. */
 enum cyx_status cyx_sched_store_user_of(struct cyx_sched_store *self, const char *account_id,
-                                        const char *sha256, char ret_job_id[CYX_ID_BYTES],
-                                        struct cyx_error *err);
+                                        const char *sha256, bool model,
+                                        char ret_job_id[CYX_ID_BYTES], struct cyx_error *err);
 
 /* What the user's wish led to; `ret_change->tells_worker`: tell ret_job->node_id of ret_job->token. */
 enum cyx_status cyx_sched_store_cancel(struct cyx_sched_store *self, const char *job_id,

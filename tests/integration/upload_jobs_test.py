@@ -363,6 +363,16 @@ def test_uploads__training_begins_with_an_uploaded_model(world, jobs, key, contr
                                     ({"partial": True}, "/initial/partial", "of what")):
         refused(jobs, contract, spec(csv_data("more.csv"), layers, initial=initial), pointer, words)
 
+    os.kill(world.running["worker"].pid, signal.SIGSTOP)
+    try:
+        waiting = jobs.client.call("POST", "/api/v1/jobs", partly)
+        assert waiting.status == 201, waiting.body
+        problem = contract.problem(jobs.client.call("DELETE", f"/api/v1/uploads/{made['id']}"), 409)
+        assert waiting.json["id"] in problem["detail"]
+    finally:
+        os.kill(world.running["worker"].pid, signal.SIGCONT)
+    assert jobs.end(waiting.json["id"])["state"] == "completed"
+
     # On one's own machine it is the file beside the spec.
     local = spec(csv_data("more.csv"), layers, initial={"file": "trained.safetensors", "upload": "trained.safetensors"}, **still)
     local["data"]["dataset"]["train"] = "more.csv"
