@@ -30,8 +30,8 @@ struct cyx_loader {
     int64_t batches, samples;
     int64_t elements, target_bytes; /* floats of an input, bytes of a target */
     int64_t chunk;                  /* rows that a worker takes at once */
-    size_t n_rows;
-    uint32_t *order; /* this epoch's order, as places in `rows` */
+    size_t n_rows, n_own; /* of the list; of those, rows of an epoch that are our shard's */
+    uint32_t *order;      /* this epoch's order, as places in `rows` */
     struct slot slots[CYX_LOADER_SLOTS];
     struct worker workers[CYX_WORKERS_LIMIT];
     int n_workers;
@@ -88,13 +88,16 @@ static void order_rows(struct cyx_loader *self, uint32_t epoch)
         self->order[i] = (uint32_t)i;
     if (self->options.shuffle)
         shuffle(self->options.seed, epoch, self->order, self->n_rows);
+    for (size_t i = 0; i < self->n_own && self->options.shards > 1; i++)
+        self->order[i] =
+            self->order[i * (size_t)self->options.shards + (size_t)self->options.shard];
 }
 
 /* ---- rows ---- */
 
 static int64_t batch_rows(const struct cyx_loader *self, int64_t batch)
 {
-    int64_t left = (int64_t)self->n_rows - batch * self->options.batch;
+    int64_t left = (int64_t)self->n_own - batch * self->options.batch;
     return left < self->options.batch ? left : self->options.batch;
 }
 
@@ -291,7 +294,8 @@ static void measure(struct cyx_loader *self)
     self->target_bytes = o->part->labels    ? (int64_t)sizeof(int32_t)
                          : o->part->numbers ? o->data->n_targets * (int64_t)sizeof(float)
                                             : 0;
-    int64_t rows = (int64_t)self->n_rows, batch = o->batch;
+    self->n_own = o->shards > 1 ? self->n_rows / (size_t)o->shards : self->n_rows;
+    int64_t rows = (int64_t)self->n_own, batch = o->batch;
     self->batches = o->drop_last ? rows / batch : (rows + batch - 1) / batch;
     self->samples = o->drop_last ? self->batches * batch : rows;
 }

@@ -38,6 +38,8 @@ struct cyx_loader_options {
     size_t n_rows;        /* with rows */
     int64_t batch;
     bool shuffle, drop_last;
+    int64_t shard,
+        shards; /* of the epoch's order every shards-th row from the shard-th on; shards 0: all */
     uint64_t seed;
     int64_t workers; /* threads; 0: as many cores as there are for costly rows, one for others */
 };

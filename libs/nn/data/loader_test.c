@@ -274,10 +274,38 @@ static void test_loader__begins_again_while_workers_run(void **state)
     bench_finish(&b);
 }
 
+static void test_loader__shards_deal_the_epochs_rows(void **state)
+{
+    (void)state;
+    enum { SHARDS = 4, OWN = ROWS / SHARDS };
+    struct bench b;
+    struct cyx_loader *loader = NULL;
+    int32_t all[ROWS], own[ROWS];
+    bench_init(&b);
+    assert_int_equal(cyx_loader_create(&b.options, &loader, NULL), CYX_OK);
+    assert_int_equal(collect(loader, 3, 0, all), ROWS);
+    cyx_loader_destroy(loader);
+    b.options.shards = SHARDS;
+    for (int shard = 0; shard < SHARDS; shard++) {
+        b.options.shard = shard;
+        assert_int_equal(cyx_loader_create(&b.options, &loader, NULL), CYX_OK);
+        assert_int_equal(cyx_loader_samples(loader), OWN);
+        assert_int_equal(cyx_loader_batches(loader), 3); /* 10, 10 and 5 of 25 */
+        assert_int_equal(collect(loader, 3, 0, own), OWN);
+        for (int i = 0; i < OWN; i++)
+            assert_int_equal(own[i], all[i * SHARDS + shard]);
+        assert_int_equal(collect(loader, 3, 1, own), OWN - ROW_BATCH); /* as a resumed run begins */
+        assert_int_equal(own[0], all[ROW_BATCH * SHARDS + shard]);
+        cyx_loader_destroy(loader);
+    }
+    bench_finish(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loader__an_epoch_has_every_row_once),
+        cmocka_unit_test(test_loader__shards_deal_the_epochs_rows),
         cmocka_unit_test(test_loader__goes_on_within_an_epoch),
         cmocka_unit_test(test_loader__order_and_rows_are_the_callers),
         cmocka_unit_test(test_loader__split_parts_by_seed),

@@ -10,6 +10,7 @@
 #include "nn/data/loader.h"
 #include "nn/optim/lr.h"
 #include "nn/train/checkpoint.h"
+#include "nn/train/gang.h"
 #include "nn/train/trainer.h"
 
 /* Training and evaluation, each with a whole and a last batch, for up to three parts of the data. */
@@ -71,6 +72,13 @@ enum cyx_status run_program(struct run *self, bool training, int64_t rows,
 
 /* Reads `info` again, once a second at most; a device that does not tell its use of memory has that of our largest program. */
 void run_look_at_device(struct run *self);
+
+/* Of a gang: replaces what a checkpoint holds by its mean over the members; no step may be open. */
+enum cyx_status run_meet(struct run *self, struct cyx_error *error);
+
+/* Of a gang: gives every member what the first one evaluated. */
+enum cyx_status run_share(struct run *self, double *loss, double *accuracy,
+                          struct cyx_error *error);
 
 /* The training graph of a whole batch: whose values the session holds. */
 const struct cyx_graph *run_graph(const struct run *self);

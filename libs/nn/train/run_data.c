@@ -20,6 +20,8 @@ static enum cyx_status open_loader(const struct run *self, const struct cyx_data
         .batch = data->batch_size,
         .shuffle = training && data->shuffle,
         .drop_last = training && data->drop_last,
+        .shard = training && self->options->gang ? self->options->gang->rank : 0,
+        .shards = training && self->options->gang ? self->options->gang->nodes : 0,
         .seed = self->spec->seed,
         .workers = data->workers,
     };

@@ -21,6 +21,7 @@ struct trainer {
     int64_t started_ns, section_ns; /* section_ns: since when training steps run; 0 outside */
     int64_t training_ns;
     int64_t resumed_samples;
+    int64_t met;       /* in a gang: steps done at the last meeting */
     int64_t submitted; /* optimizer steps, of all epochs; progress.step counts finished ones */
     double eval_loss, eval_accuracy;
     bool
@@ -89,6 +90,14 @@ static void emit_faults(struct trainer *self)
 }
 
 /* ---- steps ---- */
+
+/* Apart from those of other members, and from those of jobs whose seeds count up. */
+static const uint64_t member_seed = UINT64_C(0x9e3779b97f4a7c15);
+
+static int rank(const struct run *run)
+{
+    return run->options->gang ? run->options->gang->rank : 0;
+}
 
 static enum cyx_status diverged(const struct run *run, const struct cyx_step_result *result,
                                 struct cyx_error *error)
@@ -160,7 +169,7 @@ static enum cyx_status start_step(struct trainer *self, const struct cyx_batch *
         return status;
     struct cyx_feed feed = {.input = batch->input,
                             .target = batch->target,
-                            .seed = run->spec->seed,
+                            .seed = run->spec->seed + (uint64_t)rank(run) * member_seed,
                             .step = (uint64_t)self->submitted + 1};
     memcpy(feed.lr, run->lr.state.rate, sizeof(feed.lr));
     status = run->backend->submit(open.program, &feed, &open.ticket, error);
@@ -220,7 +229,7 @@ static enum cyx_status checkpoint(struct trainer *self, struct cyx_error *error)
     struct cyx_checkpoint_target target = target_of(run);
     char path[4096];
     enum cyx_status status = drain(self, error);
-    if (status != CYX_OK)
+    if (status != CYX_OK || rank(run) > 0)
         return status;
     int64_t begin = cyx_clock_monotonic_ns();
     run->progress.lr = run->lr.state;
@@ -252,6 +261,46 @@ static bool enough(const struct trainer *self)
     return limit > 0 && self->submitted >= limit;
 }
 
+/* Whether the steps that two counts stand for are on different sides of a checkpoint that is due. */
+static bool passes_checkpoint(const struct run *run, int64_t from, int64_t to)
+{
+    return from / run->spec->checkpoint_steps != to / run->spec->checkpoint_steps;
+}
+
+static enum cyx_status stop(struct trainer *self, struct cyx_error *error)
+{
+    enum cyx_status status = checkpoint(self, error);
+    return status == CYX_OK ? cyx_error_set(error, CYX_ERR_CANCELLED, NULL,
+                                            "training was cancelled at step %lld",
+                                            (long long)self->run.progress.step)
+                            : status;
+}
+
+/* What comes behind a step that was begun: `last` of the epoch. */
+static enum cyx_status after_step(struct trainer *self, bool last, struct cyx_error *error)
+{
+    struct run *run = &self->run;
+    const struct cyx_gang *gang = run->options->gang;
+    int64_t saved = self->submitted - 1;
+    if (gang && gang->rank > 0 && cancelled(run))
+        return stop(self, error); /* there is nothing to save */
+    if (gang && !last && !enough(self) && self->submitted % gang->every_steps != 0)
+        return CYX_OK;
+    if (gang) {
+        enum cyx_status status = drain(self, error);
+        if (status == CYX_OK)
+            status = run_meet(run, error);
+        if (status != CYX_OK)
+            return status;
+        saved = self->met;
+        self->met = self->submitted;
+    }
+    if (cancelled(run))
+        return stop(self, error);
+    return !last && passes_checkpoint(run, saved, self->submitted) ? checkpoint(self, error)
+                                                                   : CYX_OK;
+}
+
 /* The training steps of an epoch, from its first batch or from where the checkpoint stood. */
 static enum cyx_status train_epoch(struct trainer *self, struct cyx_error *error)
 {
@@ -261,17 +310,8 @@ static enum cyx_status train_epoch(struct trainer *self, struct cyx_error *error
     self->section_ns = cyx_clock_monotonic_ns();
     while (status == CYX_OK && !enough(self) && cyx_loader_next(run->train, &batch)) {
         status = start_step(self, &batch, error);
-        bool last = batch.index + 1 == cyx_loader_batches(run->train);
-        if (status == CYX_OK && cancelled(run)) {
-            status = checkpoint(self, error);
-            if (status == CYX_OK)
-                status = cyx_error_set(error, CYX_ERR_CANCELLED, NULL,
-                                       "training was cancelled at step %lld",
-                                       (long long)run->progress.step);
-        } else if (status == CYX_OK && !last &&
-                   self->submitted % run->spec->checkpoint_steps == 0) {
-            status = checkpoint(self, error);
-        }
+        if (status == CYX_OK)
+            status = after_step(self, batch.index + 1 == cyx_loader_batches(run->train), error);
     }
     if (status == CYX_OK)
         status = cyx_loader_failure(run->train, error);
@@ -307,11 +347,17 @@ static enum cyx_status end_epoch(struct trainer *self, double lr, struct cyx_err
     if (run->progress.epoch < run->spec->epochs) /* prefetch while evaluating */
         cyx_loader_start(run->train, (uint32_t)run->progress.epoch, 0);
     struct cyx_loader *judge = run->validation ? run->validation : run->test;
-    enum cyx_status status =
-        run_evaluate(run, judge, &self->eval_loss, &self->eval_accuracy, error);
+    enum cyx_status status = CYX_OK;
+    self->eval_loss = self->eval_accuracy = NAN;
+    if (rank(run) == 0)
+        status = run_evaluate(run, judge, &self->eval_loss, &self->eval_accuracy, error);
+    double loss = self->eval_loss, accuracy = self->eval_accuracy;
+    if (status == CYX_OK && run->options->gang &&
+        run->spec->scheduler.type == CYX_SCHEDULER_REDUCE_LR_ON_PLATEAU)
+        status = run_share(run, &loss, &accuracy, error);
     if (status != CYX_OK)
         return status;
-    cyx_lr_after_epoch(&run->lr, self->eval_loss, self->eval_accuracy);
+    cyx_lr_after_epoch(&run->lr, loss, accuracy);
     self->test_is_known = judge == final_part(run);
     struct cyx_train_event event = {.kind = CYX_TRAIN_EPOCH,
                                     .epoch = run->progress.epoch,
@@ -354,11 +400,11 @@ static enum cyx_status finish(struct trainer *self, struct cyx_train_result *res
     const struct cyx_progress *progress = &run->progress;
     struct cyx_checkpoint_target target = target_of(run);
     enum cyx_status status = CYX_OK;
-    if (!self->test_is_known)
+    if (rank(run) == 0 && !self->test_is_known)
         status = run_evaluate(run, final_part(run), &self->eval_loss, &self->eval_accuracy, error);
-    if (status == CYX_OK)
+    if (status == CYX_OK && rank(run) == 0)
         status = output_path(run, MODEL_FILE, result->model_path, error);
-    if (status == CYX_OK)
+    if (status == CYX_OK && rank(run) == 0)
         status = cyx_model_save(result->model_path, &target, progress->step, result->model_sha256,
                                 &result->model_bytes, error);
     if (status != CYX_OK)
@@ -402,7 +448,7 @@ enum cyx_status cyx_train(const struct cyx_train_options *options,
     if (status == CYX_OK)
         status = sweep_outputs(&self.run, ret_error);
     if (status == CYX_OK) {
-        self.submitted = self.run.progress.step;
+        self.submitted = self.met = self.run.progress.step;
         self.resumed_samples = self.run.progress.samples;
         emit_started(&self);
         emit_faults(&self);

@@ -21,6 +21,7 @@
 #include "contract/job_spec.h"
 #include "nn/backend.h"
 #include "nn/data/data.h"
+#include "nn/train/gang.h"
 
 enum cyx_train_event_kind {
     CYX_TRAIN_STARTED,    /* device, resumed step and totals are known */
@@ -62,7 +63,10 @@ struct cyx_train_options {
     int64_t max_steps; /* 0: as the spec says; else stop after so many: for tests */
     void (*on_event)(void *context, const struct cyx_train_event *event);
     void *context;
-    const atomic_bool *cancel; /* may be NULL; true: checkpoint, then CYX_ERR_CANCELLED */
+    const struct cyx_gang
+        *gang; /* it trains with others (nn/train/gang.h), borrowed; NULL: alone */
+    const atomic_bool *
+        cancel; /* may be NULL; true: checkpoint, in a gang behind the next meeting, then CYX_ERR_CANCELLED */
 };
 
 struct cyx_train_result {
@@ -73,7 +77,7 @@ struct cyx_train_result {
     double images_per_second; /* training, evaluation not counted */
     double seconds;           /* wall clock of the whole call */
     struct cyx_device_info device;
-    char model_path[4096];
+    char model_path[4096]; /* "": a member of a gang that is not its first */
     char model_sha256[65];
     int64_t model_bytes;
 };
