@@ -92,7 +92,20 @@ enum cyx_status api_statement(void *ctx, const struct cyx_bus_message *request,
 static enum cyx_status read_escrow(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
 {
     struct read *read = ctx;
-    return store_escrow_get(conn, read->id, false, &read->escrow, err);
+    enum cyx_status status = store_escrow_get(conn, read->id, false, &read->escrow, err);
+    cyx_db_result_free(read->rows);
+    read->rows = NULL;
+    return status == CYX_OK ? store_shares(conn, read->id, &read->rows, err) : status;
+}
+
+static json_t *shares_json(const struct cyx_db_result *rows)
+{
+    json_t *shares = json_array();
+    for (size_t i = 0; i < cyx_db_rows(rows); i++)
+        json_array_append_new(shares,
+                              json_pack("{s:s, s:o}", "node_id", cyx_db_text(rows, i, 0), "amount",
+                                        cyx_message_new_amount(cyx_db_int(rows, i, 1))));
+    return shares;
 }
 
 enum cyx_status api_job(void *ctx, const struct cyx_bus_message *request, struct cyx_buf *reply,
@@ -111,13 +124,15 @@ enum cyx_status api_job(void *ctx, const struct cyx_bus_message *request, struct
     if (status != CYX_OK)
         return status;
     const struct store_escrow *e = &read.escrow;
-    return cyx_message_write(json_pack("{s:{s:s, s:o, s:o, s:o, s:o, s:o, s:o}}", "escrow", "state",
-                                       e->state, "held", cyx_message_new_amount(e->held),
+    json_t *shares = shares_json(read.rows);
+    cyx_db_result_free(read.rows);
+    return cyx_message_write(json_pack("{s:{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}}", "escrow",
+                                       "state", e->state, "held", cyx_message_new_amount(e->held),
                                        "released", cyx_message_new_amount(e->released), "refunded",
                                        cyx_message_new_amount(e->refunded), "node_share",
                                        cyx_message_new_amount(e->node_share), "platform_fee",
                                        cyx_message_new_amount(e->platform_fee), "reason",
-                                       cyx_message_new_text(e->reason)),
+                                       cyx_message_new_text(e->reason), "shares", shares),
                              reply, err);
 }
 
@@ -142,7 +157,9 @@ enum cyx_status api_account_created(void *ctx, const struct cyx_bus_message *eve
 
 /* What a job's event says, as far as money goes. */
 struct change {
-    const char *job_id, *account_id, *node_id, *to;
+    const char *job_id, *account_id, *to;
+    struct store_payee payees[STORE_PAYEES_LIMIT];
+    size_t n_payees;
     const struct cyx_bus_meta *meta;
     int64_t budget, cost;
     struct cyx_payments_shares shares;
@@ -190,21 +207,55 @@ static enum cyx_status settle_body(void *ctx, struct cyx_db_conn *conn, struct c
 {
     const struct change *change = ctx;
     bool settled = false;
-    enum cyx_status status = store_settle(conn, change->job_id, change->account_id, change->node_id,
-                                          change->cost, change->shares, &settled, err);
+    enum cyx_status status =
+        store_settle(conn, change->job_id, change->account_id, change->payees, change->n_payees,
+                     change->cost, change->shares, &settled, err);
     if (status == CYX_OK && settled)
         status = emit(conn, change, CYX_EVT_PAYMENT_SETTLED, "settled", "released",
                       cyx_message_new_amount(change->cost), err);
     return status;
 }
 
+/* Of a job of several nodes, {paid: [{node_id, device_ms, price_per_hour}]}: each by its own price and time. */
+static enum cyx_status read_costs(const json_t *paid, struct change *change, struct cyx_error *err)
+{
+    struct cyx_payments_work works[STORE_PAYEES_LIMIT] = {0};
+    size_t count = json_array_size(paid);
+    enum cyx_status status = CYX_OK;
+    if (count == 0 || count > STORE_PAYEES_LIMIT)
+        return cyx_error_set(err, CYX_ERR_INVALID, "/job/gang/paid", "expected 1 to %d nodes",
+                             STORE_PAYEES_LIMIT);
+    for (size_t i = 0; status == CYX_OK && i < count; i++) {
+        const json_t *work = json_array_get(paid, i);
+        status = cyx_message_id(work, "node_id", &change->payees[i].node_id, err);
+        if (status == CYX_OK)
+            status = cyx_message_amount(work, "price_per_hour", &works[i].price_per_hour_base_units,
+                                        err);
+        if (status == CYX_OK)
+            status = cyx_message_int(work, "device_ms", 0, INT64_MAX, &works[i].device_ms, err);
+    }
+    if (status == CYX_OK)
+        status = cyx_payments_cost_of_all(works, count, change->budget, &change->cost);
+    if (status != CYX_OK)
+        return status;
+    change->shares = cyx_payments_split(change->cost);
+    cyx_payments_share_out(change->shares.node_base_units, works, count);
+    for (size_t i = 0; i < count; i++)
+        change->payees[i].amount = works[i].share_base_units;
+    change->n_payees = count;
+    return CYX_OK;
+}
+
 /* The cost of a completed job by the node's price and its device time; others cost nothing for now. */
 static enum cyx_status read_cost(const json_t *job, struct change *change, struct cyx_error *err)
 {
     int64_t price = 0, device_ms = 0;
+    const json_t *gang = json_object_get(job, "gang");
     if (strcmp(change->to, "completed") != 0)
         return CYX_OK;
-    enum cyx_status status = cyx_message_id(job, "node_id", &change->node_id, err);
+    if (json_is_object(gang))
+        return read_costs(json_object_get(gang, "paid"), change, err);
+    enum cyx_status status = cyx_message_id(job, "node_id", &change->payees[0].node_id, err);
     if (status == CYX_OK)
         status = cyx_message_amount(job, "price_per_hour", &price, err);
     if (status == CYX_OK)
@@ -212,6 +263,8 @@ static enum cyx_status read_cost(const json_t *job, struct change *change, struc
     if (status == CYX_OK)
         status = cyx_payments_cost(price, device_ms, change->budget, &change->cost);
     change->shares = cyx_payments_split(change->cost);
+    change->payees[0].amount = change->shares.node_base_units;
+    change->n_payees = 1;
     return status;
 }
 

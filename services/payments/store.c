@@ -162,20 +162,36 @@ enum cyx_status store_escrow_get(struct cyx_db_conn *conn, const char *job_id, b
     return CYX_OK;
 }
 
-static enum cyx_status pay_out(struct cyx_db_conn *conn, const char *job_id,
-                               const struct store_escrow *escrow, const char *node_id, int64_t cost,
-                               struct cyx_payments_shares shares, struct cyx_error *err)
+enum cyx_status store_shares(struct cyx_db_conn *conn, const char *job_id,
+                             struct cyx_db_result **ret_rows, struct cyx_error *err)
 {
+    return cyx_db_query(conn,
+                        "SELECT a.owner_id, sum(e.amount) FROM transfer t JOIN entry e ON "
+                        "e.transfer_id = t.id JOIN ledger_account a ON a.id = e.ledger_account_id "
+                        "WHERE t.idempotency_key = 'release:' || $1::uuid AND a.kind = 'node' "
+                        "GROUP BY 1 ORDER BY min(e.seq)",
+                        ret_rows, err, CYX_DB_TEXT(job_id));
+}
+
+static enum cyx_status pay_out(struct cyx_db_conn *conn, const char *job_id,
+                               const struct store_escrow *escrow, const struct store_payee *payees,
+                               size_t n_payees, int64_t cost, struct cyx_payments_shares shares,
+                               struct cyx_error *err)
+{
+    struct leg release[STORE_PAYEES_LIMIT + 2] = {{"escrow", job_id, -cost},
+                                                  {"platform", NULL, shares.platform_base_units}};
     char key[64];
     bool done_before = false;
     enum cyx_status status = CYX_OK;
+    if (n_payees > STORE_PAYEES_LIMIT)
+        return cyx_error_set(err, CYX_ERR_TOO_LARGE, NULL, "job %s: %zu nodes to pay", job_id,
+                             n_payees);
+    for (size_t i = 0; i < n_payees; i++)
+        release[2 + i] = (struct leg){"node", payees[i].node_id, payees[i].amount};
     if (cost > 0) {
-        const struct leg release[] = {{"escrow", job_id, -cost},
-                                      {"node", node_id, shares.node_base_units},
-                                      {"platform", NULL, shares.platform_base_units}};
         snprintf(key, sizeof(key), "release:%s", job_id);
-        status = transfer(conn, key, "release", job_id, "device time of the job", release, 3,
-                          &done_before, err);
+        status = transfer(conn, key, "release", job_id, "device time of the job", release,
+                          2 + n_payees, &done_before, err);
     }
     if (status == CYX_OK && escrow->held > cost) {
         const struct leg refund[] = {{"escrow", job_id, cost - escrow->held},
@@ -188,8 +204,9 @@ static enum cyx_status pay_out(struct cyx_db_conn *conn, const char *job_id,
 }
 
 enum cyx_status store_settle(struct cyx_db_conn *conn, const char *job_id, const char *account_id,
-                             const char *node_id, int64_t cost, struct cyx_payments_shares shares,
-                             bool *ret_settled, struct cyx_error *err)
+                             const struct store_payee *payees, size_t n_payees, int64_t cost,
+                             struct cyx_payments_shares shares, bool *ret_settled,
+                             struct cyx_error *err)
 {
     bool claimed = false;
     struct store_escrow escrow;
@@ -205,15 +222,15 @@ enum cyx_status store_settle(struct cyx_db_conn *conn, const char *job_id, const
         return cyx_error_set(err, CYX_ERR_INVALID, NULL,
                              "job %s: a cost of %lld is more than the %lld that are held", job_id,
                              (long long)cost, (long long)escrow.held);
-    status = pay_out(conn, job_id, &escrow, node_id, cost, shares, err);
+    status = pay_out(conn, job_id, &escrow, payees, n_payees, cost, shares, err);
     if (status == CYX_OK)
         status = cyx_db_query(
             conn,
             "UPDATE escrow SET state = $2, released = $3, refunded = held - $3, node_id = $4,"
             " node_share = $5, platform_fee = $6, ended_at = now() WHERE job_id = $1",
             NULL, err, CYX_DB_TEXT(job_id), CYX_DB_TEXT(cost > 0 ? "settled" : "refunded"),
-            CYX_DB_INT(cost), CYX_DB_TEXT(node_id), CYX_DB_INT(shares.node_base_units),
-            CYX_DB_INT(shares.platform_base_units));
+            CYX_DB_INT(cost), CYX_DB_TEXT(n_payees ? payees[0].node_id : NULL),
+            CYX_DB_INT(shares.node_base_units), CYX_DB_INT(shares.platform_base_units));
     *ret_settled = status == CYX_OK;
     return status;
 }

@@ -31,13 +31,25 @@ struct store_escrow {
 enum cyx_status store_escrow_get(struct cyx_db_conn *conn, const char *job_id, bool lock,
                                  struct store_escrow *ret_escrow, struct cyx_error *err);
 
+/* A node and what it gets; the same node may stand there twice. */
+struct store_payee {
+    const char *node_id;
+    int64_t amount;
+};
+enum { STORE_PAYEES_LIMIT = 128 };
+
+/* What became of an escrow for each node: columns node_id, amount; none before it is settled. */
+enum cyx_status store_shares(struct cyx_db_conn *conn, const char *job_id,
+                             struct cyx_db_result **ret_rows, struct cyx_error *err);
+
 /*
- * Ends an escrow: `cost` goes to node and platform by `shares`, the rest back to the user. `ret_settled` is
+ * Ends an escrow: `cost` goes to the platform and the payees, whose amounts are `shares`' node part, the rest back to the user. `ret_settled` is
  * false when it had ended before, or when nothing was held (then it becomes void, so that a late hold does nothing).
  */
 enum cyx_status store_settle(struct cyx_db_conn *conn, const char *job_id, const char *account_id,
-                             const char *node_id, int64_t cost, struct cyx_payments_shares shares,
-                             bool *ret_settled, struct cyx_error *err);
+                             const struct store_payee *payees, size_t n_payees, int64_t cost,
+                             struct cyx_payments_shares shares, bool *ret_settled,
+                             struct cyx_error *err);
 
 struct store_balance {
     int64_t available, held, entries;

@@ -17,6 +17,7 @@
 
 struct step {
     const char *job, *account, *node;
+    const char *other; /* a second node, which gets 7 of the nodes' part; NULL: none */
     int64_t amount;
     enum cyx_hold_outcome outcome;
     bool settled;
@@ -53,8 +54,14 @@ static enum cyx_status do_hold(void *ctx, struct cyx_db_conn *conn, struct cyx_e
 static enum cyx_status do_settle(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
 {
     struct step *s = ctx;
-    return store_settle(conn, s->job, s->account, s->node, s->amount, cyx_payments_split(s->amount),
-                        &s->settled, err);
+    struct cyx_payments_shares shares = cyx_payments_split(s->amount);
+    const struct store_payee payees[] = {{s->node, shares.node_base_units - (s->other ? 7 : 0)},
+                                         {s->other, 7}};
+    return store_settle(conn, s->job, s->account, payees,
+                        s->other  ? 2
+                        : s->node ? 1
+                                  : 0,
+                        s->amount, shares, &s->settled, err);
 }
 
 static enum cyx_status do_read(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
@@ -109,6 +116,44 @@ static void test_ledger__hold_and_release_balance_and_repeat_to_nothing(void **s
     assert_int_equal(s.escrow.refunded, 3999999991);
     assert_int_equal(s.balance.held, 0);
     assert_int_equal(s.balance.available, CYX_PAYMENTS_WELCOME_BASE_UNITS - 1000000009);
+    run(db, do_audit, NULL);
+}
+
+static enum cyx_status do_shares(void *ctx, struct cyx_db_conn *conn, struct cyx_error *err)
+{
+    struct step *s = ctx;
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = store_shares(conn, s->job, &rows, err);
+    if (status != CYX_OK)
+        return status;
+    assert_int_equal(cyx_db_rows(rows), 2);
+    assert_string_equal(cyx_db_text(rows, 0, 0), s->node);
+    assert_int_equal(cyx_db_int(rows, 0, 1), 92);
+    assert_string_equal(cyx_db_text(rows, 1, 0), s->other);
+    assert_int_equal(cyx_db_int(rows, 1, 1), 7);
+    return CYX_OK;
+}
+
+static void test_ledger__several_nodes_are_paid_by_one_transfer(void **state)
+{
+    struct cyx_db *db = *state;
+    char account[CYX_ID_BYTES], job[CYX_ID_BYTES], node[CYX_ID_BYTES], other[CYX_ID_BYTES];
+    cyx_id_new(account);
+    cyx_id_new(job);
+    cyx_id_new(node);
+    cyx_id_new(other);
+    struct step s = {
+        .job = job, .account = account, .node = node, .other = other, .amount = 5000000000};
+    run(db, do_hold, &s);
+    s.amount = 110; /* 11 for the platform */
+    run(db, do_settle, &s);
+    assert_true(s.settled);
+    run(db, do_settle, &s);
+    assert_false(s.settled);
+    run(db, do_shares, &s);
+    run(db, do_read, &s);
+    assert_int_equal(s.escrow.node_share, 99);
+    assert_string_equal(s.escrow.node_id, node);
     run(db, do_audit, NULL);
 }
 
@@ -235,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ledger__hold_and_release_balance_and_repeat_to_nothing),
+        cmocka_unit_test(test_ledger__several_nodes_are_paid_by_one_transfer),
         cmocka_unit_test(test_ledger__a_job_that_ended_first_is_never_held),
         cmocka_unit_test(test_ledger__refuses_more_than_the_balance_and_more_than_was_held),
         cmocka_unit_test(test_ledger__the_database_refuses_what_would_unbalance_it),
