@@ -68,6 +68,26 @@ static void print_placement(const json_t *job)
         printf("Deadline   %s\n", cli_text(job, "deadline"));
 }
 
+/* The nodes of a job of several, the first of which evaluates and saves. */
+static void print_gang(const json_t *job)
+{
+    const json_t *gang = json_object_get(job, "gang"), *member;
+    size_t i;
+    if (!json_is_object(gang))
+        return;
+    printf("Nodes      %.0f at once\n", cli_number(gang, "nodes"));
+    json_array_foreach(json_object_get(gang, "members"), i, member)
+    {
+        const char *ended = cli_text(member, "ended_cause");
+        printf("           %.0f  %s  %s, %.1f s, %s an hour\n", cli_number(member, "rank"),
+               cli_text(member, "node_id"),
+               *ended                             ? ended
+               : *cli_text(member, "accepted_at") ? "running"
+                                                  : "offered",
+               cli_number(member, "device_ms") / 1000, cli_text(member, "price_per_hour"));
+    }
+}
+
 static void print_job(const json_t *job)
 {
     const json_t *progress = json_object_get(job, "progress"),
@@ -77,6 +97,7 @@ static void print_job(const json_t *job)
     printf("Job        %s\nName       %s\nState      %s\n", cli_text(job, "id"),
            cli_text(job, "name"), cli_text(job, "state"));
     print_placement(job);
+    print_gang(job);
     if (json_is_object(progress) && cli_number(progress, "step") > 0)
         printf(
             "Progress   epoch %.0f of %.0f, step %.0f of %.0f, loss %.4f, %.0f images a second\n",

@@ -58,15 +58,16 @@ static enum cyx_status load(const char *json, size_t length, json_t **ret_root,
 
 /* The training set without its validation part, as the trainer divides it. */
 static enum cyx_status check_batch(struct spec_reader *reader, const struct cyx_dataset *set,
-                                   const struct cyx_data_spec *data)
+                                   const struct cyx_data_spec *data, int64_t nodes)
 {
     int64_t n_train = set->n_train - (int64_t)((double)set->n_train * data->validation_part);
-    if (data->batch_size <= n_train)
+    if (data->batch_size <= n_train / nodes)
         return CYX_OK;
     spec_enter_key(reader, "data");
     enum cyx_status status =
-        spec_fail_at(reader, "batch_size", "expected at most the %lld training images, got %lld",
-                     (long long)n_train, (long long)data->batch_size);
+        spec_fail_at(reader, "batch_size", "expected at most the %lld training images%s, got %lld",
+                     (long long)(n_train / nodes), nodes > 1 ? " of each node" : "",
+                     (long long)data->batch_size);
     spec_leave(reader);
     return status;
 }
@@ -95,7 +96,7 @@ static enum cyx_status judge_catalogue_set(struct spec_reader *reader, struct cy
                                   .dim = {image.channels, image.height, image.width},
                                   .target = CYX_TARGET_CLASSES,
                                   .n_classes = (int64_t)set->n_classes};
-    return check_batch(reader, set, &spec->data);
+    return check_batch(reader, set, &spec->data, spec->resources.nodes);
 }
 
 /* ---- uploads ---- */

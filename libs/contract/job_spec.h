@@ -36,6 +36,7 @@ enum {
     CYX_JOB_AFTER_LIMIT = 64,
     CYX_JOB_ARRAY_LIMIT = 1000,
     CYX_JOB_RETRIES_LIMIT = 20,
+    CYX_JOB_NODES_LIMIT = 8, /* that train one model together */
     CYX_LAYER_NAME_LIMIT = 64,
 };
 
@@ -421,6 +422,7 @@ struct cyx_resources_spec {
     struct cyx_texts_spec labels, avoid_labels, regions, avoid_regions;
     int64_t max_price_per_hour_base_units; /* "max_price_per_hour": "2 CYX"; 0: none */
     double min_reputation;                 /* [0, 1], default 0 */
+    int64_t nodes; /* that train it together, each as above; 1 (default) to CYX_JOB_NODES_LIMIT */
 };
 
 /* When a job runs, and how often it is tried. */
@@ -459,6 +461,7 @@ struct cyx_job_spec {
     enum cyx_priority priority;
     int64_t budget_base_units; /* "budget": "2.5 CYX"; most that the job may cost; default 10 CYX */
     int64_t checkpoint_steps;  /* "checkpoint": {"every_steps": 200}; default 200 */
+    int64_t sync_steps;        /* "sync": {"every_steps": 16}: of several nodes; default 16 */
     const char *canonical; /* the whole spec as compact JSON, keys in order, defaults left out */
     /* cyx_dataset's fingerprint, hexadecimal SHA-256; "" for data in files: cyx_data's is its own */
     const char *dataset_hash;

@@ -94,6 +94,7 @@ static void test_job_spec__defaults_are_those_of_pytorch(void **state)
     assert_int_equal(spec->schedule.deadline_ms, 0);
     assert_int_equal(spec->schedule.retries, 2);
     assert_int_equal(spec->schedule.array, 1);
+    assert_true(spec->resources.nodes == 1 && spec->sync_steps == 16);
     assert_string_equal(spec->dataset_hash, cyx_dataset_find("mnist")->fingerprint);
     cyx_job_spec_destroy(spec);
 }
@@ -109,7 +110,8 @@ static void test_job_spec__canonical_form_leaves_defaults_out(void **state)
         " \"budget\": \"10.000 CYX\", \"metrics\": [\"accuracy\"], \"checkpoint\": "
         "{\"every_steps\": 200},"
         " \"resources\": {\"backend\": \"auto\", \"threads\": 0, \"device_memory_bytes\": 0,"
-        " \"labels\": [], \"host_memory_bytes\": 0, \"min_reputation\": 0},"
+        " \"labels\": [], \"host_memory_bytes\": 0, \"min_reputation\": 0,"
+        " \"nodes\": 1}, \"sync\": {},"
         " \"schedule\": {\"after\": [], \"retries\": 2, \"array\": 1},"
         " \"optimizer\": {\"nesterov\": false, \"dampening\": 0, \"momentum\": 0.0, "
         "\"weight_decay\": 0,"
@@ -160,7 +162,8 @@ static void test_job_spec__reads_every_member(void **state)
         "\"resources\":{\"backend\":\"vulkan\",\"device_memory_bytes\":1000000000,\"threads\":2,"
         "\"host_memory_bytes\":5,\"labels\":[\"disk=ssd\",\"lab\"],\"avoid_labels\":[\"spot\"],"
         "\"regions\":[\"eu-west\"],\"avoid_regions\":[\"eu-west/3\"],"
-        "\"max_price_per_hour\":\"2.50 CYX\",\"min_reputation\":0.75},"
+        "\"max_price_per_hour\":\"2.50 CYX\",\"min_reputation\":0.75,"
+        "\"nodes\":3},\"sync\":{\"every_steps\":4},"
         "\"schedule\":{\"after\":[\"01935b1e-0000-7000-8000-000000000001\"],"
         "\"deadline\":\"2030-01-31T12:00:00Z\",\"retries\":0,\"array\":3},"
         "\"budget\":\"0.000000001 CYX\",\"checkpoint\":{\"every_steps\":5}}");
@@ -202,6 +205,7 @@ static void test_job_spec__reads_every_member(void **state)
     assert_string_equal(spec->schedule.after.items[0], "01935b1e-0000-7000-8000-000000000001");
     assert_true(spec->schedule.deadline_ms == INT64_C(1896091200000));
     assert_true(spec->schedule.retries == 0 && spec->schedule.array == 3);
+    assert_true(wants->nodes == 3 && spec->sync_steps == 4);
     assert_non_null(strstr(spec->canonical, "\"deadline\":\"2030-01-31T12:00:00.000Z\""));
     assert_true(spec->budget_base_units == 1 && spec->checkpoint_steps == 5);
     assert_string_equal(cyx_priority_name(spec->priority), "critical");

@@ -77,6 +77,13 @@ static const struct spec_field resources_fields[] = {
      .min = 0,
      .max = 1,
      .help = "Least share of its jobs that the node brought to an end; a new node has 0.5."},
+    {.key = "nodes",
+     .kind = SPEC_INTEGER,
+     .offset = offsetof(struct cyx_resources_spec, nodes),
+     .min = 1,
+     .max = CYX_JOB_NODES_LIMIT,
+     .fallback = 1,
+     .help = "How many nodes train the model together, each on its own shard of every epoch."},
 };
 
 static const struct spec_object resources_object = {"resources", resources_fields,
@@ -132,6 +139,21 @@ static const struct spec_field checkpoint_fields[] = {
 static const struct spec_object checkpoint_object = {"checkpoint", checkpoint_fields,
                                                      SPEC_COUNT(checkpoint_fields),
                                                      .help = "When the training is saved."};
+
+static const struct spec_field sync_fields[] = {
+    {.key = "every_steps",
+     .kind = SPEC_INTEGER,
+     .offset = AT(sync_steps),
+     .min = 1,
+     .max = 10000,
+     .fallback = 16,
+     .help = "Optimizer steps between two meetings, where all go on from the mean of what they "
+             "have; 1 equals one node with a batch that is so many times as large."},
+};
+
+static const struct spec_object sync_object = {
+    "sync", sync_fields, SPEC_COUNT(sync_fields),
+    .help = "How several nodes train together (resources.nodes)."};
 
 static const char *const warmup_intervals[] = {"step", "epoch", NULL};
 
@@ -347,9 +369,22 @@ static const struct spec_field job_fields[] = {
      .kind = SPEC_OBJECT,
      .object = &checkpoint_object,
      .help = "When the training is saved."},
+    {.key = "sync",
+     .kind = SPEC_OBJECT,
+     .object = &sync_object,
+     .help = "How several nodes train together (resources.nodes)."},
 };
 
-const struct spec_object spec_job = {"the job", job_fields, SPEC_COUNT(job_fields),
+static enum cyx_status check_job(struct spec_reader *reader, json_t *json, void *target)
+{
+    const struct cyx_job_spec *spec = target;
+    if (spec->resources.nodes == 1 && json_object_size(json_object_get(json, "sync")) > 0)
+        return spec_fail_at(reader, "sync",
+                            "one node has nobody to meet: give resources.nodes, or leave sync out");
+    return CYX_OK;
+}
+
+const struct spec_object spec_job = {"the job", job_fields, SPEC_COUNT(job_fields), check_job,
                                      .help = "A training job, as CyxWiz takes it."};
 
 const char *cyx_layer_type_name(enum cyx_layer_type type)

@@ -51,6 +51,7 @@ enum {
 #define CYX_SVC_REGISTRY_MAINTENANCE "cyx.svc.registry.maintenance"
 #define CYX_SVC_REGISTRY_LIST "cyx.svc.registry.list"
 #define CYX_SVC_REGISTRY_GET "cyx.svc.registry.get"
+#define CYX_SVC_REGISTRY_GANG "cyx.svc.registry.gang"
 
 #define CYX_SVC_SCHEDULER "scheduler"
 #define CYX_SVC_SCHEDULER_SUBMIT "cyx.svc.scheduler.submit"
@@ -64,6 +65,7 @@ enum {
 #define CYX_SVC_SCHEDULER_ACCEPT "cyx.svc.scheduler.accept"
 #define CYX_SVC_SCHEDULER_PROGRESS "cyx.svc.scheduler.progress"
 #define CYX_SVC_SCHEDULER_FINISH "cyx.svc.scheduler.finish"
+#define CYX_SVC_SCHEDULER_GANG "cyx.svc.scheduler.gang"
 
 #define CYX_SVC_PAYMENTS "payments"
 #define CYX_SVC_PAYMENTS_BALANCE "cyx.svc.payments.balance"
@@ -169,6 +171,28 @@ static inline enum cyx_status cyx_subject_job(char ret_subject[CYX_SUBJECT_BYTES
                                               const char *job_id, const char *last)
 {
     return cyx_subject_format(ret_subject, "job", job_id, last);
+}
+
+/*
+ * Between the members of a job of several nodes, cyx.gang.<job>.<attempt>.<from>.<to>: ranks; the attempt is its first
+ * member's token. Each is let in with rights of its own for one attempt: to publish as itself, to hear what is for it.
+ * More than CYX_GANG_BYTES_LIMIT is not exchanged at a meeting.
+ */
+#define CYX_GANG_BYTES_LIMIT (INT64_C(1) << 30)
+#define CYX_GANG_CONNECTION "gang " /* the name of a member's connection begins so */
+
+/* `from` or `to` below 0 stands for any. */
+static inline enum cyx_status cyx_subject_gang(char ret_subject[CYX_SUBJECT_BYTES],
+                                               const char *job_id, int64_t attempt, int from,
+                                               int to)
+{
+    char last[64], sender[16] = "*", receiver[16] = "*";
+    if (from >= 0)
+        snprintf(sender, sizeof(sender), "%d", from);
+    if (to >= 0)
+        snprintf(receiver, sizeof(receiver), "%d", to);
+    snprintf(last, sizeof(last), "%lld.%s.%s", (long long)attempt, sender, receiver);
+    return cyx_subject_format(ret_subject, "gang", job_id, last);
 }
 
 /*

@@ -33,6 +33,19 @@ static void test_subjects__are_made_of_valid_ids_only(void **state)
     }
 }
 
+static void test_subjects__of_a_gang_name_job_attempt_and_ranks(void **state)
+{
+    (void)state;
+    char subject[CYX_SUBJECT_BYTES];
+    assert_int_equal(cyx_subject_gang(subject, id, 7, 2, 0), CYX_OK);
+    assert_string_equal(subject, "cyx.gang.01935b1e-0000-7000-8000-00000000000a.7.2.0");
+    assert_int_equal(cyx_subject_gang(subject, id, INT64_MAX, -1, 7), CYX_OK);
+    assert_string_equal(subject,
+                        "cyx.gang.01935b1e-0000-7000-8000-00000000000a.9223372036854775807.*.7");
+    assert_int_equal(cyx_subject_gang(subject, "*", 1, 0, 1), CYX_ERR_INVALID);
+    assert_string_equal(subject, "");
+}
+
 static void test_subjects__give_their_id_back(void **state)
 {
     (void)state;
@@ -60,6 +73,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_subjects__are_made_of_valid_ids_only),
+        cmocka_unit_test(test_subjects__of_a_gang_name_job_attempt_and_ranks),
         cmocka_unit_test(test_subjects__give_their_id_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

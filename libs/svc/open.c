@@ -140,31 +140,45 @@ enum cyx_status cyx_svc_open_bus(struct cyx_svc *self, struct cyx_bus **ret_bus,
                                cyx_config_text(config, "CYXWIZ_NATS_INBOX", NULL), ret_bus, err);
 }
 
-enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file,
-                                    const char *inbox_prefix, struct cyx_bus **ret_bus,
+enum cyx_status cyx_svc_bus_options(struct cyx_svc *self, struct cyx_bus_options *ret_options,
                                     struct cyx_error *err)
 {
     struct cyx_config *config = &self->config;
-    self->bus_requests = cyx_metrics_histogram(self->metrics, "cyx_bus_request_seconds",
-                                               "Requests answered, by subject and outcome.",
-                                               "subject,status", NULL, 0);
     const struct cyx_bus_options options = {
         .url = cyx_config_text(config, "CYXWIZ_NATS_URL", "nats://127.0.0.1:4222"),
         .name = self->name,
         .user = cyx_config_text(config, "CYXWIZ_NATS_USER", NULL),
         .password = cyx_config_text(config, "CYXWIZ_NATS_PASSWORD", NULL),
-        .creds_file = creds_file,
+        .creds_file = cyx_config_text(config, "CYXWIZ_NATS_CREDS", NULL),
         .ca_file = cyx_config_text(config, "CYXWIZ_NATS_CA", NULL),
         .cert_file = cyx_config_text(config, "CYXWIZ_NATS_CERT", NULL),
         .key_file = cyx_config_text(config, "CYXWIZ_NATS_KEY", NULL),
-        .inbox_prefix = inbox_prefix,
-        .workers = (unsigned)cyx_config_int(config, "CYXWIZ_BUS_WORKERS", 16, 1, 64),
-        .observe = on_request,
-        .observe_ctx = self,
-        .lost = on_lost,
-        .lost_ctx = self,
+        .inbox_prefix = cyx_config_text(config, "CYXWIZ_NATS_INBOX", NULL),
     };
     enum cyx_status status = cyx_config_check(config, err);
+    if (status == CYX_OK)
+        *ret_options = options;
+    return status;
+}
+
+enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file,
+                                    const char *inbox_prefix, struct cyx_bus **ret_bus,
+                                    struct cyx_error *err)
+{
+    struct cyx_config *config = &self->config;
+    struct cyx_bus_options options = {0};
+    self->bus_requests = cyx_metrics_histogram(self->metrics, "cyx_bus_request_seconds",
+                                               "Requests answered, by subject and outcome.",
+                                               "subject,status", NULL, 0);
+    enum cyx_status status = cyx_svc_bus_options(self, &options, err);
+    options.creds_file = creds_file;
+    options.inbox_prefix = inbox_prefix;
+    options.workers = (unsigned)cyx_config_int(config, "CYXWIZ_BUS_WORKERS", 16, 1, 64);
+    options.observe = on_request;
+    options.lost = on_lost;
+    options.observe_ctx = options.lost_ctx = self;
+    if (status == CYX_OK)
+        status = cyx_config_check(config, err);
     if (status == CYX_OK)
         status = cyx_bus_connect(&options, &self->bus, err);
     if (status == CYX_OK)

@@ -124,6 +124,10 @@ enum cyx_status cyx_svc_open_bus_as(struct cyx_svc *self, const char *creds_file
                                     const char *inbox_prefix, struct cyx_bus **ret_bus,
                                     struct cyx_error *err);
 
+/* What those connect with, for a connection of the caller's own; texts live as long as the service. */
+enum cyx_status cyx_svc_bus_options(struct cyx_svc *self, struct cyx_bus_options *ret_options,
+                                    struct cyx_error *err);
+
 /* The relay from this database's outbox into this bus; needs both, and makes sure of the stream
  * CYX_EVT. */
 enum cyx_status cyx_svc_open_outbox(struct cyx_svc *self, struct cyx_outbox_relay **ret_relay,

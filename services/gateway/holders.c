@@ -13,16 +13,21 @@ static bool knows(const struct holders *self, const char *node_id)
     return false;
 }
 
+static void add(struct holders *self, const char *node_id)
+{
+    if (node_id && cyx_id_valid(node_id) && !knows(self, node_id) && self->count < HOLDERS_LIMIT)
+        memcpy(self->ids[self->count++], node_id, CYX_ID_BYTES);
+}
+
 void holders_take(struct holders *self, const json_t *job)
 {
-    const json_t *transition;
-    size_t i;
+    const json_t *transition, *member;
+    size_t i, k;
     json_array_foreach(json_object_get(job, "transitions"), i, transition)
     {
-        const char *node_id = json_string_value(json_object_get(transition, "node_id"));
-        if (node_id && cyx_id_valid(node_id) && !knows(self, node_id) &&
-            self->count < HOLDERS_LIMIT)
-            memcpy(self->ids[self->count++], node_id, CYX_ID_BYTES);
+        add(self, json_string_value(json_object_get(transition, "node_id")));
+        json_array_foreach(json_object_get(transition, "members"), k, member)
+            add(self, json_string_value(member));
     }
 }
 

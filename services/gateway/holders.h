@@ -19,7 +19,7 @@
 #include "contract/subjects.h"
 
 enum {
-    HOLDERS_LIMIT = 64
+    HOLDERS_LIMIT = 128
 }; /* a job is queued again at most ten times, and tried again some more */
 
 struct holders {

@@ -69,6 +69,9 @@ enum cyx_status cyx_registry_api_revoke(void *ctx, const struct cyx_bus_message 
                                         struct cyx_buf *reply, struct cyx_error *err);
 enum cyx_status cyx_registry_api_rotate(void *ctx, const struct cyx_bus_message *request,
                                         struct cyx_buf *reply, struct cyx_error *err);
+/* cyx.svc.registry.gang: for the scheduler, which knows who holds what */
+enum cyx_status cyx_registry_api_gang(void *ctx, const struct cyx_bus_message *request,
+                                      struct cyx_buf *reply, struct cyx_error *err);
 
 /* cyx.svc.registry.{drain,maintenance}, a node's own drain.<node> (api_health.c) */
 enum cyx_status cyx_registry_api_drain(void *ctx, const struct cyx_bus_message *request,

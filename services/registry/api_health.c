@@ -152,6 +152,9 @@ void cyx_registry_api_disconnect(void *ctx, const struct cyx_bus_message *messag
     CYX_CLEANUP_JSON json_t *json = json_loadb(message->data, message->length, 0, NULL);
     const char *user = json_string_value(json_object_get(json_object_get(json, "client"), "user"));
     const char *reason = json_string_value(json_object_get(json, "reason"));
+    const char *name = json_string_value(json_object_get(json_object_get(json, "client"), "name"));
+    if (name && strncmp(name, CYX_GANG_CONNECTION, strlen(CYX_GANG_CONNECTION)) == 0)
+        return; /* a job's of several nodes, which ends with its attempt */
     if (!user || !reason || !cyx_nkey_public_valid(user, CYX_NKEY_USER) ||
         cyx_registry_store_key_owner(&app->store, user, node_id, NULL) != CYX_OK)
         return; /* a service */

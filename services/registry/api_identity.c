@@ -5,6 +5,7 @@
 #include "api.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "contract/job_spec.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 #include "store_identity.h"
@@ -193,4 +194,39 @@ enum cyx_status cyx_registry_api_rotate(void *ctx, const struct cyx_bus_message 
     (void)cyx_bus_publish(app->bus, subject, &request->meta, "{}", 2, NULL);
     return cyx_message_write(json_pack("{s:s, s:b}", "node_id", node_id, "rotating", 1), reply,
                              err);
+}
+
+/* {node_id, job_id, attempt, rank} -> {nats_token, expires_at}; both null where NATS has users of its own. */
+enum cyx_status cyx_registry_api_gang(void *ctx, const struct cyx_bus_message *request,
+                                      struct cyx_buf *reply, struct cyx_error *err)
+{
+    struct cyx_registry_app *app = ctx;
+    CYX_CLEANUP_JSON json_t *message = NULL;
+    CYX_CLEANUP_BUF struct cyx_buf token = {0};
+    const char *node_id = NULL;
+    char public_key[CYX_NKEY_TEXT_BYTES];
+    struct cyx_trust_member member = {.public_key = public_key};
+    int64_t rank = 0, expires_s = 0;
+    enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
+    if (status == CYX_OK)
+        status = cyx_message_id(message, "node_id", &node_id, err);
+    if (status == CYX_OK)
+        status = cyx_message_id(message, "job_id", &member.job_id, err);
+    if (status == CYX_OK)
+        status = cyx_message_int(message, "attempt", 1, INT64_MAX, &member.attempt, err);
+    if (status == CYX_OK)
+        status = cyx_message_int(message, "rank", 0, CYX_JOB_NODES_LIMIT - 1, &rank, err);
+    if (status != CYX_OK)
+        return status;
+    if (!app->trust)
+        return cyx_message_write(json_pack("{s:n, s:n}", "nats_token", "expires_at"), reply, err);
+    member.rank = (int)rank;
+    status = cyx_registry_store_key_of(&app->store, node_id, public_key, err);
+    if (status == CYX_OK)
+        status = cyx_trust_admit_member(app->trust, &member, &token, &expires_s, err);
+    if (status != CYX_OK)
+        return status;
+    return cyx_message_write(json_pack("{s:s, s:o}", "nats_token", token.data, "expires_at",
+                                       cyx_message_new_time(expires_s * 1000)),
+                             reply, err);
 }

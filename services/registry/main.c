@@ -2,7 +2,7 @@
  * The registry: which nodes there are, who they are by their keys, and which of them are online.
  * Owns: schema registry (nodes, keys, enrolment tokens, challenges), Redis registry:node:<id> (their newest load), the account's
  *       signing key of NATS.
- * Listens: cyx.svc.registry.{enrol.<node>,prove.<node>,token,join,renew,revoke,rotate,drain,maintenance,list,get}, drain and
+ * Listens: cyx.svc.registry.{enrol.<node>,prove.<node>,token,join,renew,revoke,rotate,gang,drain,maintenance,list,get}, drain and
  *          get of a node's own as ….<node>,
  *          cyx.node.*.{heartbeat,leaving}.
  * Publishes: cyx.evt.node.{online,offline,silent} (outbox), cyx.node.<id>.{rotate,challenge}.
@@ -23,6 +23,7 @@ static const struct cyx_bus_route routes[] = {
     {CYX_SVC_REGISTRY_DRAIN CYX_FROM_NODE, cyx_registry_api_drain_self},
     {CYX_SVC_REGISTRY_MAINTENANCE, cyx_registry_api_maintenance},
     {CYX_SVC_REGISTRY_PROVE CYX_FROM_NODE, cyx_registry_api_prove},
+    {CYX_SVC_REGISTRY_GANG, cyx_registry_api_gang},
     {CYX_SVC_REGISTRY_LIST, cyx_registry_api_list},
     {CYX_SVC_REGISTRY_GET, cyx_registry_api_get},
     {CYX_SVC_REGISTRY_GET CYX_FROM_NODE, cyx_registry_api_get_self},

@@ -243,6 +243,21 @@ enum cyx_status cyx_registry_store_may_work(struct cyx_registry_store *self, con
     return status;
 }
 
+enum cyx_status cyx_registry_store_key_of(struct cyx_registry_store *self, const char *node_id,
+                                          char ret_public_key[CYX_NKEY_TEXT_BYTES],
+                                          struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    enum cyx_status status = cyx_db_run(
+        self->db, "select public_key from node_key where node_id = $1 and revoked_at is null",
+        &rows, err, CYX_DB_TEXT(node_id));
+    if (status == CYX_OK && cyx_db_rows(rows) == 0)
+        return cyx_error_set(err, CYX_ERR_DENIED, "/node_id", "no node with a key under this id");
+    if (status == CYX_OK)
+        memcpy(ret_public_key, cyx_db_text(rows, 0, 0), CYX_NKEY_TEXT_BYTES);
+    return status;
+}
+
 enum cyx_status cyx_registry_store_key_owner(struct cyx_registry_store *self,
                                              const char *public_key, char ret_node_id[CYX_ID_BYTES],
                                              struct cyx_error *err)

@@ -40,6 +40,11 @@ enum cyx_status cyx_registry_store_want_rotation(struct cyx_registry_store *self
 enum cyx_status cyx_registry_store_may_work(struct cyx_registry_store *self, const char *node_id,
                                             bool need_key, struct cyx_error *err);
 
+/* The node's key as it is now; CYX_ERR_DENIED when it has none. */
+enum cyx_status cyx_registry_store_key_of(struct cyx_registry_store *self, const char *node_id,
+                                          char ret_public_key[CYX_NKEY_TEXT_BYTES],
+                                          struct cyx_error *err);
+
 /* Whose key it is or was; CYX_ERR_NOT_FOUND. */
 enum cyx_status cyx_registry_store_key_owner(struct cyx_registry_store *self,
                                              const char *public_key, char ret_node_id[CYX_ID_BYTES],

@@ -132,6 +132,29 @@ enum cyx_status cyx_trust_admit(const struct cyx_trust *self, const char *node_i
     return cyx_jwt_user_write(&claims, &self->signing, now_s, ret_token, err);
 }
 
+enum cyx_status cyx_trust_admit_member(const struct cyx_trust *self,
+                                       const struct cyx_trust_member *member,
+                                       struct cyx_buf *ret_token, int64_t *ret_expires_s,
+                                       struct cyx_error *err)
+{
+    char says[CYX_SUBJECT_BYTES], hears[CYX_SUBJECT_BYTES], name[96];
+    if (cyx_subject_gang(says, member->job_id, member->attempt, member->rank, -1) != CYX_OK ||
+        cyx_subject_gang(hears, member->job_id, member->attempt, -1, member->rank) != CYX_OK)
+        return cyx_error_set(err, CYX_ERR_INVALID, "/job_id", "%s is no job's id", member->job_id);
+    const char *const publish[] = {says, NULL};
+    const char *const subscribe[] = {hears, NULL};
+    snprintf(name, sizeof(name), "member %d of job %s", member->rank, member->job_id);
+    int64_t now_s = cyx_clock_unix_ms() / 1000;
+    const struct cyx_jwt_user claims = {.subject = member->public_key,
+                                        .name = name,
+                                        .account = self->account,
+                                        .publish = publish,
+                                        .subscribe = subscribe,
+                                        .expires_s = now_s + self->token_life_s};
+    *ret_expires_s = claims.expires_s;
+    return cyx_jwt_user_write(&claims, &self->signing, now_s, ret_token, err);
+}
+
 /* {"data":{"code":200}} or {"error":{"code":…,"description":…}} */
 static enum cyx_status read_verdict(const struct cyx_buf *reply, struct cyx_error *err)
 {

@@ -28,6 +28,20 @@ enum cyx_status cyx_trust_admit(const struct cyx_trust *self, const char *node_i
                                 int64_t *ret_expires_s, struct cyx_error *err);
 
 /*
+ * A token for a node's key that is good for one attempt of one job of several nodes, and for nothing else: member `rank`
+ * publishes as itself, cyx.gang.<job>.<attempt>.<rank>.*, and hears what is for it, ….*.<rank>.
+ */
+struct cyx_trust_member {
+    const char *job_id, *public_key;
+    int64_t attempt;
+    int rank;
+};
+enum cyx_status cyx_trust_admit_member(const struct cyx_trust *self,
+                                       const struct cyx_trust_member *member,
+                                       struct cyx_buf *ret_token, int64_t *ret_expires_s,
+                                       struct cyx_error *err);
+
+/*
  * Gives the server the account with these revocations, all that still matter: whoever is connected with such a key is
  * cut off at once. The same list again costs the server nothing, so it is told now and then, since a server that was
  * started anew has only what its configuration says.

@@ -72,14 +72,40 @@ static struct cyx_sched_hold hold_of(const struct cyx_sched_job *job,
     return hold;
 }
 
+/* The nodes that are kept for another job; NULL: none are. */
+static const struct cyx_sched_kept *
+kept_from(struct cyx_sched_app *app, const struct cyx_sched_job *job, struct cyx_sched_kept *room)
+{
+    pthread_mutex_lock(&app->store.kept_lock);
+    *room = app->store.kept;
+    pthread_mutex_unlock(&app->store.kept_lock);
+    return room->job_id[0] && strcmp(room->job_id, job->id) != 0 ? room : NULL;
+}
+
+void cyx_sched_tell_attempt(struct cyx_sched_app *app, const struct cyx_sched_job *job,
+                            const char *but_node_id)
+{
+    struct cyx_sched_offer members[CYX_SCHED_GANG_LIMIT];
+    struct cyx_error err = {0};
+    size_t count = 0;
+    if (cyx_sched_store_attempt(&app->store, job, members, &count, &err) != CYX_OK)
+        cyx_log(CYX_LOG_WARN, "a job's nodes not told; their heartbeats will",
+                CYX_STR("job_id", job->id), CYX_STR("error", err.message));
+    for (size_t i = 0; i < count; i++)
+        if (!but_node_id || strcmp(members[i].node_id, but_node_id) != 0)
+            cyx_sched_tell(app, members[i].node_id, CYX_NODE_CANCEL, job->id, members[i].token);
+}
+
 void cyx_sched_show(struct cyx_sched_app *app, struct cyx_buf *text,
                     const struct cyx_sched_job *job, const struct cyx_sched_account *account,
                     const struct cyx_sched_transition *transitions, size_t n_transitions)
 {
     struct cyx_sched_pending pending = {0};
     if (job->facts.state == CYX_SCHED_QUEUED) {
-        const struct cyx_sched_hold hold = hold_of(job, account);
+        struct cyx_sched_hold hold = hold_of(job, account);
+        struct cyx_sched_kept kept;
         const struct cyx_sched_nodes_cache *nodes = cyx_sched_nodes_lock(app);
+        hold.kept = kept_from(app, job, &kept);
         cyx_sched_pending(&job->need, &hold, nodes->nodes, nodes->count, &pending);
         cyx_sched_nodes_unlock(app);
     }
@@ -255,7 +281,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_cancel)
                                         &change, err);
     if (status == CYX_OK) {
         if (change.tells_worker)
-            cyx_sched_tell(app, job.node_id, CYX_NODE_CANCEL, job.id, job.token);
+            cyx_sched_tell_attempt(app, &job, NULL);
         cyx_sched_matcher_wake(app->matcher); /* its node may be free */
         say_cancelled(&job, &change, said, sizeof(said));
         cyx_buf_printf(reply, "{\"outcome\":\"%s\",\"message\":\"%s\",\"job\":",

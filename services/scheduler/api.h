@@ -74,6 +74,7 @@ CYX_SCHED_HANDLER(cyx_sched_api_cancel);
 CYX_SCHED_HANDLER(cyx_sched_api_accept);
 CYX_SCHED_HANDLER(cyx_sched_api_progress);
 CYX_SCHED_HANDLER(cyx_sched_api_finish);
+CYX_SCHED_HANDLER(cyx_sched_api_gang);
 
 /* cyx.node.*.heartbeat; replicas share them. */
 void cyx_sched_api_heartbeat(void *ctx, const struct cyx_bus_message *message);
@@ -96,6 +97,10 @@ void cyx_sched_nodes_unlock(struct cyx_sched_app *app);
 /* {job_id, token} to cyx.node.<id>.<what>; a failure is logged: offers and cancels are told again. */
 void cyx_sched_tell(struct cyx_sched_app *app, const char *node_id, const char *what,
                     const char *job_id, int64_t token);
+
+/* Tells all nodes that hold the job's last attempt, but for one (NULL: all), that it is over. */
+void cyx_sched_tell_attempt(struct cyx_sched_app *app, const struct cyx_sched_job *job,
+                            const char *but_node_id);
 
 /*
  * The matcher (matcher.c). Wake it when something changed that may let a job run. It is made before the first

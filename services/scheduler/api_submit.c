@@ -68,6 +68,7 @@ static enum cyx_status read_need(const struct cyx_job_spec *spec, const struct c
         .dataset = spec->data.dataset ? spec->data.dataset : spec->data.source.sha256,
         .flops_per_sample = (double)cost->training_flops_per_sample,
         .total_flops = total_flops(spec, cost),
+        .nodes = wants->nodes,
     };
     if (!need->labels || !need->avoid_labels || !need->regions || !need->avoid_regions)
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the spec");
@@ -75,6 +76,20 @@ static enum cyx_status read_need(const struct cyx_job_spec *spec, const struct c
         return cyx_error_set(err, CYX_ERR_INVALID, "/resources/backend",
                              "expected \"auto\", \"cpu\" or \"vulkan\"");
     return CYX_OK;
+}
+
+/* Members exchange parameters and at most three times as much of the optimizer's state at each meeting. */
+static enum cyx_status check_exchange(const struct cyx_job_spec *spec,
+                                      const struct cyx_model_cost *cost, struct cyx_error *err)
+{
+    int64_t most = CYX_GANG_BYTES_LIMIT / (4 * (int64_t)sizeof(float));
+    if (spec->resources.nodes == 1 || cost->parameters <= most)
+        return CYX_OK;
+    return cyx_error_set(
+        err, CYX_ERR_TOO_LARGE, "/resources/nodes",
+        "a model that several nodes train has at most %lld parameters, and this one "
+        "has %lld: train it on one node",
+        (long long)most, (long long)cost->parameters);
 }
 
 /* Validates the spec by the rules that every part shares, and reads of it what matching needs. */
@@ -94,6 +109,8 @@ static enum cyx_status judge_spec(const struct cyx_job_spec *spec, struct cyx_ar
                                "the gateway says what an upload holds");
     if (status == CYX_OK)
         status = cyx_model_cost(spec, &cost, err);
+    if (status == CYX_OK)
+        status = check_exchange(spec, &cost, err);
     if (status == CYX_OK)
         status = read_need(spec, &cost, arena, &submission->need, err);
     if (status != CYX_OK)

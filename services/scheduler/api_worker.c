@@ -59,6 +59,10 @@ static enum cyx_status write_accepted(struct cyx_sched_app *app,
     cyx_buf_printf(reply, "{\"job_id\":\"%s\",\"lease_ms\":%lld,\"grant\":", job->id,
                    (long long)app->store.policy.lease_ms);
     cyx_buf_json_string(reply, grant_text);
+    if (job->need.nodes > 1)
+        cyx_buf_printf(reply, ",\"gang\":{\"rank\":%lld,\"nodes\":%lld,\"attempt\":%lld}",
+                       (long long)(job->token - claim->token), (long long)job->need.nodes,
+                       (long long)job->token);
     if (job->checkpoint.sha256[0])
         cyx_buf_printf(reply, ",\"checkpoint\":{\"sha256\":\"%s\",\"bytes\":%lld,\"step\":%lld}",
                        job->checkpoint.sha256, (long long)job->checkpoint.bytes,
@@ -137,18 +141,21 @@ static enum cyx_status read_outcome(const json_t *message, struct cyx_sched_repo
         enum cyx_sched_event event;
     } outcomes[] = {{"completed", CYX_SCHED_COMPLETE},
                     {"failed", CYX_SCHED_FAIL},
+                    {"done", CYX_SCHED_EVENT_COUNT},
                     {"cancelled", CYX_SCHED_STOP},
                     {"handed-back", CYX_SCHED_HAND_BACK}};
     enum cyx_status status = cyx_message_text(message, "outcome", &report->outcome, err);
     for (size_t i = 0; status == CYX_OK && i < CYX_COUNT_OF(outcomes); i++) {
         if (strcmp(report->outcome, outcomes[i].name) == 0) {
             report->event = outcomes[i].event;
+            report->done = report->event == CYX_SCHED_EVENT_COUNT;
             return CYX_OK;
         }
     }
     return status != CYX_OK ? status
                             : cyx_error_set(err, CYX_ERR_INVALID, "/outcome",
-                                            "expected completed, failed, cancelled or handed-back");
+                                            "expected completed, done, failed, cancelled or "
+                                            "handed-back");
 }
 
 /* The worker's {status, pointer, message}; without one it is an internal error of the worker. */
@@ -223,6 +230,8 @@ CYX_SCHED_HANDLER(cyx_sched_api_finish)
     if (status == CYX_OK) {
         cyx_sched_matcher_wake(
             app->matcher); /* the node is free, or the job is to be matched again */
+        if (word.job.need.nodes > 1 && word.job.facts.state != CYX_SCHED_RUNNING)
+            cyx_sched_tell_attempt(app, &word.job, word.claim.node_id); /* it ended for all */
         cyx_log(CYX_LOG_INFO, "job finished by its worker", CYX_STR("job_id", word.job.id),
                 CYX_STR("node_id", word.claim.node_id), CYX_STR("outcome", finish.report.outcome),
                 CYX_STR("state", cyx_sched_state_name(word.job.facts.state)),
@@ -236,6 +245,47 @@ CYX_SCHED_HANDLER(cyx_sched_api_finish)
     cyx_arena_finish(&arena);
     cyx_buf_finish(&finish.error);
     cyx_buf_finish(&finish.result);
+    return status;
+}
+
+/*
+ * {node_id, job_id, token} -> {rank, nodes, attempt, nats_token}: what lets a member speak with the others of its attempt,
+ * from the registry; null where NATS has users of its own.
+ */
+CYX_SCHED_HANDLER(cyx_sched_api_gang)
+{
+    struct cyx_sched_app *app = ctx;
+    CYX_CLEANUP_JSON json_t *message = NULL;
+    CYX_CLEANUP_JSON json_t *admitted = NULL;
+    CYX_CLEANUP_BUF struct cyx_buf text = {0};
+    CYX_CLEANUP_BUF struct cyx_buf answer = {0};
+    struct cyx_sched_claim claim = {0};
+    struct cyx_sched_seat seat;
+    enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
+    if (status == CYX_OK)
+        status = read_claim(request->subject, message, &claim, err);
+    if (status == CYX_OK)
+        status = cyx_sched_store_seat(&app->store, &claim, &seat, err);
+    if (status == CYX_OK && seat.nodes < 2)
+        status =
+            cyx_error_set(err, CYX_ERR_CONFLICT, "/job_id", "job %s has one node", claim.job_id);
+    if (status != CYX_OK)
+        return status;
+    int64_t attempt = claim.token + seat.rank;
+    json_t *place = json_pack("{s:s, s:s, s:I, s:I, s:I}", "node_id", claim.node_id, "job_id",
+                              claim.job_id, "attempt", (json_int_t)attempt, "rank",
+                              (json_int_t)seat.rank, "nodes", (json_int_t)seat.nodes);
+    status = cyx_message_write(json_incref(place), &text, err);
+    if (status == CYX_OK)
+        status = cyx_bus_request(app->bus, CYX_SVC_REGISTRY_GANG, &request->meta, text.data,
+                                 text.length, CYX_REQUEST_TIMEOUT_MS, &answer, err);
+    if (status == CYX_OK)
+        status = cyx_message_parse(answer.data, answer.length, &admitted, err);
+    if (status == CYX_OK) {
+        json_object_update(place, admitted);
+        status = cyx_message_write(json_incref(place), reply, err);
+    }
+    json_decref(place);
     return status;
 }
 

@@ -51,6 +51,7 @@ enum cyx_status cyx_sched_configure(struct cyx_sched_app *app, struct cyx_svc *s
     cyx_config_key(config, "CYXWIZ_GRANT_KEY", app->grant_key, sizeof(app->grant_key));
     register_metrics(app, cyx_svc_metrics(svc));
     pthread_mutex_init(&app->nodes.lock, NULL);
+    pthread_mutex_init(&app->store.kept_lock, NULL);
     app->gather = cyx_sched_gather_create(&app->store);
     app->matcher = cyx_sched_matcher_create(app);
     if (!app->gather || !app->matcher)

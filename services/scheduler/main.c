@@ -1,7 +1,7 @@
 /*
  * The scheduler: which job runs where. Any number of replicas.
  * Owns: schema scheduler (jobs, assignments, transitions, its own picture of the nodes).
- * Listens: cyx.svc.scheduler.{submit,quote,quota,node,get,list,cancel,accept,progress,finish}, cyx.node.*.heartbeat,
+ * Listens: cyx.svc.scheduler.{submit,quote,quota,node,get,list,cancel,accept,progress,finish,gang}, cyx.node.*.heartbeat,
  *          cyx.evt.payment.*, cyx.evt.node.*.
  * Publishes: cyx.evt.job.*, cyx.job.<id>.state (outbox); cyx.node.<id>.{offer,cancel}.
  */
@@ -22,6 +22,7 @@ static const struct cyx_bus_route routes[] = {
     {CYX_SVC_SCHEDULER_ACCEPT CYX_FROM_NODE, cyx_sched_api_accept},
     {CYX_SVC_SCHEDULER_PROGRESS CYX_FROM_NODE, cyx_sched_api_progress},
     {CYX_SVC_SCHEDULER_FINISH CYX_FROM_NODE, cyx_sched_api_finish},
+    {CYX_SVC_SCHEDULER_GANG CYX_FROM_NODE, cyx_sched_api_gang},
 };
 
 int main(void)

@@ -13,7 +13,8 @@ const char *cyx_sched_pending_name(enum cyx_sched_pending_code code)
     static const char *const names[CYX_SCHED_PENDING_COUNT] = {
         "none",           "awaiting-escrow",    "waits-for-jobs",
         "retry-backoff",  "quota-running-jobs", "quota-device-hours",
-        "no-node-online", "no-node-fits",       "all-nodes-busy"};
+        "no-node-online", "no-node-fits",       "all-nodes-busy",
+        "too-few-nodes"};
     return (unsigned)code < CYX_SCHED_PENDING_COUNT ? names[code] : "none";
 }
 
@@ -255,20 +256,70 @@ static bool say_hold(const struct cyx_sched_hold *hold, struct cyx_sched_pending
     return pending->code != CYX_SCHED_PENDING_NONE;
 }
 
+static bool is_kept(const struct cyx_sched_kept *kept, const char *node_id)
+{
+    for (size_t i = 0; kept && i < kept->count; i++)
+        if (strcmp(kept->node_ids[i], node_id) == 0)
+            return true;
+    return false;
+}
+
+/* Of a job of several nodes: too few fit, or too few of those that fit are free at once. */
+static void say_too_few(const struct cyx_sched_need *need, size_t fit, size_t idle,
+                        struct cyx_sched_pending *pending)
+{
+    char *message = pending->message, *remedy = pending->remedy;
+    const size_t size = sizeof(pending->message), room = sizeof(pending->remedy);
+    long long wanted = (long long)need->nodes, missing = wanted - (long long)fit;
+    pending->code = CYX_SCHED_TOO_FEW_NODES;
+    if (missing > 0) {
+        snprintf(message, size, "needs %lld nodes at once; %zu fit%s", wanted, fit,
+                 fit == 1 ? "s" : "");
+        snprintf(remedy, room, "%lld more node%s that fit%s, or fewer resources.nodes", missing,
+                 missing == 1 ? "" : "s", missing == 1 ? "s" : "");
+    } else {
+        snprintf(message, size, "needs %lld nodes at once; %zu fit, and %zu of them %s free now",
+                 wanted, fit, idle, idle == 1 ? "is" : "are");
+        snprintf(
+            remedy, room,
+            "the end of jobs there: once it has waited a while, the nodes that become free are "
+            "kept for it");
+    }
+}
+
+static void say_busy(const struct cyx_sched_hold *hold, size_t fit, size_t count, size_t kept,
+                     struct cyx_sched_pending *pending)
+{
+    pending->code = CYX_SCHED_ALL_NODES_BUSY;
+    if (kept > 0)
+        snprintf(pending->message, sizeof(pending->message),
+                 "%zu of %zu nodes online fit; %zu of them %s kept for job %s, which needs %lld at "
+                 "once, and the others are busy",
+                 fit, count, kept, kept == 1 ? "is" : "are", hold->kept->job_id,
+                 (long long)hold->kept->nodes);
+    else
+        snprintf(pending->message, sizeof(pending->message),
+                 "%zu of %zu nodes online fit, and all of them are busy", fit, count);
+    snprintf(pending->remedy, sizeof(pending->remedy),
+             "the end of a job there, or one more node that fits");
+}
+
 void cyx_sched_pending(const struct cyx_sched_need *need, const struct cyx_sched_hold *hold,
                        const struct cyx_sched_node *nodes, size_t count,
                        struct cyx_sched_pending *ret_pending)
 {
     struct cyx_sched_pending *pending = ret_pending;
-    size_t fit = 0, idle = 0;
+    size_t fit = 0, idle = 0, kept = 0;
     struct best best;
     *pending = (struct cyx_sched_pending){.code = CYX_SCHED_PENDING_NONE};
     if (say_hold(hold, pending))
         return;
     for (size_t i = 0; i < count; i++) {
         bool fits = cyx_sched_fit(need, &nodes[i]) == CYX_SCHED_FITS;
+        bool of_another = fits && !nodes[i].busy && is_kept(hold->kept, nodes[i].id);
         fit += fits;
-        idle += fits && !nodes[i].busy;
+        kept += of_another;
+        idle += fits && !nodes[i].busy && !of_another;
     }
     if (count == 0) {
         pending->code = CYX_SCHED_NO_NODE_ONLINE;
@@ -279,11 +330,9 @@ void cyx_sched_pending(const struct cyx_sched_need *need, const struct cyx_sched
         pending->code = CYX_SCHED_NO_NODE_FITS;
         enum cyx_sched_misfit misfit = furthest(need, nodes, count, &best);
         say_misfit(need, misfit, &best, count, pending);
+    } else if (need->nodes > 1 && idle < (size_t)need->nodes) {
+        say_too_few(need, fit, idle, pending);
     } else if (idle == 0) {
-        pending->code = CYX_SCHED_ALL_NODES_BUSY;
-        snprintf(pending->message, sizeof(pending->message),
-                 "%zu of %zu nodes online fit, and all of them are busy", fit, count);
-        snprintf(pending->remedy, sizeof(pending->remedy),
-                 "the end of a job there, or one more node that fits");
+        say_busy(hold, fit, count, kept, pending);
     }
 }

@@ -146,7 +146,7 @@ enum cyx_sched_misfit cyx_sched_fit(const struct cyx_sched_need *need,
         return CYX_SCHED_LOW_REPUTATION;
     if (need->max_price_per_hour_base_units > 0 && price > need->max_price_per_hour_base_units)
         return CYX_SCHED_TOO_DEAR;
-    if (minute_price(price) > need->budget_base_units)
+    if (minute_price(price) > need->budget_base_units / (need->nodes > 1 ? need->nodes : 1))
         return CYX_SCHED_OVER_BUDGET;
     if (node->closed && *node->closed)
         return CYX_SCHED_CLOSED;
@@ -320,4 +320,38 @@ const struct cyx_sched_node *cyx_sched_match(const struct cyx_sched_need *need,
     if (best.node && ret_score)
         *ret_score = best.score;
     return best.node;
+}
+
+static bool is_chosen(const struct cyx_sched_gang_choice *choice,
+                      const struct cyx_sched_node *nodes, const char *id)
+{
+    for (size_t i = 0; i < choice->count; i++)
+        if (strcmp(nodes[choice->places[i]].id, id) == 0)
+            return true; /* a node's other slots are no other node */
+    return false;
+}
+
+bool cyx_sched_match_gang(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
+                          size_t count, struct cyx_sched_gang_choice *ret_choice)
+{
+    size_t wanted = need->nodes > 1 ? (size_t)need->nodes : 1;
+    struct scale scale;
+    make_scale(need, nodes, count, &scale);
+    ret_choice->count = 0;
+    for (struct choice best = {.node = nodes};
+         best.node && ret_choice->count < wanted && wanted <= CYX_SCHED_GANG_LIMIT;) {
+        best.node = NULL;
+        for (size_t i = 0; i < count; i++) {
+            if (!is_candidate(need, &nodes[i]) || is_chosen(ret_choice, nodes, nodes[i].id))
+                continue;
+            struct choice choice = {&nodes[i], score_of(&scale, need, &nodes[i])};
+            if (!best.node || better(need, &choice, &best))
+                best = choice;
+        }
+        if (!best.node)
+            break;
+        ret_choice->scores[ret_choice->count] = best.score;
+        ret_choice->places[ret_choice->count++] = (size_t)(best.node - nodes);
+    }
+    return ret_choice->count == wanted;
 }

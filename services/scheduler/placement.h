@@ -45,6 +45,7 @@ struct cyx_sched_need {
     const char *dataset;
     double flops_per_sample;
     double total_flops;              /* of the whole job */
+    int64_t nodes;                   /* that it takes at once; 0 counts as 1 */
     char last_node_id[CYX_ID_BYTES]; /* where it ran last, "" for nowhere: others come first */
 };
 
@@ -97,7 +98,7 @@ double cyx_sched_share(const struct cyx_sched_need *need, const struct cyx_sched
  * for by name. "auto": a hardware Vulkan device or the CPU device, whichever has room; a node that has nothing but
  * software Vulkan fits too. Memory: the device holds memory_bytes. Threads: the node has so many processors.
  * A region wanted or refused is the node's own or stands before it with a "/": "eu" takes in "eu/west". Price: at
- * most what the spec says, and the budget pays for a minute at least.
+ * most what the spec says, and the budget pays for a minute at least of so many nodes at this one's price.
  */
 enum cyx_sched_misfit { /* in the order in which they are looked at */
                         CYX_SCHED_FITS,
@@ -129,6 +130,19 @@ const struct cyx_sched_node *cyx_sched_match(const struct cyx_sched_need *need,
                                              const struct cyx_sched_node *nodes, size_t count,
                                              struct cyx_sched_score *ret_score);
 
+/*
+ * The nodes to offer a job of need->nodes nodes to, the best first: as many different ones, each free and fit. Places in
+ * `nodes`, with their scores; false when there are too few.
+ */
+enum { CYX_SCHED_GANG_LIMIT = 8 };
+struct cyx_sched_gang_choice {
+    size_t places[CYX_SCHED_GANG_LIMIT];
+    struct cyx_sched_score scores[CYX_SCHED_GANG_LIMIT];
+    size_t count;
+};
+bool cyx_sched_match_gang(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
+                          size_t count, struct cyx_sched_gang_choice *ret_choice);
+
 enum cyx_sched_pending_code {
     CYX_SCHED_PENDING_NONE, /* about to be matched */
     CYX_SCHED_AWAITING_ESCROW,
@@ -139,9 +153,18 @@ enum cyx_sched_pending_code {
     CYX_SCHED_NO_NODE_ONLINE,
     CYX_SCHED_NO_NODE_FITS,
     CYX_SCHED_ALL_NODES_BUSY,
+    CYX_SCHED_TOO_FEW_NODES, /* of a job of several: they fit, but not so many, or not at once */
     CYX_SCHED_PENDING_COUNT
 };
 const char *cyx_sched_pending_name(enum cyx_sched_pending_code code);
+
+/* Free nodes that are kept for a job of several until it has enough. */
+struct cyx_sched_kept {
+    char job_id[CYX_ID_BYTES];
+    int64_t nodes; /* that it needs */
+    char node_ids[CYX_SCHED_GANG_LIMIT][CYX_ID_BYTES];
+    size_t count;
+};
 
 /* What holds a job back besides nodes. */
 struct cyx_sched_hold {
@@ -152,6 +175,7 @@ struct cyx_sched_hold {
     int64_t wait_until_ms;             /* Unix time of its end */
     enum cyx_sched_pending_code quota; /* QUOTA_RUNNING or QUOTA_DEVICE_HOURS, else NONE */
     double quota_limit;
+    const struct cyx_sched_kept *kept; /* nodes that another job waits for; NULL: none */
 };
 
 struct cyx_sched_pending {

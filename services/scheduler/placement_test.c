@@ -424,6 +424,63 @@ static void test_placement__a_closed_node_says_why(void **state)
     }
 }
 
+static void test_placement__a_gang_takes_as_many_different_nodes(void **state)
+{
+    (void)state;
+    struct cyx_sched_node nodes[] = {node("n1", 8 * GIB, 0, 0, 4), node("n2", 8 * GIB, 0, 0, 2),
+                                     node("n2", 8 * GIB, 0, 0, 2), node("n3", 8 * GIB, 0, 0, 1),
+                                     node("n4", GIB, 0, 0, 1),     node("n5", 8 * GIB, 0, 0, 1)};
+    struct cyx_sched_need need = need_of(2 * GIB);
+    struct cyx_sched_gang_choice choice;
+    nodes[5].busy = true;
+    nodes[2].slot = 1; /* of n2: no other node */
+    need.nodes = 3;
+    assert_true(cyx_sched_match_gang(&need, nodes, 6, &choice));
+    assert_int_equal(choice.count, 3);
+    assert_string_equal(nodes[choice.places[0]].id, "n3"); /* the best first: the cheapest here */
+    assert_string_equal(nodes[choice.places[1]].id, "n2");
+    assert_string_equal(nodes[choice.places[2]].id, "n1");
+    assert_true(choice.scores[0].total > choice.scores[2].total);
+    need.nodes = 4;
+    assert_false(cyx_sched_match_gang(&need, nodes, 6, &choice)); /* n4 is too small, n5 busy */
+
+    const struct cyx_sched_hold hold = {.funded = true};
+    struct cyx_sched_pending pending;
+    need.nodes = 5;
+    cyx_sched_pending(&need, &hold, nodes, 6, &pending);
+    assert_string_equal(cyx_sched_pending_name(pending.code), "too-few-nodes");
+    need.nodes = 3; /* the budget pays for a minute of all of them, or none fits */
+    need.budget_base_units = 3 * CYX_MONEY_ONE / 60 - 1;
+    assert_int_equal(cyx_sched_fit(&need, &nodes[3]), CYX_SCHED_OVER_BUDGET);
+    need.budget_base_units = 3 * (CYX_MONEY_ONE / 60 + 1);
+    assert_int_equal(cyx_sched_fit(&need, &nodes[3]), CYX_SCHED_FITS);
+}
+
+static void test_placement__a_gangs_quote_is_for_all_of_its_nodes(void **state)
+{
+    (void)state;
+    struct cyx_sched_node nodes[] = {node("n1", 8 * GIB, 0, 0, 1), node("n2", 8 * GIB, 0, 0, 1),
+                                     node("n3", 8 * GIB, 0, 0, 1)};
+    struct cyx_sched_need need = need_of(GIB);
+    struct cyx_sched_quote alone, gang;
+    for (int i = 0; i < 3; i++)
+        for (int size = 0; size < CYX_SCHED_SIZES; size++)
+            nodes[i].flops_per_second[size] = 1e9;
+    cyx_sched_quote(&need, nodes, 3, NULL, 0, 0, &alone);
+    need.nodes = 2;
+    cyx_sched_quote(&need, nodes, 3, NULL, 0, 0, &gang);
+    assert_float_equal(gang.run_low_s, alone.run_low_s / 2, 1e-6);
+    assert_int_equal(gang.price_low_base_units, alone.price_low_base_units);
+    assert_float_equal(gang.start_s, 0, 0);
+    struct cyx_sched_busy busy[] = {{"n1", 10}, {"n2", 30}, {"n3", 20}};
+    nodes[0].busy = nodes[1].busy = nodes[2].busy = true;
+    cyx_sched_quote(&need, nodes, 3, busy, 3, 0, &gang);
+    assert_float_equal(gang.start_s, 20, 0); /* when the second of them is free */
+    nodes[2].busy = false;
+    cyx_sched_quote(&need, nodes, 3, busy, 3, 0, &gang);
+    assert_float_equal(gang.start_s, 10, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,6 +498,8 @@ int main(void)
         cmocka_unit_test(test_quote__ranges_over_the_measured_nodes),
         cmocka_unit_test(test_quote__starts_when_those_before_it_have_ended),
         cmocka_unit_test(test_placement__backends_go_both_ways),
+        cmocka_unit_test(test_placement__a_gang_takes_as_many_different_nodes),
+        cmocka_unit_test(test_placement__a_gangs_quote_is_for_all_of_its_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

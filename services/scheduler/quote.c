@@ -10,8 +10,9 @@
 static void add_speed(const struct cyx_sched_need *need, const struct cyx_sched_node *node,
                       double speed, struct cyx_sched_quote *quote)
 {
-    double run_s = need->total_flops / speed;
-    double exact = ceil((double)node->price_per_hour_base_units * run_s / 3600);
+    double members = need->nodes > 1 ? (double)need->nodes : 1; /* all like this one */
+    double run_s = need->total_flops / speed / members;
+    double exact = ceil((double)node->price_per_hour_base_units * members * run_s / 3600);
     int64_t price = exact < 9e18 ? (int64_t)exact : INT64_MAX;
     bool first = quote->run_low_s < 0;
     if (first || run_s < quote->run_low_s)
@@ -102,11 +103,11 @@ void cyx_sched_quote(const struct cyx_sched_need *need, const struct cyx_sched_n
         quote.free += !nodes[i].busy;
         add_node(need, nodes, n_nodes, &nodes[i], &quote);
     }
-    if (ahead < (int64_t)quote.free)
+    int64_t last = ahead + (need->nodes > 1 ? need->nodes : 1) - 1; /* the last that it waits for */
+    if (last < (int64_t)quote.free)
         quote.start_s = 0;
     else
-        quote.start_s =
-            start_after(need, nodes, n_nodes, busy, n_busy, ahead - (int64_t)quote.free);
+        quote.start_s = start_after(need, nodes, n_nodes, busy, n_busy, last - (int64_t)quote.free);
     const struct cyx_sched_hold hold = {.funded = true};
     cyx_sched_pending(need, &hold, nodes, n_nodes, &quote.pending);
     *ret_quote = quote;

@@ -47,6 +47,7 @@ struct cyx_sched_policy cyx_sched_policy_default(int64_t heartbeat_ms)
         .running_limit = -1,
         .queued_limit = -1,
         .device_hours_limit = -1,
+        .gang_patience_ms = heartbeat_ms * 15,
         .requeues_limit = 10,
         .attempts_limit = 3,
     };
@@ -238,8 +239,8 @@ static unsigned states_of(enum cyx_sched_event event)
         return ASSIGNED;
     case CYX_SCHED_COMPLETE:
     case CYX_SCHED_STOP:
-    case CYX_SCHED_LEASE_EXPIRED:
         return RUNNING;
+    case CYX_SCHED_LEASE_EXPIRED: /* of several nodes, some hold it before the last has accepted */
     case CYX_SCHED_FAIL:
     case CYX_SCHED_HAND_BACK:
     case CYX_SCHED_NODE_OFFLINE:

@@ -3,7 +3,8 @@
  * SQL, no HTTP, no NATS, no clock; api.c and store.c feed it facts and carry out what it says.
  *
  * A job's life: queued -> assigned -> running -> completed | failed | cancelled, back to queued
- * when its worker is lost. cyx_sched_apply() is the only place that decides a transition; the
+ * when its worker is lost. Of a job of several nodes (a gang) what befalls one befalls the job: it runs once all have
+ * accepted, ends with its first member's result, and goes back when any is lost. cyx_sched_apply() is the only place that decides a transition; the
  * database refuses, by a trigger of its own, to change what has ended (migrations/scheduler).
  *
  * Units: money in base units (1 CYX is 10^9), times in ms, memory in bytes. Ownership: plain
@@ -74,13 +75,15 @@ struct cyx_sched_facts {
 
 struct cyx_sched_policy {
     int64_t heartbeat_ms;
-    int64_t lease_ms;           /* heartbeat_ms x CYX_HEARTBEATS_MISSED */
-    int64_t lease_grace_ms;     /* and so much longer while the registry still hears the node */
-    int64_t offer_ms;           /* CYX_OFFER_TIMEOUT_MS */
-    int64_t retry_ms;           /* pause before the second attempt, doubled for the third */
-    int64_t offer_missed_ms;    /* a node that let an offer pass is left alone for so long, doubled
+    int64_t lease_ms;        /* heartbeat_ms x CYX_HEARTBEATS_MISSED */
+    int64_t lease_grace_ms;  /* and so much longer while the registry still hears the node */
+    int64_t offer_ms;        /* CYX_OFFER_TIMEOUT_MS */
+    int64_t retry_ms;        /* pause before the second attempt, doubled for the third */
+    int64_t offer_missed_ms; /* a node that let an offer pass is left alone for so long, doubled
                                 each time */
-    int requeues_limit;         /* 10: one more and the job fails with lease-lost */
+    int64_t
+        gang_patience_ms; /* a job of several nodes that waited so long has free nodes kept for it */
+    int requeues_limit;   /* 10: one more and the job fails with lease-lost */
     int64_t preempt_grace_ms;   /* a job that is to make way is waited for so long to save itself */
     int preemptions_limit;      /* 3: a job that made way so often stays where it is */
     int64_t share_half_life_ms; /* of an account's usage */

@@ -24,7 +24,7 @@ static const struct cyx_sched_policy *policy(void)
  */
 static const char *const expected_plain[CYX_SCHED_STATE_COUNT] = {
     /* queued    */ "a-----xf----ff",
-    /* assigned  */ "-r-q-qx-q-qqf-",
+    /* assigned  */ "-r-q-qx-qqqqf-",
     /* running   */ "--cqqq.--qqqf-",
     /* completed */ "------.-------",
     /* failed    */ "------.-------",
@@ -32,7 +32,7 @@ static const char *const expected_plain[CYX_SCHED_STATE_COUNT] = {
 };
 /* The same when the user has asked to cancel: what would be queued again is cancelled instead. */
 static const char *const expected_cancelling[CYX_SCHED_STATE_COUNT] = {
-    "a-----xf----ff", "-r-x-xx-x-xxf-", "--cxxx.--xxxf-",
+    "a-----xf----ff", "-r-x-xx-xxxxf-", "--cxxx.--xxxf-",
     "------.-------", "------.-------", "------.-------",
 };
 

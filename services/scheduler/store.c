@@ -52,6 +52,7 @@ static enum cyx_status read_transitions(const struct cyx_db_result *rows, struct
             .node_id = keep(rows, i, 3, arena),
             .token = cyx_db_int(rows, i, 4),
             .at_ms = cyx_db_time_ms(rows, i, 5),
+            .members = keep(rows, i, 6, arena),
         };
         if (!list[i].to || !list[i].cause)
             return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the transitions");
@@ -69,7 +70,8 @@ enum cyx_status cyx_sched_store_transitions(struct cyx_sched_store *self, const 
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status =
         cyx_db_run(self->db,
-                   "select from_state, to_state, cause, node_id, token, at from job_transition "
+                   "select from_state, to_state, cause, node_id, token, at, to_json(members) "
+                   "from job_transition "
                    "where job_id = $1 order by id limit $2",
                    &rows, err, CYX_DB_TEXT(job_id), CYX_DB_INT(CYX_SCHED_TRANSITIONS_LIMIT));
     if (status == CYX_OK)

@@ -1,6 +1,6 @@
 /*
  * The scheduler's state: PostgreSQL, schema scheduler (migrations/scheduler). The only SQL of the service, in
- * store.c (jobs as users see them), store_submit.c, store_node.c (the projection of the nodes), store_match.c (the
+ * store.c (jobs as users see them), store_submit.c, store_gang.c (jobs of several nodes), store_node.c (the projection of the nodes), store_match.c (the
  * queue and who gets what), store_preempt.c, store_account.c (quotas and shares), store_lease.c (who holds jobs),
  * store_reap.c (what is lost or too late) and store_row.c (rows and transitions).
  *
@@ -15,6 +15,8 @@
  */
 #ifndef CYX_SCHEDULER_STORE_H
 #define CYX_SCHEDULER_STORE_H
+
+#include <pthread.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -37,6 +39,9 @@ struct cyx_sched_store {
     struct cyx_outbox_relay *outbox;
     struct cyx_sched_policy policy;
     struct cyx_sched_roster *roster; /* the matcher's */
+    pthread_mutex_t kept_lock;
+    struct cyx_sched_kept
+        kept; /* under the lock: by the last pass of this replica; job_id "" for none */
 };
 
 void cyx_sched_roster_destroy(struct cyx_sched_roster *self);
@@ -78,6 +83,7 @@ struct cyx_sched_job {
     int64_t created_at_ms, assigned_at_ms, started_at_ms, ended_at_ms; /* 0: not yet */
     const char *progress, *result, *error; /* JSON, NULL when there is none */
     const char *placement; /* JSON: why the last assignment's node, NULL before the first */
+    const char *gang;      /* JSON: {nodes, members, paid}; NULL: a job of one node */
     struct cyx_sched_artifact model, checkpoint;
 };
 
@@ -112,6 +118,7 @@ enum cyx_status cyx_sched_store_get(struct cyx_sched_store *self, const char *jo
 struct cyx_sched_transition {
     const char *from;                 /* NULL for the first */
     const char *to, *cause, *node_id; /* node_id NULL: no node had to do with it */
+    const char *members;              /* JSON: the nodes of a gang, by rank; NULL: none or one */
     int64_t token;                    /* 0: none */
     int64_t at_ms;
 };
@@ -268,9 +275,24 @@ enum cyx_status cyx_sched_store_renew(struct cyx_sched_store *self,
                                       const struct cyx_sched_claim *claim, bool *ret_gone,
                                       struct cyx_error *err);
 
+/* The members of the job's last attempt that have not said that they are done, by rank; of a job of one node, that one. */
+enum cyx_status cyx_sched_store_attempt(struct cyx_sched_store *self,
+                                        const struct cyx_sched_job *job,
+                                        struct cyx_sched_offer ret_members[CYX_SCHED_GANG_LIMIT],
+                                        size_t *ret_count, struct cyx_error *err);
+
+/* A member's place in the attempt that it holds; CYX_ERR_CONFLICT when it holds none. */
+struct cyx_sched_seat {
+    int64_t rank, nodes;
+};
+enum cyx_status cyx_sched_store_seat(struct cyx_sched_store *self,
+                                     const struct cyx_sched_claim *claim,
+                                     struct cyx_sched_seat *ret_seat, struct cyx_error *err);
+
 struct cyx_sched_report {
-    enum cyx_sched_event event;             /* COMPLETE, FAIL, STOP or HAND_BACK */
-    const char *outcome;                    /* as the worker spelt it */
+    enum cyx_sched_event event; /* COMPLETE, FAIL, STOP or HAND_BACK */
+    bool done;           /* instead of an event: a member that is not the first has done its part */
+    const char *outcome; /* as the worker spelt it */
     enum cyx_status failure;                /* FAIL alone */
     const char *error, *result;             /* JSON or NULL */
     double images_per_second;               /* COMPLETE: of the training, 0: not told */

@@ -28,7 +28,8 @@ enum cyx_status cyx_sched_store_account(struct cyx_sched_store *self, const char
     /* What has ended and is not folded yet counts as well as what runs. */
     enum cyx_status status = cyx_db_run_one(
         self->db,
-        "with run as (select count(*) as n, coalesce(sum(extract(epoch from clock_timestamp() - "
+        "with run as (select count(distinct job_id) as n, coalesce(sum(extract(epoch from "
+        "clock_timestamp() - "
         "offered_at)), 0) as s from assignment where account_id = $1 and ended_at is null), "
         "late as (select coalesce(sum(device_ms), 0) / 1000.0 as s from charge "
         "where account_id = $1) "

@@ -13,6 +13,9 @@
 struct held {
     bool exists; /* this node was given this job with this token */
     bool accepted, ended;
+    bool alone;  /* what it said moved no job */
+    bool member; /* of a job of several nodes */
+    int64_t rank, others_to_accept;
     bool missed_offers; /* the node let offers pass before */
     char boot_id[CYX_ID_BYTES];
     const char *ended_cause, *outcome; /* outcome NULL: it did not end by finish */
@@ -120,6 +123,40 @@ static enum cyx_status read_end(struct cyx_db_conn *conn, struct cyx_sched_word 
     return CYX_OK;
 }
 
+/* Of a job of several nodes each assignment has a life of its own: it is read as it is, behind the job's lock. */
+static enum cyx_status read_member(struct cyx_db_conn *conn, struct cyx_sched_word *word,
+                                   struct held *held, struct cyx_error *err)
+{
+    struct cyx_sched_member member;
+    enum cyx_status status = cyx_sched_member_read(conn, &word->claim, word->arena, &member, err);
+    if (status != CYX_OK)
+        return status;
+    held->member = true;
+    held->accepted = member.accepted && !member.ended;
+    held->ended = member.ended;
+    held->rank = member.rank;
+    held->others_to_accept = member.others_to_accept;
+    held->ended_cause = member.ended_cause;
+    held->outcome = member.outcome;
+    return CYX_OK;
+}
+
+/* Whether it is this member's to say: the first one gives the result, the others say that they are done. */
+static bool may_report(struct cyx_sched_word *word, const struct held *held)
+{
+    const struct cyx_sched_report *report = word->report;
+    bool first = held->rank == 0;
+    if (report->done && (first || !held->accepted))
+        refuse(word, cyx_error_set(&word->error, CYX_ERR_CONFLICT, "/outcome",
+                                   "only a member behind the first that has accepted can be done"));
+    else if (!report->done && report->event == CYX_SCHED_COMPLETE && !first)
+        refuse(word, cyx_error_set(&word->error, CYX_ERR_CONFLICT, "/outcome",
+                                   "the first member alone gives the result; say done"));
+    else
+        return true;
+    return false;
+}
+
 /* Whether a word about an assignment that stands asks for a change. */
 static bool asks_for_change(struct cyx_sched_word *word, const struct held *held)
 {
@@ -133,6 +170,9 @@ static bool asks_for_change(struct cyx_sched_word *word, const struct held *held
     if (held->ended && word->report && held->outcome &&
         strcmp(held->outcome, word->report->outcome) == 0)
         return false; /* said before */
+    if (held->ended && word->report && word->report->done && held->ended_cause &&
+        strcmp(held->ended_cause, "worker-completed") == 0)
+        return false; /* the first member was quicker: all are done */
     if (held->ended) {
         refuse(word, cyx_error_set(&word->error, CYX_ERR_CONFLICT, "/token",
                                    "token %lld of job %s is no longer valid (%s)",
@@ -141,7 +181,7 @@ static bool asks_for_change(struct cyx_sched_word *word, const struct held *held
         return false;
     }
     if (word->report)
-        return true;
+        return may_report(word, held);
     if (strcmp(held->boot_id, claim->boot_id) != 0) {
         refuse(word, cyx_error_set(&word->error, CYX_ERR_CONFLICT, "/boot_id",
                                    "the offer was for another run of this worker"));
@@ -155,10 +195,11 @@ static void add_happening(struct hearing *hearing, size_t nth)
     struct cyx_sched_word *word = hearing->words[nth];
     const struct cyx_sched_report *report = word->report;
     struct cyx_sched_happening *happening = &hearing->happenings[hearing->n_happenings];
-    *happening = (struct cyx_sched_happening){.job = &word->job,
-                                              .event = CYX_SCHED_ACCEPT,
-                                              .arena = word->arena,
-                                              .details = {.trace = word->trace}};
+    *happening =
+        (struct cyx_sched_happening){.job = &word->job,
+                                     .event = CYX_SCHED_ACCEPT,
+                                     .arena = word->arena,
+                                     .details = {.trace = word->trace, .token = word->claim.token}};
     if (report) {
         word->job.facts.failure = report->failure;
         happening->event = report->event;
@@ -182,12 +223,23 @@ static enum cyx_status decide_all(struct hearing *hearing, struct cyx_db_conn *c
         if (word->status != CYX_OK)
             continue; /* no such job */
         enum cyx_status status = CYX_OK;
-        if (held->exists && held->ended && !held->ended_cause)
+        if (held->exists && word->job.need.nodes > 1)
+            status = read_member(conn, word, held, err);
+        else if (held->exists && held->ended && !held->ended_cause)
             status = read_end(conn, word, held, err);
         if (status != CYX_OK)
             return status;
-        if (asks_for_change(word, held))
+        if (!asks_for_change(word, held))
+            continue;
+        if (word->report && word->report->done)
+            status = cyx_sched_member_is_done(conn, &hearing->self->policy, &word->claim, err);
+        else if (!word->report && held->others_to_accept > 0)
+            status = cyx_sched_member_accepts(conn, &hearing->self->policy, &word->claim, err);
+        else
             add_happening(hearing, i);
+        if (status != CYX_OK)
+            return status;
+        held->alone = hearing->n_happenings == 0 || hearing->of[hearing->n_happenings - 1] != i;
     }
     return CYX_OK;
 }
@@ -198,13 +250,15 @@ static void write_judgement(struct cyx_buf *text, const struct cyx_sched_word *w
 {
     const struct cyx_sched_report *report = word->report;
     const struct cyx_sched_job *job = &word->job;
-    bool well = report && report->event == CYX_SCHED_COMPLETE;
+    bool well = report && (report->done || report->event == CYX_SCHED_COMPLETE);
     bool badly =
         report && report->event == CYX_SCHED_FAIL && cyx_sched_failure_may_pass(report->failure);
     bool takes = !report && held->missed_offers;
     if (!well && !badly && !takes) /* or not its fault */
         return;
-    double speed = well ? report->images_per_second * (double)job->flops_per_sample : 0;
+    /* How fast a member was is how fast they met. */
+    double speed =
+        well && !held->member ? report->images_per_second * (double)job->flops_per_sample : 0;
     cyx_buf_printf(text,
                    "%s{\"id\":\"%s\",\"takes\":%s,\"good\":%d,\"bad\":%d,\"size\":%d,"
                    "\"speed\":%.17g,\"dataset\":",
@@ -224,6 +278,9 @@ static enum cyx_status judge_nodes(struct hearing *hearing, struct cyx_db_conn *
     for (size_t i = 0; i < hearing->n_happenings; i++)
         if (hearing->happenings[i].status == CYX_OK)
             write_judgement(&text, hearing->words[hearing->of[i]], &hearing->held[hearing->of[i]]);
+    for (size_t i = 0; i < hearing->count; i++)
+        if (hearing->held[i].alone)
+            write_judgement(&text, hearing->words[i], &hearing->held[i]);
     if (text.length == 0)
         return CYX_OK;
     cyx_buf_puts(&text, "]");

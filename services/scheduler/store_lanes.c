@@ -24,6 +24,8 @@ static const char *const lanes_sql =
     "and (account_id, lane) > (h.account_id, h.lane) "
     "order by account_id, lane, created_at, id limit 1) n) "
     "select h.account_id, h.lane, h.id, h.created_at::text, " CYX_SCHED_NEED_COLUMNS
+    ", (extract(epoch from clock_timestamp() - greatest(j.created_at, j.not_before)) * "
+    "1000)::bigint"
     " from head h join job j on j.id = h.id limit $2";
 
 static const char *const refill_sql =
@@ -33,7 +35,7 @@ static const char *const refill_sql =
 
 /* Usage decays by half every half-life; what has been used since the fold and what runs now counts as well. */
 static const char *const shares_sql =
-    "with run as (select account_id, count(*) as n, "
+    "with run as (select account_id, count(distinct job_id) as n, "
     "sum(extract(epoch from clock_timestamp() - offered_at)) as s "
     "from assignment where ended_at is null group by account_id), "
     "late as (select account_id, sum(device_ms) / 1000.0 as s from charge group by account_id) "
@@ -107,6 +109,7 @@ static enum cyx_status read_lanes(struct cyx_sched_store *self, struct cyx_sched
         cyx_text_copy(lane->jobs->created_at, sizeof(lane->jobs->created_at),
                       cyx_db_text(rows, i, 3));
         status = cyx_sched_row_need(rows, i, 4, arena, &lane->jobs->need, err);
+        lane->jobs->waited_ms = cyx_db_int(rows, i, 4 + CYX_SCHED_NEED_COLUMN_COUNT);
     }
     lanes->n_lanes = count;
     cyx_buf_puts(&ids, ids.length ? "}" : "{}");

@@ -33,11 +33,12 @@ struct pass {
     size_t n_nodes, n_free, assigned;
     struct placing staged[CYX_SCHED_TXN_JOBS];
     size_t n_staged;
+    struct cyx_sched_kept kept; /* free nodes that nobody else gets in this pass */
     cyx_sched_offered offered;
     void *ctx;
 };
 
-static void write_placement(const struct cyx_sched_score *score, struct cyx_buf *text)
+void cyx_sched_write_placement(const struct cyx_sched_score *score, struct cyx_buf *text)
 {
     cyx_buf_printf(text,
                    "{\"score\":%.4f,\"speed\":%.4f,\"price\":%.4f,\"reputation\":%.4f,"
@@ -55,7 +56,7 @@ static void write_staged(const struct pass *pass, struct cyx_buf *text)
         cyx_buf_printf(text, "%s[\"%s\",\"%s\",\"%s\",%lld,", i ? "," : "", placing->job_id,
                        placing->node->id, placing->node->boot_id,
                        (long long)placing->node->price_per_hour_base_units);
-        write_placement(&placing->score, text);
+        cyx_sched_write_placement(&placing->score, text);
         cyx_buf_printf(text, ",%lld]", (long long)placing->node->slot);
     }
     cyx_buf_puts(text, "]");
@@ -77,9 +78,9 @@ static const char *const assign_sql =
     "nodes as (select id, boot_id from node where id in (select node_id from staged) and online "
     "and rests_until <= clock_timestamp() order by id for update skip locked), "
     "made as (insert into assignment (job_id, token, node_id, boot_id, slot, account_id, "
-    "placement, "
+    "placement, price, "
     "offered_at, lease_until) select s.job_id, j.token + 1, s.node_id, s.boot_id, s.slot, "
-    "j.account_id, s.placement, clock_timestamp(), clock_timestamp() + $2 * interval '1 "
+    "j.account_id, s.placement, s.price, clock_timestamp(), clock_timestamp() + $2 * interval '1 "
     "millisecond' "
     "from staged s join jobs j on j.id = s.job_id "
     "join nodes n on n.id = s.node_id and n.boot_id = s.boot_id "
@@ -207,6 +208,49 @@ static struct cyx_sched_lane *next_lane(struct cyx_sched_lanes *lanes)
     return best;
 }
 
+/* Takes a gang's nodes, all or none; what met somebody else waits for the next pass. */
+static enum cyx_status assign_gang(struct pass *pass, struct cyx_sched_lane *lane,
+                                   const struct cyx_sched_candidate *job,
+                                   const struct cyx_sched_gang_choice *choice,
+                                   struct cyx_error *err)
+{
+    struct cyx_sched_gang_plan plan = {.job_id = job->id, .count = choice->count};
+    int64_t token = 0;
+    for (size_t i = 0; i < plan.count; i++) {
+        plan.nodes[i] = &pass->nodes[choice->places[i]];
+        plan.scores[i] = &choice->scores[i];
+        pass->nodes[choice->places[i]].busy = true;
+    }
+    pass->n_free -= plan.count;
+    lane->share->running++;
+    lane->share->usage_s += charge_ahead_s * (double)plan.count;
+    enum cyx_status status =
+        cyx_sched_store_assign_gang(pass->self, &plan, &pass->arena, &token, err);
+    if (status != CYX_OK || token == 0)
+        return status;
+    cyx_outbox_wake(pass->self->outbox);
+    for (size_t i = 0; i < plan.count; i++) {
+        struct cyx_sched_offer offer = {.token = token - (int64_t)i};
+        cyx_text_copy(offer.job_id, CYX_ID_BYTES, job->id);
+        cyx_text_copy(offer.node_id, CYX_ID_BYTES, plan.nodes[i]->id);
+        pass->offered(pass->ctx, &offer);
+    }
+    pass->assigned++;
+    return CYX_OK;
+}
+
+/* Places the lane's next job, which wants several nodes, or closes the lane. */
+static enum cyx_status place_gang(struct pass *pass, struct cyx_sched_lane *lane,
+                                  const struct cyx_sched_candidate *job, struct cyx_error *err)
+{
+    struct cyx_sched_gang_choice choice;
+    if (cyx_sched_match_gang(&job->need, pass->nodes, pass->n_nodes, &choice))
+        return assign_gang(pass, lane, job, &choice, err);
+    lane->next--;
+    lane->closed = lane->starved = true;
+    return CYX_OK;
+}
+
 /* Finds a node for the lane's next job and stages the two; closes a lane for which there is none. */
 static enum cyx_status place(struct pass *pass, const struct cyx_sched_lanes *lanes,
                              struct cyx_sched_lane *lane, struct cyx_error *err)
@@ -219,6 +263,8 @@ static enum cyx_status place(struct pass *pass, const struct cyx_sched_lanes *la
         lane->closed = true;
         return status;
     }
+    if (job->need.nodes > 1)
+        return place_gang(pass, lane, job, err);
     const struct cyx_sched_node *node =
         cyx_sched_match(&job->need, pass->nodes, pass->n_nodes, &placing->score);
     if (!node) {
@@ -237,6 +283,70 @@ static enum cyx_status place(struct pass *pass, const struct cyx_sched_lanes *la
     return pass->n_staged == CYX_SCHED_TXN_JOBS ? commit(pass, err) : CYX_OK;
 }
 
+/* ---- gangs that have waited long enough ---- */
+
+/* The oldest job of several nodes that is first in its lane and has waited so long that it goes before others. */
+static struct cyx_sched_lane *patient_lane(const struct pass *pass, struct cyx_sched_lanes *lanes)
+{
+    struct cyx_sched_lane *best = NULL;
+    int64_t patience_ms = lanes->priority >= 2 ? 0 : pass->self->policy.gang_patience_ms;
+    for (size_t i = 0; i < lanes->n_lanes; i++) {
+        struct cyx_sched_lane *lane = &lanes->lanes[i];
+        bool first = lane->next == 0 && lane->count > 0 && lane->jobs->need.nodes > 1;
+        if (!first || lane->closed || over_quota(lane->share) ||
+            lane->jobs->waited_ms < patience_ms)
+            continue;
+        if (!best || strcmp(lane->jobs->created_at, best->jobs->created_at) < 0)
+            best = lane;
+    }
+    return best;
+}
+
+static bool is_kept(const struct pass *pass, const char *node_id)
+{
+    for (size_t i = 0; i < pass->kept.count; i++)
+        if (strcmp(pass->kept.node_ids[i], node_id) == 0)
+            return true;
+    return false;
+}
+
+/* One free slot of each node that fits, of which there are too few, is kept from whoever comes behind. */
+static void keep_nodes(struct pass *pass, const struct cyx_sched_candidate *job)
+{
+    struct cyx_sched_kept *kept = &pass->kept;
+    cyx_text_copy(kept->job_id, CYX_ID_BYTES, job->id);
+    kept->nodes = job->need.nodes;
+    for (size_t i = 0; i < pass->n_nodes && kept->count < CYX_SCHED_GANG_LIMIT; i++) {
+        struct cyx_sched_node *node = &pass->nodes[i];
+        if (node->busy || is_kept(pass, node->id) ||
+            cyx_sched_fit(&job->need, node) != CYX_SCHED_FITS)
+            continue;
+        cyx_text_copy(kept->node_ids[kept->count++], CYX_ID_BYTES, node->id);
+        node->busy = true;
+        pass->n_free--;
+    }
+}
+
+/*
+ * Small jobs would take each node as it becomes free, and a gang would wait for ever. So one that has waited long goes
+ * first in its priority, and where there are too few nodes for it, those that are free are kept until there are
+ * enough: for one gang at a time, so that no two hold what the other waits for, and only where enough nodes fit at all.
+ */
+static enum cyx_status serve_patient(struct pass *pass, struct cyx_sched_lanes *lanes,
+                                     struct cyx_error *err)
+{
+    enum cyx_status status = CYX_OK;
+    for (struct cyx_sched_lane *lane;
+         status == CYX_OK && !pass->kept.job_id[0] && (lane = patient_lane(pass, lanes));) {
+        const struct cyx_sched_candidate *job = &lane->jobs[lane->next++];
+        status = place_gang(pass, lane, job, err);
+        if (status == CYX_OK && lane->starved &&
+            cyx_sched_roster_fits(pass->self->roster, &job->need) >= (size_t)job->need.nodes)
+            keep_nodes(pass, job);
+    }
+    return status;
+}
+
 static enum cyx_status match_priority(struct pass *pass, int priority, struct cyx_error *err)
 {
     struct cyx_sched_lanes lanes;
@@ -244,6 +354,7 @@ static enum cyx_status match_priority(struct pass *pass, int priority, struct cy
     enum cyx_status status = cyx_sched_lanes_read(pass->self, priority, &pass->arena, &lanes, err);
     if (status != CYX_OK)
         return status;
+    status = serve_patient(pass, &lanes, err);
     while (status == CYX_OK && pass->n_free > 0 && (lane = next_lane(&lanes)))
         status = place(pass, &lanes, lane, err);
     if (status == CYX_OK)
@@ -288,6 +399,9 @@ enum cyx_status cyx_sched_store_match(struct cyx_sched_store *self, cyx_sched_of
         if ((waiting >> priority & 1U) && (pass.n_free > 0 || priority >= 2))
             status = match_priority(&pass, priority, err);
     *ret_assigned = pass.assigned;
+    pthread_mutex_lock(&self->kept_lock);
+    self->kept = pass.kept;
+    pthread_mutex_unlock(&self->kept_lock);
     cyx_arena_finish(&pass.arena);
     return status;
 }

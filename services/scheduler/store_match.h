@@ -16,6 +16,7 @@ struct cyx_sched_candidate {
     char id[CYX_ID_BYTES];
     char created_at[40]; /* with all its microseconds: it is a cursor */
     struct cyx_sched_need need;
+    int64_t waited_ms; /* of a lane's oldest, when the lanes were read */
 };
 
 /* An account's part in a pass. */
@@ -64,6 +65,26 @@ enum cyx_status cyx_sched_lane_next(struct cyx_sched_store *self, int priority,
 enum cyx_status cyx_sched_store_preempt(struct cyx_sched_store *self,
                                         const struct cyx_sched_lanes *lanes,
                                         struct cyx_arena *arena, struct cyx_error *err);
+
+/* Who is to train a job of several nodes: the first member first, each on a free slot of another node. */
+struct cyx_sched_gang_plan {
+    const char *job_id;
+    const struct cyx_sched_node *nodes[CYX_SCHED_GANG_LIMIT];
+    const struct cyx_sched_score *scores[CYX_SCHED_GANG_LIMIT];
+    size_t count;
+};
+/* All in one transaction; `ret_token` is the first member's, 0 when somebody else was quicker and nothing was done. */
+enum cyx_status cyx_sched_store_assign_gang(struct cyx_sched_store *self,
+                                            const struct cyx_sched_gang_plan *plan,
+                                            struct cyx_arena *arena, int64_t *ret_token,
+                                            struct cyx_error *err);
+
+/* The score and its parts as JSON. */
+void cyx_sched_write_placement(const struct cyx_sched_score *score, struct cyx_buf *text);
+
+/* How many of the nodes that are online fit, whatever they do now; as the last free_slots read them. */
+size_t cyx_sched_roster_fits(const struct cyx_sched_roster *self,
+                             const struct cyx_sched_need *need);
 
 /* What cyx_sched_read_node() reads of a node, in the first columns of a row. */
 #define CYX_SCHED_NODE_COLUMNS(busy, slot)                                                         \

@@ -17,6 +17,7 @@ struct victim {
 };
 
 /*
+ * One row a node. Of a job of several nodes its first member is asked, which saves what all have and ends it for all.
  * Lowest priority first, then the least that would be done again. One that has been made to wait as often as the
  * policy allows stays, and so does one that has only just begun: it would lose its start and gain nobody time.
  */
@@ -27,8 +28,11 @@ static enum cyx_status read_victims(struct cyx_db_conn *conn, const struct cyx_s
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status = cyx_db_query(
         conn,
-        "select a.job_id, a.token, a.node_id from assignment a join job j on j.id = a.job_id "
-        "where a.ended_at is null and a.preempt_for is null and j.priority < 2 "
+        "select a.job_id, j.token, a.node_id from assignment a join job j on j.id = a.job_id "
+        "where a.ended_at is null and j.state = 'running' and j.priority < 2 and not exists "
+        "(select "
+        "from assignment m where m.job_id = j.id and m.token = j.token and m.preempt_for is not "
+        "null) "
         "and j.preemptions < $1 and not j.cancel_requested "
         "and a.accepted_at < clock_timestamp() - $2 * interval '1 millisecond' "
         "order by j.priority, coalesce(a.checkpointed_at, a.accepted_at) desc, a.job_id limit $3",
@@ -64,26 +68,58 @@ struct preempting {
     size_t n_victims;
 };
 
-/* One victim a job at most, however many passes come by before it has made way. */
+/* As many victims as it lacks nodes at most, however many passes come by before they have made way. */
 static enum cyx_status mark(struct cyx_db_conn *conn, const struct victim *victim,
                             const char *for_job_id, struct cyx_error *err)
 {
     return cyx_db_query(
         conn,
         "update assignment set preempt_for = $3, preempt_at = clock_timestamp() where job_id = $1 "
-        "and token = $2 and ended_at is null and preempt_for is null and not exists "
-        "(select from assignment where preempt_for = $3 and ended_at is null)",
+        "and token = $2 and ended_at is null and preempt_for is null",
         NULL, err, CYX_DB_TEXT(victim->job_id), CYX_DB_INT(victim->token), CYX_DB_TEXT(for_job_id));
 }
 
-static enum cyx_status is_served(struct cyx_db_conn *conn, const char *job_id, bool *ret_served,
-                                 struct cyx_error *err)
+/* Nodes that will be free for the job once what was asked has made way. */
+static enum cyx_status count_promised(struct cyx_db_conn *conn, const char *job_id,
+                                      int64_t *ret_promised, struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status =
-        cyx_db_query(conn, "select from assignment where preempt_for = $1 and ended_at is null",
-                     &rows, err, CYX_DB_TEXT(job_id));
-    *ret_served = status == CYX_OK && cyx_db_rows(rows) > 0;
+    enum cyx_status status = cyx_db_query_one(
+        conn,
+        "select count(distinct o.node_id) from assignment a join assignment o on o.job_id = "
+        "a.job_id and o.ended_at is null where a.preempt_for = $1 and a.ended_at is null",
+        &rows, err, CYX_DB_TEXT(job_id));
+    *ret_promised = status == CYX_OK ? cyx_db_int(rows, 0, 0) : 0;
+    return status;
+}
+
+/* Nodes that the job lacks: those that are free and fit it has already. */
+static int64_t count_lacking(const struct preempting *self, const struct cyx_sched_need *need)
+{
+    int64_t lacking = need->nodes > 1 ? need->nodes : 1;
+    for (size_t i = 0; need->nodes > 1 && i < self->n_nodes; i++)
+        lacking -= !self->nodes[i].busy && cyx_sched_fit(need, &self->nodes[i]) == CYX_SCHED_FITS;
+    return lacking;
+}
+
+/* Asks jobs to make way until this one has its nodes; a job of several gives all of its own. */
+static enum cyx_status make_way(struct preempting *self, struct cyx_db_conn *conn,
+                                const struct cyx_sched_candidate *job, struct cyx_error *err)
+{
+    int64_t promised = 0, lacking = count_lacking(self, &job->need);
+    enum cyx_status status = count_promised(conn, job->id, &promised, err);
+    struct victim *victim = NULL;
+    while (
+        status == CYX_OK && promised < lacking &&
+        (victim = choose(&job->need, self->victims, self->n_victims, self->nodes, self->n_nodes))) {
+        for (size_t i = 0; i < self->n_victims; i++) {
+            if (strcmp(self->victims[i].job_id, victim->job_id) != 0)
+                continue;
+            self->victims[i].taken = true;
+            promised++;
+        }
+        status = mark(conn, victim, job->id, err);
+    }
     return status;
 }
 
@@ -100,17 +136,7 @@ static enum cyx_status preempt_body(void *ctx, struct cyx_db_conn *conn, struct 
         for (size_t k = lane->next; status == CYX_OK && lane->starved && k < lane->count &&
                                     k < lane->next + JOBS_OF_A_LANE;
              k++) {
-            const struct cyx_sched_candidate *job = &lane->jobs[k];
-            bool served = false;
-            status = is_served(conn, job->id, &served, err);
-            struct victim *victim = status != CYX_OK || served
-                                        ? NULL
-                                        : choose(&job->need, self->victims, self->n_victims,
-                                                 self->nodes, self->n_nodes);
-            if (!victim)
-                continue;
-            victim->taken = true;
-            status = mark(conn, victim, job->id, err);
+            status = make_way(self, conn, &lane->jobs[k], err);
         }
     }
     return status;

@@ -61,21 +61,24 @@ static enum cyx_status reap_locked(struct reaping *reaping, struct cyx_db_conn *
     if (status == CYX_ERR_NOT_FOUND)
         return CYX_OK; /* somebody is at it */
     if (status == CYX_OK)
-        status = cyx_db_query(
-            conn, LOST_SQL "and a.job_id = $3", &rows, err, CYX_DB_BOOL(reaping->by_time),
-            CYX_DB_INT(reaping->self->policy.lease_grace_ms), CYX_DB_TEXT(job.id));
+        status =
+            cyx_db_query(conn, LOST_SQL "and a.job_id = $3 order by a.node_id", &rows, err,
+                         CYX_DB_BOOL(reaping->by_time),
+                         CYX_DB_INT(reaping->self->policy.lease_grace_ms), CYX_DB_TEXT(job.id));
     if (status != CYX_OK || cyx_db_rows(rows) == 0)
         return status; /* renewed, or ended, in the meantime */
     enum cyx_sched_event event = lost_by(rows, 0);
-    const struct cyx_sched_details details = {0};
+    const struct cyx_sched_details details = {.token = cyx_db_int(rows, 0, 1)};
     status = cyx_sched_row_apply(conn, &reaping->self->policy, arena, &job, event, &details,
                                  &change, err);
-    if (status == CYX_OK && event == CYX_SCHED_OFFER_EXPIRED)
-        status = cyx_sched_rest_node(conn, &reaping->self->policy, cyx_db_text(rows, 0, 2),
-                                     cyx_db_int(rows, 0, 6), err);
-    else if (status == CYX_OK) /* it lost the job */
-        status = cyx_db_query(conn, "update node set bad = bad + 1 where id = $1", NULL, err,
-                              CYX_DB_TEXT(cyx_db_text(rows, 0, 2)));
+    for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++) {
+        if (lost_by(rows, i) == CYX_SCHED_OFFER_EXPIRED)
+            status = cyx_sched_rest_node(conn, &reaping->self->policy, cyx_db_text(rows, i, 2),
+                                         cyx_db_int(rows, i, 6), err);
+        else /* it lost the job */
+            status = cyx_db_query(conn, "update node set bad = bad + 1 where id = $1", NULL, err,
+                                  CYX_DB_TEXT(cyx_db_text(rows, i, 2)));
+    }
     reaping->freed = status == CYX_OK;
     return status;
 }

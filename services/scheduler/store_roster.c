@@ -232,3 +232,12 @@ void cyx_sched_roster_destroy(struct cyx_sched_roster *self)
     free(self->nodes);
     free(self);
 }
+
+size_t cyx_sched_roster_fits(const struct cyx_sched_roster *self, const struct cyx_sched_need *need)
+{
+    size_t count = 0;
+    for (size_t i = 0; self && i < self->count; i++)
+        count +=
+            self->nodes[i].online && cyx_sched_fit(need, &self->nodes[i].node) == CYX_SCHED_FITS;
+    return count;
+}

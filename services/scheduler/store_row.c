@@ -72,6 +72,7 @@ enum column {
     C_PREEMPTIONS,
     C_PLACEMENT,
     C_PREEMPTED,
+    C_GANG,
     C_TRANSITION, /* of apply_sql alone: the row of history, and when */
     C_TRANSITION_AT
 };
@@ -96,6 +97,7 @@ enum cyx_status cyx_sched_row_need(const struct cyx_db_result *rows, size_t row,
         .dataset = keep(rows, row, first + 12, arena),
         .flops_per_sample = cyx_db_double(rows, row, first + 13),
         .total_flops = cyx_db_double(rows, row, first + 14),
+        .nodes = cyx_db_int(rows, row, first + 15),
     };
     (void)cyx_sched_backend_parse(cyx_db_text(rows, row, first), &need.backend);
     cyx_text_copy(need.last_node_id, sizeof(need.last_node_id), cyx_db_text(rows, row, first + 4));
@@ -161,6 +163,7 @@ enum cyx_status cyx_sched_row_read(const struct cyx_db_result *rows, size_t row,
     read_schedule(rows, row, &job);
     job.budget_base_units = cyx_db_int(rows, row, C_BUDGET);
     job.placement = keep(rows, row, C_PLACEMENT, arena);
+    job.gang = keep(rows, row, C_GANG, arena);
     job.name = keep(rows, row, C_NAME, arena);
     job.spec = keep(rows, row, C_SPEC, arena);
     job.progress = keep(rows, row, C_PROGRESS, arena);
@@ -191,6 +194,20 @@ enum cyx_status cyx_sched_row_lock(struct cyx_db_conn *conn, const char *job_id,
     if (cyx_db_rows(rows) == 0)
         return cyx_error_set(err, CYX_ERR_NOT_FOUND, "/job_id", "no job %s", job_id);
     return cyx_sched_row_read(rows, 0, arena, ret_job, err);
+}
+
+enum cyx_status cyx_sched_row_gang(struct cyx_db_conn *conn, struct cyx_arena *arena,
+                                   struct cyx_sched_job *job, struct cyx_error *err)
+{
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    if (job->need.nodes <= 1)
+        return CYX_OK;
+    enum cyx_status status =
+        cyx_db_query_one(conn, "select " CYX_SCHED_GANG " from job j where j.id = $1", &rows, err,
+                         CYX_DB_TEXT(job->id));
+    if (status == CYX_OK)
+        job->gang = keep(rows, 0, 0, arena);
+    return status;
 }
 
 /* A member of a JSON object, after others. */
@@ -235,9 +252,11 @@ static void write_happening(struct cyx_buf *text, const struct cyx_sched_happeni
     const struct cyx_sched_details *details = &happening->details;
     bool accepts = happening->event == CYX_SCHED_ACCEPT;
     cyx_buf_printf(text,
-                   "{\"id\":\"%s\",\"token\":%lld,\"requeues\":%d,\"failures\":%d,\"preempted\":%d,"
-                   "\"retry_ms\":%lld",
-                   job->id, (long long)job->token, change->requeues, change->failures,
+                   "{\"id\":\"%s\",\"token\":%lld,\"said\":%lld,\"nodes\":%lld,\"requeues\":%d,"
+                   "\"failures\":%d,\"preempted\":%d,\"retry_ms\":%lld",
+                   job->id, (long long)job->token,
+                   (long long)(details->token ? details->token : job->token),
+                   (long long)job->need.nodes, change->requeues, change->failures,
                    (int)change->preempted, (long long)change->retry_after_ms);
     put_text(text, "from_state", cyx_sched_state_name(job->facts.state));
     put_text(text, "to_state", cyx_sched_state_name(change->to));
@@ -263,22 +282,31 @@ static void write_happening(struct cyx_buf *text, const struct cyx_sched_happeni
  * primary key: written plainly, "ended_at is null" would offer the indexes of open assignments, to be read whole.)
  */
 static const char *const apply_sql =
-    "with w as (select * from json_to_recordset($1::json) as w(id uuid, token bigint, requeues "
-    "int, "
+    "with w as (select * from json_to_recordset($1::json) as w(id uuid, token bigint, said bigint, "
+    "nodes int, requeues int, "
     "failures int, preempted int, retry_ms bigint, from_state text, to_state text, cause text, "
     "outcome text, moves boolean, ends boolean, accepts boolean, of_node boolean, counts boolean, "
     "cancel_requested boolean, error json, result json, model text, model_bytes "
     "bigint) " CYX_SCHED_FEW "), "
     "accepted as (update assignment a set accepted_at = clock_timestamp(), lease_until = "
     "clock_timestamp() + $2 * interval '1 millisecond' from w "
-    "where w.accepts and a.job_id = w.id and a.token = w.token), "
+    "where w.accepts and a.job_id = w.id and a.token = w.said), "
     "ended as (update assignment a set ended_at = clock_timestamp(), ended_cause = w.cause, "
-    "outcome = w.outcome, used_ms = case when a.accepted_at is null then 0 else a.used_ms "
+    "outcome = case when a.token = w.said then w.outcome end, counted = w.counts, used_ms = case "
+    "when a.accepted_at is null then 0 else a.used_ms "
     "+ " CYX_SCHED_USED_SINCE(
         "$2") " end from w where w.ends and a.job_id = w.id "
-              "and a.token = w.token and coalesce(a.ended_at, 'infinity') = 'infinity' returning "
+              "and a.token > w.token - w.nodes and a.token <= w.token "
+              "and coalesce(a.ended_at, 'infinity') = 'infinity' returning "
               "a.job_id, a.account_id, "
               "a.used_ms), "
+              "did as (update assignment a set counted = true from w where w.counts and w.nodes > "
+              "1 "
+              "and a.job_id = w.id and a.token > w.token - w.nodes and a.token <= w.token "
+              "and a.outcome = 'done' returning a.job_id, a.used_ms), "
+              "used as (select job_id, sum(used_ms)::bigint as used_ms from (select job_id, "
+              "used_ms "
+              "from ended union all select job_id, used_ms from did) as u group by 1), "
               "charged as (insert into charge (account_id, device_ms) "
               "select account_id, used_ms from ended where used_ms > 0), "
               "moved as (update job j set state = w.to_state, cancel_requested = "
@@ -298,7 +326,7 @@ static const char *const apply_sql =
               "  then clock_timestamp() end, "
               "device_ms = j.device_ms + case when w.counts then coalesce(e.used_ms, 0) else 0 "
               "end, "
-              "preemptions = j.preemptions + w.preempted from w left join ended e on e.job_id = "
+              "preemptions = j.preemptions + w.preempted from w left join used e on e.job_id = "
               "w.id "
               "left join lateral (select x.progress, x.placement, x.preempt_for from assignment x "
               "where "
@@ -306,9 +334,10 @@ static const char *const apply_sql =
               "returning " CYX_SCHED_JOB_COLUMNS "), "
               "told as (insert into job_transition (job_id, from_state, to_state, cause, node_id, "
               "token, at) "
-              "select w.id, w.from_state, w.to_state, w.cause, case when w.of_node then j.node_id "
-              "end, "
-              "case when w.of_node then w.token end, clock_timestamp() from w join job j on j.id = "
+              "select w.id, w.from_state, w.to_state, w.cause, case when not w.of_node then null "
+              "when w.said = w.token then j.node_id else (select x.node_id from assignment x where "
+              "x.job_id = w.id and x.token = w.said) end, "
+              "case when w.of_node then w.said end, clock_timestamp() from w join job j on j.id = "
               "w.id "
               "where w.moves returning id, job_id, at) "
               "select moved.*, told.id, told.at from moved left join told on told.job_id = "
@@ -464,6 +493,8 @@ static enum cyx_status tell_happenings(struct cyx_db_conn *conn,
             return cyx_error_set(err, CYX_ERR_INTERNAL, NULL, "a job changed that was not asked");
         const char *from = cyx_sched_state_name(happening->job->facts.state);
         status = cyx_sched_row_read(rows, i, happening->arena, happening->job, err);
+        if (status == CYX_OK)
+            status = cyx_sched_row_gang(conn, happening->arena, happening->job, err);
         if (happening->change.moves)
             moved[n_moved++] = (struct cyx_sched_moved){
                 .job = happening->job,

@@ -10,8 +10,25 @@
 #define CYX_SCHED_NEED_COLUMNS                                                                     \
     "j.backend, j.memory_bytes, j.threads, j.budget, j.node_id, j.host_memory_bytes, j.labels, "   \
     "j.avoid_labels, j.regions, j.avoid_regions, j.max_price_per_hour, j.min_reputation, "         \
-    "j.dataset, j.flops_per_sample, j.total_flops"
-enum { CYX_SCHED_NEED_COLUMN_COUNT = 15 };
+    "j.dataset, j.flops_per_sample, j.total_flops, j.nodes"
+enum { CYX_SCHED_NEED_COLUMN_COUNT = 16 };
+
+/* Of job j: {nodes, members of its last attempt, paid: whose time counts}; null for a job of one node. */
+#define CYX_SCHED_TIME(column)                                                                     \
+    "to_char(" column " at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+#define CYX_SCHED_AMOUNT "trim_scale(price::numeric / 1000000000) || ' CYX'"
+#define CYX_SCHED_GANG                                                                             \
+    "case when j.nodes > 1 then json_build_object('nodes', j.nodes, 'members', (select "           \
+    "coalesce(json_agg(json_build_object('rank', rank, 'node_id', node_id, 'token', token, "       \
+    "'accepted_at', " CYX_SCHED_TIME("accepted_at") ", 'ended_at', " CYX_SCHED_TIME(               \
+        "ended_at") ", 'ended_cause', coalesce(outcome, ended_cause), 'device_ms', used_ms, "      \
+                    "'price_per_hour', " CYX_SCHED_AMOUNT ") order by rank), '[]') from "          \
+                    "assignment where job_id = j.id and token > j.token - j.nodes and token <= "   \
+                    "j.token), 'paid', (select coalesce(json_agg(json_build_object('node_id', "    \
+                    "node_id, 'device_ms', ms, 'price_per_hour', " CYX_SCHED_AMOUNT ") order by "  \
+                    "last desc), '[]') from (select node_id, price, sum(used_ms) as ms, "          \
+                    "max(token) as last from assignment where job_id = j.id and counted group by " \
+                    "1, 2) as p)) end"
 
 /* Columns that cyx_sched_row_read() reads, of `job j left join assignment a` on the last token. */
 #define CYX_SCHED_JOB_COLUMNS                                                                      \
@@ -25,8 +42,8 @@ enum { CYX_SCHED_NEED_COLUMN_COUNT = 15 };
     "j.model_sha256, j.model_bytes, j.checkpoint_sha256, j.checkpoint_bytes, "                     \
     "j.checkpoint_step, " CYX_SCHED_NEED_COLUMNS                                                   \
     ", j.deadline, j.retries, j.waits_for, j.awaited, j.array_id, j.array_index, j.array_count, "  \
-    "j.preemptions, a.placement, a.preempt_for is not null"
-enum { CYX_SCHED_JOB_COLUMN_COUNT = 36 + CYX_SCHED_NEED_COLUMN_COUNT + 10 };
+    "j.preemptions, a.placement, a.preempt_for is not null, " CYX_SCHED_GANG
+enum { CYX_SCHED_JOB_COLUMN_COUNT = 36 + CYX_SCHED_NEED_COLUMN_COUNT + 11 };
 /* The last assignment of job j, looked up by its key: joined plainly, PostgreSQL reads a young table whole for it. */
 #define CYX_SCHED_LAST_ASSIGNMENT                                                                  \
     "left join lateral (select x.token, x.progress, x.placement, x.preempt_for from assignment x " \
@@ -64,6 +81,8 @@ enum cyx_status cyx_sched_row_lock(struct cyx_db_conn *conn, const char *job_id,
 struct cyx_sched_details {
     const char *error, *result; /* JSON */
     const char *outcome;        /* of finish, kept with the assignment */
+    int64_t
+        token; /* of the assignment that it comes from; 0: the job's, that is, its first member's */
     const struct cyx_sched_artifact *model;
     bool counts_device_time; /* the assignment's work was of use to the user */
     const struct cyx_trace *trace;
@@ -93,6 +112,29 @@ enum cyx_status cyx_sched_row_apply(struct cyx_db_conn *conn, const struct cyx_s
                                     enum cyx_sched_event event,
                                     const struct cyx_sched_details *details,
                                     struct cyx_sched_change *ret_change, struct cyx_error *err);
+
+/* Reads job->gang anew, as the statements before this one left it; nothing for a job of one node. */
+enum cyx_status cyx_sched_row_gang(struct cyx_db_conn *conn, struct cyx_arena *arena,
+                                   struct cyx_sched_job *job, struct cyx_error *err);
+
+/* A member's assignment as it is, read behind the job's lock. Texts in the arena. */
+struct cyx_sched_member {
+    int64_t rank, others_to_accept;
+    bool accepted, ended;
+    const char *ended_cause, *outcome;
+};
+enum cyx_status cyx_sched_member_read(struct cyx_db_conn *conn, const struct cyx_sched_claim *claim,
+                                      struct cyx_arena *arena, struct cyx_sched_member *ret_member,
+                                      struct cyx_error *err);
+/* It accepts and others have still to; it has done its part and the job goes on. The job's row is locked. */
+enum cyx_status cyx_sched_member_accepts(struct cyx_db_conn *conn,
+                                         const struct cyx_sched_policy *policy,
+                                         const struct cyx_sched_claim *claim,
+                                         struct cyx_error *err);
+enum cyx_status cyx_sched_member_is_done(struct cyx_db_conn *conn,
+                                         const struct cyx_sched_policy *policy,
+                                         const struct cyx_sched_claim *claim,
+                                         struct cyx_error *err);
 
 /* Leaves a node alone for a while that lets offers pass (`missed` in a row before this one). */
 enum cyx_status cyx_sched_rest_node(struct cyx_db_conn *conn, const struct cyx_sched_policy *policy,

@@ -59,8 +59,8 @@ static void lane_of(const struct cyx_sched_need *need, struct cyx_buf *text)
                    (long long)need->memory_bytes, (long long)need->host_memory_bytes,
                    (long long)need->threads, (long long)need->budget_base_units,
                    (long long)need->max_price_per_hour_base_units, need->min_reputation);
-    cyx_buf_printf(text, "%s|%s|%s|%s", need->labels, need->avoid_labels, need->regions,
-                   need->avoid_regions);
+    cyx_buf_printf(text, "%lld|%s|%s|%s|%s", (long long)need->nodes, need->labels,
+                   need->avoid_labels, need->regions, need->avoid_regions);
 }
 
 static enum cyx_status insert_job(struct cyx_db_conn *conn,
@@ -82,11 +82,11 @@ static enum cyx_status insert_job(struct cyx_db_conn *conn,
         "backend, memory_bytes, threads, parameters, flops_per_sample, training_bytes, "
         "host_memory_bytes, labels, avoid_labels, regions, avoid_regions, max_price_per_hour, "
         "min_reputation, dataset, total_flops, lane, deadline, retries, waits_for, array_id, "
-        "array_index, array_count, created_at) "
+        "array_index, array_count, nodes, created_at) "
         "values ($1, $2, $3, $4, $5, 'queued', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
         "$17, $18, $19, $20, $21, $22, hashtextextended($23, 0), "
         "case when $24::bigint > 0 then to_timestamp($24 / 1000.0) end, $25, $26, "
-        "$27, $28, $29, clock_timestamp()) "
+        "$27, $28, $29, $30, clock_timestamp()) "
         "on conflict (account_id, idempotency_key) do nothing returning id",
         &rows, err, CYX_DB_TEXT(ret_id), CYX_DB_TEXT(submission->account_id),
         CYX_DB_TEXT(submission->idempotency_key), CYX_DB_TEXT(submission->name),
@@ -102,7 +102,7 @@ static enum cyx_status insert_job(struct cyx_db_conn *conn,
         CYX_DB_INT(submission->deadline_ms), CYX_DB_INT(submission->retries), CYX_DB_INT(waits_for),
         CYX_DB_TEXT(array->count ? array->id : NULL),
         array->count ? CYX_DB_INT(array->index) : CYX_DB_NULL,
-        array->count ? CYX_DB_INT(array->count) : CYX_DB_NULL);
+        array->count ? CYX_DB_INT(array->count) : CYX_DB_NULL, CYX_DB_INT(need->nodes));
     *ret_inserted = status == CYX_OK && cyx_db_rows(rows) == 1;
     return status;
 }

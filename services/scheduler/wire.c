@@ -94,6 +94,8 @@ static void put_transitions(struct cyx_buf *text, const struct cyx_sched_transit
         put_text(text, "from", transition->from);
         put_text(text, "cause", transition->cause);
         put_text(text, "node_id", transition->node_id);
+        if (transition->members)
+            put_raw(text, "members", transition->members);
         if (transition->token)
             put_int(text, "token", transition->token);
         else
@@ -138,6 +140,7 @@ void cyx_sched_write_job(struct cyx_buf *text, const struct cyx_sched_job_view *
     put_int(text, "device_ms", job->device_ms);
     put_amount(text, "price_per_hour", job->price_per_hour_base_units);
     put_raw(text, "placement", job->placement);
+    put_raw(text, "gang", job->gang);
     put_array(text, &job->array);
     put_int(text, "waits_for", job->waits_for);
     put_int(text, "preemptions", job->preemptions);

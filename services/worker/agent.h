@@ -13,11 +13,15 @@
 
 struct agent;
 struct board;
+struct identity;
 
 enum { AGENT_SLOTS_LIMIT = 16 };
 
 struct agent_settings {
     struct cyx_bus *bus;
+    struct cyx_bus_options
+        server;                /* how NATS is reached, for connections of jobs of several nodes */
+    struct identity *identity; /* NULL: NATS has users of its own */
     struct api_node node;
     const char *gateway_url, *gateway_ca; /* gateway_ca NULL: the system's authorities */
     const char *backend;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/version.h"
+#include "contract/job_spec.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
 
@@ -223,6 +224,29 @@ static json_t *held(const struct api_node *node, const struct api_job *job)
                      "job_id", job->id, "token", (json_int_t)job->token);
 }
 
+enum cyx_status api_gang(struct cyx_bus *bus, const struct api_node *node,
+                         const struct api_job *job, json_t **ret_reply, struct cyx_error *err)
+{
+    return ask(bus, node, CYX_SVC_SCHEDULER_GANG, held(node, job), ret_reply, err);
+}
+
+/* `gang` of an accept; none: we train alone. */
+static enum cyx_status read_seat(const json_t *gang, struct api_seat *ret_seat,
+                                 struct cyx_error *err)
+{
+    int64_t rank = 0, nodes = 1, attempt = 0;
+    enum cyx_status status = CYX_OK;
+    if (json_is_object(gang)) {
+        status = cyx_message_int(gang, "nodes", 2, CYX_JOB_NODES_LIMIT, &nodes, err);
+        if (status == CYX_OK)
+            status = cyx_message_int(gang, "rank", 0, nodes - 1, &rank, err);
+        if (status == CYX_OK)
+            status = cyx_message_int(gang, "attempt", 1, INT64_MAX, &attempt, err);
+    }
+    *ret_seat = (struct api_seat){(int)rank, (int)nodes, attempt};
+    return status;
+}
+
 enum cyx_status api_accept(struct cyx_bus *bus, const struct api_node *node,
                            const struct api_job *job, struct api_accepted *ret_accepted,
                            struct cyx_error *err)
@@ -235,6 +259,8 @@ enum cyx_status api_accept(struct cyx_bus *bus, const struct api_node *node,
         status = cyx_message_object(accepted.body, "spec", &spec, err);
     if (status == CYX_OK)
         status = cyx_message_text(accepted.body, "grant", &accepted.grant, err);
+    if (status == CYX_OK)
+        status = read_seat(json_object_get(accepted.body, "gang"), &accepted.seat, err);
     const json_t *checkpoint = json_object_get(accepted.body, "checkpoint");
     if (status == CYX_OK && json_is_object(checkpoint))
         status = cyx_message_text(checkpoint, "sha256", &accepted.checkpoint_sha256, err);

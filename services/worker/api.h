@@ -32,11 +32,18 @@ struct api_challenge {
     int64_t index;
 };
 
+/* A place in a job of several nodes. */
+struct api_seat {
+    int rank, nodes; /* nodes 1: alone */
+    int64_t attempt; /* the first member's token; ours is less by our rank */
+};
+
 struct api_accepted {
     json_t *body; /* the caller drops it; the rest points into it */
     const json_t *spec;
     const char *grant;
     const char *checkpoint_sha256; /* NULL: start anew */
+    struct api_seat seat;
 };
 
 struct api_progress {
@@ -96,6 +103,9 @@ enum cyx_status api_read_job(const struct cyx_bus_message *message, struct api_j
 enum cyx_status api_accept(struct cyx_bus *bus, const struct api_node *node,
                            const struct api_job *job, struct api_accepted *ret_accepted,
                            struct cyx_error *err);
+/* Of a job of several nodes: {nats_token}, with which we may speak with the others; null where NATS has users of its own. */
+enum cyx_status api_gang(struct cyx_bus *bus, const struct api_node *node,
+                         const struct api_job *job, json_t **ret_reply, struct cyx_error *err);
 /* Renews the lease. CYX_ERR_CONFLICT: the job is no longer ours. */
 enum cyx_status api_progress(struct cyx_bus *bus, const struct api_node *node,
                              const struct api_job *job, const struct api_progress *progress,

@@ -154,6 +154,27 @@ static enum cyx_status keep(struct identity *self, const struct cyx_nkey *key, c
     return status;
 }
 
+enum cyx_status identity_write_member(const struct identity *self, int slot, const char *token,
+                                      char ret_path[4096], struct cyx_error *err)
+{
+    CYX_CLEANUP_BUF struct cyx_buf creds = {0};
+    struct cyx_nkey key; /* out of the file: the one in memory is the thread's that renews it */
+    char name[32];
+    enum cyx_status status = read_seed(self, "node.seed", &key, err);
+    if (status != CYX_OK)
+        return status;
+    cyx_creds_write(token, &key, &creds);
+    cyx_nkey_wipe(&key);
+    snprintf(name, sizeof(name), "member-%d.creds", slot);
+    status = creds.failed ? cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for a token")
+                          : write_file(self, name, creds.data, err);
+    if (creds.data)
+        explicit_bzero(creds.data, creds.length);
+    if (status == CYX_OK)
+        file_path(self, name, ret_path);
+    return status;
+}
+
 static enum cyx_status put_signature(json_t *body, const char *member, const struct cyx_nkey *key,
                                      const char *text, struct cyx_error *err)
 {

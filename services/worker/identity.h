@@ -34,6 +34,10 @@ const char *identity_creds_file(const struct identity *self);
 const char *identity_inbox(const struct identity *self);
 
 /* Keeps the token fresh from here on. */
+/* A credentials file of this node's key with another token, for a connection of slot `slot`; any thread. */
+enum cyx_status identity_write_member(const struct identity *self, int slot, const char *token,
+                                      char ret_path[4096], struct cyx_error *err);
+
 enum cyx_status identity_start(struct identity *self, struct cyx_error *err);
 
 /* Callback of the bus for cyx.node.<id>.rotate: a new key, now. */

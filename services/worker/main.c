@@ -38,6 +38,7 @@ static enum cyx_status connect_node(struct cyx_svc *svc, struct agent_settings *
     if (status != CYX_OK)
         return status;
     settings->node.id = identity_node_id(*ret_identity);
+    settings->identity = *ret_identity;
     return cyx_svc_open_bus_as(svc, identity_creds_file(*ret_identity),
                                identity_inbox(*ret_identity), &settings->bus, err);
 }
@@ -104,6 +105,7 @@ int main(int argc, char **argv)
     if (cyx_svc_create("worker", &svc, &err) != CYX_OK ||
         settings_read(svc, &settings, &err) != CYX_OK ||
         settings_read_page(svc, &page_settings, &err) != CYX_OK ||
+        cyx_svc_bus_options(svc, &settings.server, &err) != CYX_OK ||
         connect_node(svc, &settings, &identity, &err) != CYX_OK ||
         agent_create(&settings, &agent, &err) != CYX_OK ||
         cyx_svc_on_drain(svc, leave, &settings, &err) != CYX_OK ||

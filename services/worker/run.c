@@ -19,6 +19,9 @@
 #include "base/log.h"
 #include "contract/dataset.h"
 #include "contract/message.h"
+#include "contract/subjects.h"
+#include "gang.h"
+#include "meeting.h"
 #include "trainer.h"
 #include "upload.h"
 
@@ -40,6 +43,7 @@ struct run {
     const struct api_job *job;
     struct api_accepted accepted;
     struct artifacts artifacts;
+    struct gang *gang; /* NULL: it trains alone */
     struct sandbox_process process;
     char folder[WORKER_PATH_BYTES / 2]; /* ours: the specification, what travels */
     char data[WORKER_PATH_BYTES / 2 + 16];
@@ -59,6 +63,8 @@ struct run {
 };
 
 static void look_after(struct run *run);
+static void stop_if_asked(struct run *run);
+static void end_now(struct run *run);
 
 static int64_t now_ms(void)
 {
@@ -83,9 +89,13 @@ static void tell_log(struct run *run, const char *level, const char *format, ...
 static void tell_log(struct run *run, const char *level, const char *format, ...)
 {
     char text[1024];
+    int length = 0;
+    const struct api_seat *seat = &run->accepted.seat;
+    if (seat->rank > 0)
+        length = snprintf(text, sizeof(text), "node %d of %d: ", seat->rank + 1, seat->nodes);
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    vsnprintf(text + length, sizeof(text) - (size_t)length, format, args);
     va_end(args);
     struct cyx_error err = {0};
     if (api_tell_log(run->agent->settings.bus, &run->agent->settings.node, run->job,
@@ -264,6 +274,57 @@ static void leave_out_folder(const struct run *run, char *text)
                 strlen(at + length + (at[length] == '/')) + 1);
 }
 
+/* While the others are waited for: keeps the lease, sees to a stop; the trainer is not to blame for its silence. */
+static enum cyx_status meeting_pulse(void *ctx)
+{
+    struct run *run = ctx;
+    struct cyx_error err = {0};
+    if (now_ms() - run->renewed_ms >= LEASE_RENEWAL_MS)
+        renew(run, &err);
+    if (!run->training)
+        return run->lost || run->cancel ? CYX_ERR_CANCELLED : CYX_OK;
+    run->heard_ms = now_ms();
+    stop_if_asked(run);
+    look_after(run);
+    return run->killed_ms || run->process.input < 0 ? CYX_ERR_CANCELLED : CYX_OK;
+}
+
+static enum cyx_status exchange(struct run *run, const struct worker_event *event,
+                                struct cyx_error *err)
+{
+    char path[WORKER_PATH_BYTES], line[48];
+    if (!run->gang || event->count < 0 || event->count > CYX_GANG_BYTES_LIMIT / 4)
+        return cyx_error_set(err, CYX_ERR_CORRUPT, NULL, "the trainer wants to meet nobody");
+    size_t bytes = (size_t)event->count * sizeof(float);
+    float *values = malloc(bytes + 1);
+    if (!values)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for what nodes exchange");
+    snprintf(path, sizeof(path), "%s/" MEETING_VALUES, run->output);
+    enum cyx_status status = meeting_read(path, values, bytes, err);
+    if (status == CYX_OK)
+        status = gang_meet(run->gang, values, (size_t)event->count, err);
+    snprintf(path, sizeof(path), "%s/" MEETING_MEAN, run->folder);
+    if (status == CYX_OK)
+        status = meeting_write(path, values, bytes, err);
+    free(values);
+    int length = snprintf(line, sizeof(line), "met %lld\n", (long long)event->round);
+    if (status == CYX_OK && write(run->process.input, line, (size_t)length) != length)
+        status = CYX_ERR_CANCELLED; /* it ends: how, its end will tell */
+    return status;
+}
+
+/* A failure of the meeting ends the trainer, and is how the job's end is told. */
+static void meet(struct run *run, const struct worker_event *event)
+{
+    struct cyx_error err = {0};
+    enum cyx_status status = exchange(run, event, &err);
+    if (status == CYX_OK || status == CYX_ERR_CANCELLED || run->killed_ms)
+        return;
+    run->end.has_error = true;
+    run->end.error = err;
+    end_now(run);
+}
+
 static void take_event(struct run *run, struct worker_event *event)
 {
     struct cyx_error err = {0};
@@ -277,6 +338,8 @@ static void take_event(struct run *run, struct worker_event *event)
     case WORKER_EVENT_STEP:
     case WORKER_EVENT_EPOCH:
         note_progress(run, event);
+        if (run->accepted.seat.rank > 0)
+            break; /* the first member tells of the job */
         api_tell_metrics(run->agent->settings.bus, &run->agent->settings.node, run->job, event,
                          &err);
         if (event->kind == WORKER_EVENT_EPOCH)
@@ -288,6 +351,9 @@ static void take_event(struct run *run, struct worker_event *event)
     case WORKER_EVENT_NOTICE:
         leave_out_folder(run, event->message);
         tell_log(run, "warn", "%s", event->message);
+        break;
+    case WORKER_EVENT_MEET:
+        meet(run, event);
         break;
     case WORKER_EVENT_RESULT:
         run->end.has_result = true;
@@ -331,6 +397,15 @@ static void end_now(struct run *run)
     sandbox_kill(&run->process);
 }
 
+/* The first of a gang saves what all have, behind the next meeting, for which its input must stay open. */
+static void ask_to_stop(struct run *run)
+{
+    static const char stop[] = "stop\n";
+    if (!run->gang || run->accepted.seat.rank > 0 ||
+        write(run->process.input, stop, sizeof(stop) - 1) != (ssize_t)(sizeof(stop) - 1))
+        sandbox_ask_to_stop(&run->process);
+}
+
 /* Asks the trainer to stop when there is a reason to; kills it when it does not, or when the job is not ours. */
 static void stop_if_asked(struct run *run)
 {
@@ -343,7 +418,7 @@ static void stop_if_asked(struct run *run)
         run->stop_asked_ms = now_ms();
         run->end.cancelled = run->cancel;
         run->end.draining = !run->cancel;
-        sandbox_ask_to_stop(&run->process);
+        ask_to_stop(run);
     } else if (run->stop_asked_ms && now_ms() - run->stop_asked_ms > STOP_GRACE_MS) {
         end_now(run);
     }
@@ -438,6 +513,11 @@ static enum cyx_status train(struct run *run, const char *resume, struct cyx_err
     const char *of_spec = json_string_value(
         json_object_get(json_object_get(run->accepted.spec, "resources"), "backend"));
     const char *backend = worker_backend(of_spec, settings->backend);
+    char rank[16], nodes[16], mean[WORKER_PATH_BYTES];
+    const struct api_seat *seat = &run->accepted.seat;
+    snprintf(rank, sizeof(rank), "%d", seat->rank);
+    snprintf(nodes, sizeof(nodes), "%d", seat->nodes);
+    snprintf(mean, sizeof(mean), "%s/" MEETING_MEAN, run->folder);
     const char *const arguments[] = {sandbox_program(settings->sandbox),
                                      "--train",
                                      spec,
@@ -449,6 +529,9 @@ static enum cyx_status train(struct run *run, const char *resume, struct cyx_err
                                      device,
                                      threads,
                                      run->initial,
+                                     run->gang ? rank : NULL,
+                                     nodes,
+                                     mean,
                                      NULL};
     const char *const read_only[] = {run->data_dir, run->folder, NULL};
     const char *const writable[] = {run->output, settings->cache_dir, NULL};
@@ -495,6 +578,8 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
     struct api_finish end = {.outcome = WORKER_FAILED, .error = err};
     if (status == CYX_OK)
         end.outcome = worker_end_judge(&run->end, err);
+    if (end.outcome == WORKER_COMPLETED && run->accepted.seat.rank > 0)
+        end.outcome = WORKER_DONE;
     else if (run->cancel)
         end.outcome = WORKER_CANCELLED;
     else if (atomic_load(&run->agent->draining))
@@ -511,6 +596,8 @@ static void conclude(struct run *run, enum cyx_status status, struct cyx_error *
         if (status != CYX_OK)
             end.outcome = WORKER_FAILED;
     }
+    if (run->gang && end.outcome == WORKER_COMPLETED)
+        gang_wait_taken(run->gang);
     if (run->lost) {
         cyx_log(CYX_LOG_WARN, "the lease was lost, the job goes on elsewhere",
                 CYX_STR("job_id", run->job->id));
@@ -537,6 +624,23 @@ static void decline(struct agent *agent, const struct api_job *job)
         api_finish(agent->settings.bus, &agent->settings.node, job, &end, &err);
     cyx_log(CYX_LOG_INFO, "an offer declined, since the worker ends", CYX_STR("job_id", job->id),
             CYX_STR("error", status == CYX_OK ? NULL : err.message));
+}
+
+/* Twice as long as a trainer may be silent: by then one that hangs has been found where it runs. */
+static enum cyx_status join_gang(struct run *run, struct cyx_error *err)
+{
+    const struct agent_settings *settings = &run->agent->settings;
+    const struct gang_settings gang = {.server = &settings->server,
+                                       .identity = settings->identity,
+                                       .bus = settings->bus,
+                                       .node = &settings->node,
+                                       .job = run->job,
+                                       .seat = run->accepted.seat,
+                                       .slot = run->slot->index,
+                                       .patience_ms = 2 * settings->limits.silence_ms,
+                                       .pulse = meeting_pulse,
+                                       .ctx = run};
+    return gang_create(&gang, &run->gang, err);
 }
 
 void run_job(struct slot *slot, const struct api_job *job)
@@ -570,9 +674,12 @@ void run_job(struct slot *slot, const struct api_job *job)
     status = cyx_http_client_create(&options, &run.artifacts.http, &err);
     if (status == CYX_OK)
         status = prepare(&run, resume, sizeof(resume), &err);
+    if (status == CYX_OK && run.accepted.seat.nodes > 1)
+        status = join_gang(&run, &err);
     if (status == CYX_OK)
         status = train(&run, resume, &err);
     conclude(&run, status, &err);
+    gang_destroy(run.gang);
     cyx_http_client_destroy(run.artifacts.http);
     cyx_buf_finish(&run.pending);
     json_decref(run.result);

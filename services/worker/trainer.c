@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "contract/job_spec.h"
 #include "contract/message.h"
+#include "meeting.h"
 #include "nn/train/trainer.h"
 #include "prover.h"
 #include "upload.h"
@@ -24,6 +25,7 @@
 enum { PROBE_END_MS = 10000, PROBE_GPUS_LIMIT = 16 };
 
 static atomic_bool stop_asked;
+static struct meeting meeting = {.stop = &stop_asked};
 
 static void on_terminate(int signal_number)
 {
@@ -109,9 +111,12 @@ static void say_result(const struct cyx_train_result *r)
         json_pack("{s:s, s:s, s:o}", "event", "result", "path", r->model_path, "result", result));
 }
 
-/* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS INITIAL|- */
-static int train(char **arguments)
+enum { ALONE = 11, IN_GANG = 14 }; /* words of a command line */
+
+/* SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS INITIAL|- [RANK NODES MEAN] */
+static int train(int argc, char **arguments)
 {
+    struct cyx_gang gang = {.meet = meeting_meet, .context = &meeting};
     struct cyx_error err = {0};
     CYX_CLEANUP_BUF struct cyx_buf text = {0};
     struct cyx_job_spec *spec = NULL;
@@ -120,8 +125,16 @@ static int train(char **arguments)
     enum cyx_status status = cyx_buf_read_file(&text, arguments[0], CYX_JOB_SPEC_LIMIT_BYTES, &err);
     if (status == CYX_OK)
         status = cyx_job_spec_parse(text.data, text.length, &spec, &err);
+    if (argc == IN_GANG) {
+        gang.rank = (int)strtol(arguments[9], NULL, 10);
+        gang.nodes = (int)strtol(arguments[10], NULL, 10);
+        gang.every_steps = status == CYX_OK ? spec->sync_steps : 1;
+        meeting.output_dir = arguments[2];
+        meeting.mean_path = arguments[11];
+    }
     if (status == CYX_OK) {
         const struct cyx_train_options options = {
+            .gang = argc == IN_GANG ? &gang : NULL,
             .spec = spec,
             .data_dir = arguments[1],
             .base_dir = arguments[1],
@@ -217,27 +230,9 @@ static int probe(const char *backend)
     return 0;
 }
 
-/* The agent asks us to stop by closing our standard input: a signal would have to find us in our namespace. */
-static void *await_end_of_input(void *unused)
-{
-    char dropped[64];
-    ssize_t n;
-    while ((n = read(STDIN_FILENO, dropped, sizeof(dropped))) > 0 || (n < 0 && errno == EINTR))
-        ;
-    atomic_store(&stop_asked, true);
-    return unused;
-}
-
-static bool watch_input(void)
-{
-    pthread_t thread;
-    return pthread_create(&thread, NULL, await_end_of_input, NULL) == 0 &&
-           pthread_detach(thread) == 0;
-}
-
 int trainer_main(int argc, char **argv)
 {
-    bool training = argc == 11 && strcmp(argv[1], "--train") == 0;
+    bool training = (argc == ALONE || argc == IN_GANG) && strcmp(argv[1], "--train") == 0;
     bool probing = argc == 3 && strcmp(argv[1], "--probe") == 0;
     if (argc == 2 && strcmp(argv[1], "--sandbox-check") == 0)
         return 0;
@@ -257,9 +252,9 @@ int trainer_main(int argc, char **argv)
         return upload_unpack_main(argv + 2);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    if (training && !watch_input())
+    if (training && !meeting_watch_input(&meeting))
         return 1;
-    return training ? train(argv + 2) : probe(argv[2]);
+    return training ? train(argc, argv + 2) : probe(argv[2]);
 }
 
 enum cyx_status trainer_probe(const struct sandbox *sandbox, const char *backend,

@@ -1,6 +1,7 @@
 /*
  * The trainer: this same binary as a child process in the sandbox, so that a crash of a driver takes the job down and
- * never the agent. `cyxwiz-worker --train SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS INITIAL|-` trains and speaks
+ * never the agent. `cyxwiz-worker --train SPEC DATA_DIR OUTPUT_DIR BACKEND CHECKPOINT|- CACHE_DIR DEVICE THREADS
+ * INITIAL|- [RANK NODES MEAN]` trains, with the last three as a member of a gang (meeting.h), and speaks
  * JSON lines (worker.h) on standard output; the end of its standard input, or SIGTERM, makes it write a checkpoint and
  * end with code 3. `--probe BACKEND` prints one line with the devices; `--bench …` is prover.h's, `--unpack …` upload.h's;
  * `--sandbox-check` ends at once. All die with their parent.

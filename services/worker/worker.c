@@ -13,7 +13,7 @@ static const char *const kind_names[] = {
     [WORKER_EVENT_STARTED] = "started", [WORKER_EVENT_STEP] = "step",
     [WORKER_EVENT_EPOCH] = "epoch",     [WORKER_EVENT_CHECKPOINT] = "checkpoint",
     [WORKER_EVENT_NOTICE] = "notice",   [WORKER_EVENT_RESULT] = "result",
-    [WORKER_EVENT_ERROR] = "error",
+    [WORKER_EVENT_ERROR] = "error",     [WORKER_EVENT_MEET] = "meet",
 };
 
 static bool parse_kind(const char *text, enum worker_event_kind *ret_kind)
@@ -59,6 +59,8 @@ enum cyx_status worker_event_parse(const char *line, size_t length, struct worke
     made.epochs = whole(body, "epochs");
     made.step = whole(body, "step");
     made.total_steps = whole(body, "total_steps");
+    made.round = whole(body, "round");
+    made.count = whole(body, "count");
     made.loss = number(body, "loss");
     made.accuracy = cyx_message_number_of(body, "accuracy");
     made.eval_loss = cyx_message_number_of(body, "eval_loss");
@@ -99,7 +101,7 @@ bool worker_step_is_told(int64_t now_ms, int64_t last_told_ms, const struct work
 
 const char *worker_outcome_name(enum worker_outcome outcome)
 {
-    static const char *const names[] = {"completed", "failed", "cancelled", "handed-back"};
+    static const char *const names[] = {"completed", "failed", "cancelled", "handed-back", "done"};
     return names[outcome];
 }
 

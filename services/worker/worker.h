@@ -20,6 +20,7 @@ enum worker_event_kind {
     WORKER_EVENT_EPOCH,
     WORKER_EVENT_CHECKPOINT,
     WORKER_EVENT_NOTICE,
+    WORKER_EVENT_MEET, /* of a gang: its values lie in a file (meeting.h) */
     WORKER_EVENT_RESULT,
     WORKER_EVENT_ERROR
 };
@@ -27,6 +28,7 @@ enum worker_event_kind {
 struct worker_event {
     enum worker_event_kind kind;
     int64_t epoch, epochs, step, total_steps;
+    int64_t round, count; /* MEET: which meeting, of how many values */
     double loss, accuracy, eval_loss, eval_accuracy, lr, images_per_second;
     int64_t device_memory_used_bytes,
         device_memory_budget_bytes; /* STEP, 0: the device does not say */
@@ -47,7 +49,13 @@ void worker_event_finish(struct worker_event *self);
 bool worker_step_is_told(int64_t now_ms, int64_t last_told_ms, const struct worker_event *event);
 
 /* The end of a job as `scheduler.finish` wants it. */
-enum worker_outcome { WORKER_COMPLETED, WORKER_FAILED, WORKER_CANCELLED, WORKER_HANDED_BACK };
+enum worker_outcome {
+    WORKER_COMPLETED,
+    WORKER_FAILED,
+    WORKER_CANCELLED,
+    WORKER_HANDED_BACK,
+    WORKER_DONE /* its part, as a member of a gang that is not the first */
+};
 const char *worker_outcome_name(enum worker_outcome outcome);
 
 /* What a job may use of this node; 0: no limit. */

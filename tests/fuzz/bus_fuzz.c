@@ -80,6 +80,21 @@ void cyx_sched_tell(struct cyx_sched_app *app, const char *node_id, const char *
     must(cyx_id_valid(job_id));
 }
 
+enum cyx_status cyx_sched_store_seat(struct cyx_sched_store *self,
+                                     const struct cyx_sched_claim *claim,
+                                     struct cyx_sched_seat *ret_seat, struct cyx_error *err)
+{
+    (void)self, (void)ret_seat;
+    must(cyx_id_valid(claim->job_id) && cyx_id_valid(claim->node_id) && claim->token > 0);
+    return cyx_error_set(err, CYX_ERR_CONFLICT, "/token", "nothing is held here");
+}
+
+void cyx_sched_tell_attempt(struct cyx_sched_app *app, const struct cyx_sched_job *job,
+                            const char *but_node_id)
+{
+    (void)app, (void)job, (void)but_node_id;
+}
+
 void cyx_sched_show(struct cyx_sched_app *app, struct cyx_buf *text,
                     const struct cyx_sched_job *job, const struct cyx_sched_account *account,
                     const struct cyx_sched_transition *transitions, size_t n_transitions)

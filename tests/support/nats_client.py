@@ -34,7 +34,7 @@ class Nats:
             options |= self._signed(Path(creds).read_text(), info["nonce"])
         self._send(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
         self._until(lambda line: line == b"PONG")
-        self.replies = self.subscribe(f"{self.inbox}.*")
+        self.replies = self.subscribe(f"{self.inbox}.*") if inbox else None  # without one: a credential that may ask nothing
 
     @staticmethod
     def _signed(creds, nonce) -> dict:

@@ -66,6 +66,9 @@ class Services:
             raise
         return self
 
+    def program(self, name) -> Path:
+        return binary(f"cyxwiz-{name}")
+
     def prepare(self):
         """For tests: called before the services start."""
 
@@ -101,7 +104,7 @@ class Services:
         health = self.folder / f"{name}.health"
         health.unlink(missing_ok=True)
         with open(self.folder / f"{name}.log", "ab") as log:
-            process = subprocess.Popen([binary(f"cyxwiz-{name}")], env=self.environment(name), cwd=self.folder,
+            process = subprocess.Popen([self.program(name)], env=self.environment(name), cwd=self.folder,
                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.running[name] = process
         end = time.monotonic() + 30
@@ -134,6 +137,13 @@ class Services:
         process = self.running.pop(name)
         process.send_signal(number)
         return process.wait(timeout=30)
+
+    def cyxwiz(self, *words, token):
+        """The command line against this gateway: what it printed."""
+        done = subprocess.run([binary("cyxwiz"), *words, "--url", self.url, "--token", token], capture_output=True, text=True,
+                              timeout=60, cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def sql(self, statement) -> str:
         done = subprocess.run(["psql", self.servers.env["CYXWIZ_DATABASE_URL"], "-qAtX", "-v", "ON_ERROR_STOP=1", "-c",

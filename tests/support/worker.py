@@ -3,7 +3,6 @@ the trainer found as a process, so that a test may kill or stop it."""
 
 import gzip
 import os
-import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -42,13 +41,6 @@ class WorkerWorld(Services):
                                 for key, value in settings.items()}
         self.start("worker")
         return self.running["worker"]
-
-    def cyxwiz(self, *words, token):
-        """The command line against this gateway: what it printed."""
-        done = subprocess.run([binary("cyxwiz"), *words, "--url", self.url, "--token", token], capture_output=True, text=True,
-                              timeout=60, cwd=self.folder)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def trainer(self, seconds=30) -> int:
         """The process id of the trainer in progress, below the worker and whatever wraps it."""

@@ -280,7 +280,7 @@ static void test_loader__shards_deal_the_epochs_rows(void **state)
     enum { SHARDS = 4, OWN = ROWS / SHARDS };
     struct bench b;
     struct cyx_loader *loader = NULL;
-    int32_t all[ROWS], own[ROWS];
+    int32_t all[ROWS] = {0}, own[ROWS] = {0};
     bench_init(&b);
     assert_int_equal(cyx_loader_create(&b.options, &loader, NULL), CYX_OK);
     assert_int_equal(collect(loader, 3, 0, all), ROWS);

@@ -156,6 +156,11 @@ enum cyx_status run_open(struct run *self, const struct cyx_train_options *optio
 {
     self->options = options;
     self->spec = options->spec;
+    if (self->spec->resources.nodes > 1 && !options->gang)
+        return cyx_error_set(error, CYX_ERR_UNSUPPORTED, "/resources/nodes",
+                             "%lld nodes train together on the platform alone (cyxwiz job submit); "
+                             "leave resources.nodes out to train here",
+                             (long long)self->spec->resources.nodes);
     enum cyx_status status = run_open_data(self, error);
     if (status == CYX_OK)
         status = open_device(self, error);
