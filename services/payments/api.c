@@ -119,13 +119,13 @@ enum cyx_status api_job(void *ctx, const struct cyx_bus_message *request, struct
         status = cyx_message_id(body, "job_id", &read.id, err);
     if (status == CYX_OK)
         status = cyx_db_transaction(api->db, read_escrow, &read, err);
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = read.rows;
     if (status == CYX_ERR_NOT_FOUND)
         return cyx_error_set(err, status, "/job_id", "nothing was held for job %s yet", read.id);
     if (status != CYX_OK)
         return status;
     const struct store_escrow *e = &read.escrow;
-    json_t *shares = shares_json(read.rows);
-    cyx_db_result_free(read.rows);
+    json_t *shares = shares_json(rows);
     return cyx_message_write(json_pack("{s:{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}}", "escrow",
                                        "state", e->state, "held", cyx_message_new_amount(e->held),
                                        "released", cyx_message_new_amount(e->released), "refunded",

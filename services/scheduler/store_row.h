@@ -13,7 +13,7 @@
     "j.dataset, j.flops_per_sample, j.total_flops, j.nodes"
 enum { CYX_SCHED_NEED_COLUMN_COUNT = 16 };
 
-/* Of job j: {nodes, members of its last attempt, paid: whose time counts}; null for a job of one node. */
+/* Of job j: {nodes, members of its last attempt, paid: whose time counts, as many as payments takes}; null: one node. */
 #define CYX_SCHED_TIME(column)                                                                     \
     "to_char(" column " at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 #define CYX_SCHED_AMOUNT "trim_scale(price::numeric / 1000000000) || ' CYX'"
@@ -28,7 +28,7 @@ enum { CYX_SCHED_NEED_COLUMN_COUNT = 16 };
                     "node_id, 'device_ms', ms, 'price_per_hour', " CYX_SCHED_AMOUNT ") order by "  \
                     "last desc), '[]') from (select node_id, price, sum(used_ms) as ms, "          \
                     "max(token) as last from assignment where job_id = j.id and counted group by " \
-                    "1, 2) as p)) end"
+                    "1, 2 order by last desc limit 128) as p)) end"
 
 /* Columns that cyx_sched_row_read() reads, of `job j left join assignment a` on the last token. */
 #define CYX_SCHED_JOB_COLUMNS                                                                      \
