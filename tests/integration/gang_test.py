@@ -104,11 +104,14 @@ def test_gang__three_nodes_train_one_model_and_share_its_price(world, api, worke
     assert assigned["members"] == members(job) and job["node_id"] == members(job)[0]
     tokens = [member["token"] for member in job["gang"]["members"]]
     assert tokens == [job["token"], job["token"] - 1, job["token"] - 2]
-    assert [member["ended_cause"] for member in job["gang"]["members"]] == ["completed", "done", "done"], job["gang"]
+    first, *others = [member["ended_cause"] for member in job["gang"]["members"]]
+    assert first == "completed" and set(others) <= {"done", "worker-completed"}, job["gang"]  # or the first was quicker
 
-    lines = [line["message"] for line in api.call("GET", f"/api/v1/jobs/{job_id}/logs").json["lines"]]
-    assert any(line.startswith("training on") for line in lines)
-    assert any(line.startswith("node 2 of 3: training on") for line in lines), lines
+    def told(*starts):
+        lines = [line["message"] for line in api.call("GET", f"/api/v1/jobs/{job_id}/logs").json["lines"]]
+        return all(any(line.startswith(start) for line in lines) for start in starts)
+
+    wait(lambda: told("training on", "node 2 of 3: training on", "node 3 of 3: training on"), "what each node told")
     points = api.call("GET", f"/api/v1/jobs/{job_id}/metrics").json["points"]
     assert len([point for point in points if point["kind"] == "epoch"]) == 2  # the first node's alone
 
