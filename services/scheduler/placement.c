@@ -34,18 +34,6 @@ double cyx_sched_reputation(const struct cyx_sched_node *node)
     return (node->good + 1) / (node->good + node->bad + 2);
 }
 
-double cyx_sched_speed(const struct cyx_sched_node *node, double flops_per_sample)
-{
-    int size = cyx_sched_size(flops_per_sample);
-    for (int away = 0; away < CYX_SCHED_SIZES; away++) {
-        if (size - away >= 0 && node->flops_per_second[size - away] > 0)
-            return node->flops_per_second[size - away];
-        if (size + away < CYX_SCHED_SIZES && node->flops_per_second[size + away] > 0)
-            return node->flops_per_second[size + away];
-    }
-    return 0;
-}
-
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -185,12 +173,25 @@ double cyx_sched_benchmark(const struct cyx_sched_need *need, const struct cyx_s
                               : node->soft_flops;
 }
 
+double cyx_sched_speed(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
+{
+    int size = cyx_sched_size(need->flops_per_sample);
+    int furthest = cyx_sched_benchmark(need, node) > 0 ? CYX_SCHED_NEAR : CYX_SCHED_SIZES;
+    for (int away = 0; away <= furthest; away++) {
+        if (size - away >= 0 && node->flops_per_second[size - away] > 0)
+            return node->flops_per_second[size - away];
+        if (size + away < CYX_SCHED_SIZES && node->flops_per_second[size + away] > 0)
+            return node->flops_per_second[size + away];
+    }
+    return 0;
+}
+
 double cyx_sched_share(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
                        size_t count, const struct cyx_sched_node *node)
 {
     double reached = 0, possible = 0;
     for (size_t i = 0; i < count; i++) {
-        double speed = cyx_sched_speed(&nodes[i], need->flops_per_sample);
+        double speed = cyx_sched_speed(need, &nodes[i]);
         double benchmark = cyx_sched_benchmark(need, &nodes[i]);
         if (speed > 0 && benchmark > 0 && kind_of(need, &nodes[i]) == kind_of(need, node)) {
             reached += speed;
@@ -212,7 +213,7 @@ static double speed_of(const struct scale *scale, const struct cyx_sched_need *n
                        const struct cyx_sched_node *node)
 {
     enum kind kind = kind_of(need, node);
-    double speed = cyx_sched_speed(node, need->flops_per_sample);
+    double speed = cyx_sched_speed(need, node);
     if (!(speed > 0))
         speed = cyx_sched_benchmark(need, node) * scale->share[kind];
     return speed > 0 ? speed : scale->speed[kind];
@@ -220,9 +221,9 @@ static double speed_of(const struct scale *scale, const struct cyx_sched_need *n
 
 static const char *speed_by(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
 {
-    return cyx_sched_speed(node, need->flops_per_sample) > 0 ? "jobs"
-           : cyx_sched_benchmark(need, node) > 0             ? "benchmark"
-                                                             : "guess";
+    return cyx_sched_speed(need, node) > 0       ? "jobs"
+           : cyx_sched_benchmark(need, node) > 0 ? "benchmark"
+                                                 : "guess";
 }
 
 static bool is_candidate(const struct cyx_sched_need *need, const struct cyx_sched_node *node)
@@ -240,7 +241,7 @@ static void make_scale(const struct cyx_sched_need *need, const struct cyx_sched
         if (!is_candidate(need, &nodes[i]))
             continue;
         enum kind kind = kind_of(need, &nodes[i]);
-        double speed = cyx_sched_speed(&nodes[i], need->flops_per_sample);
+        double speed = cyx_sched_speed(need, &nodes[i]);
         if (!(scale.share[kind] > 0)) {
             scale.share[kind] = cyx_sched_share(need, nodes, count, &nodes[i]);
             if (!(scale.share[kind] > 0))
@@ -273,7 +274,7 @@ static struct cyx_sched_score score_of(const struct scale *scale, const struct c
                            : 0,
         .data =
             asks(need->dataset) && list_has(node->datasets, need->dataset, strlen(need->dataset)),
-        .measured = cyx_sched_speed(node, need->flops_per_sample) > 0,
+        .measured = cyx_sched_speed(need, node) > 0,
         .speed_by = speed_by(need, node),
     };
     score.total = (WEIGHT_SPEED * score.speed + WEIGHT_PRICE * score.price +

@@ -50,7 +50,7 @@ struct cyx_sched_need {
 };
 
 /* Jobs by their work a sample, eightfold from one size to the next; speeds are kept by size. */
-enum { CYX_SCHED_SIZES = 16 };
+enum { CYX_SCHED_SIZES = 16, CYX_SCHED_NEAR = 1 };
 int cyx_sched_size(double flops_per_sample);
 
 /* What a node offers: a row of the scheduler's own projection of the registry's nodes. */
@@ -80,8 +80,12 @@ struct cyx_sched_node {
 
 double cyx_sched_reputation(const struct cyx_sched_node *node);
 
-/* FLOP/s that jobs of about this size reached on the node, by the nearest size measured; 0: none yet. */
-double cyx_sched_speed(const struct cyx_sched_node *node, double flops_per_sample);
+/*
+ * FLOP/s that jobs of about this size reached on the node: of this size, else of the nearest within CYX_SCHED_NEAR.
+ * Small networks reach a hundredth of what large ones do, so what others reached stands in for them only where there
+ * is no benchmark either. 0: none.
+ */
+double cyx_sched_speed(const struct cyx_sched_need *need, const struct cyx_sched_node *node);
 
 /* FLOP/s of the benchmark of the device that would run the job there; 0: none. */
 double cyx_sched_benchmark(const struct cyx_sched_need *need, const struct cyx_sched_node *node);

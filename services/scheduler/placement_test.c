@@ -175,8 +175,8 @@ static void test_placement__takes_the_unmeasured_for_average(void **state)
     struct cyx_sched_score score;
     assert_non_null(cyx_sched_match(&need, nodes, 2, &score));
     assert_float_equal(score.speed, 1, 1e-9);
-    assert_float_equal(cyx_sched_speed(&nodes[0], 1e6), 1e9, 0);
-    assert_float_equal(cyx_sched_speed(&nodes[1], 1e6), 0, 0);
+    assert_float_equal(cyx_sched_speed(&need, &nodes[0]), 1e9, 0);
+    assert_float_equal(cyx_sched_speed(&need, &nodes[1]), 0, 0);
 }
 
 /* By its benchmark, times what jobs reach of theirs on its like. */
@@ -363,6 +363,33 @@ static void test_quote__takes_benchmarks_where_no_job_ran(void **state)
     assert_float_equal(quote.run_high_s, 20, 1e-6);
 }
 
+/* What a small network reached says little of a large one: the benchmark says more, until jobs of about this size ran. */
+static void test_quote__takes_the_benchmark_before_jobs_of_another_size(void **state)
+{
+    (void)state;
+    struct cyx_sched_node nodes[] = {node("n1", 8 * GIB, 0, 0, 1), node("n2", 8 * GIB, 0, 0, 1)};
+    const struct cyx_sched_need need = need_of(4 * GIB); /* 1e12 FLOP */
+    struct cyx_sched_quote quote;
+    struct cyx_sched_score score;
+    nodes[0].cpu_flops = nodes[1].cpu_flops = 1e11;
+    nodes[0].flops_per_second[cyx_sched_size(1e3)] = 4e8;
+    nodes[0].flops_per_second[cyx_sched_size(1e9)] = 9e10;
+    cyx_sched_quote(&need, nodes, 1, NULL, 0, 0, &quote);
+    assert_true(quote.measured == 0 && quote.benchmarked == 1);
+    assert_float_equal(quote.run_low_s, 10, 1e-6);
+    assert_float_equal(quote.run_high_s, 100, 1e-6);
+    nodes[0].price_per_hour_base_units--; /* as fast as the other, and cheaper */
+    assert_ptr_equal(cyx_sched_match(&need, nodes, 2, &score), &nodes[0]);
+    assert_string_equal(score.speed_by, "benchmark");
+    assert_float_equal(score.speed, 1, 1e-9);
+
+    nodes[0].flops_per_second[cyx_sched_size(1e6) + 1] = 2e10; /* the next size is near enough */
+    cyx_sched_quote(&need, nodes, 1, NULL, 0, 0, &quote);
+    assert_true(quote.measured == 1 && quote.benchmarked == 0);
+    assert_float_equal(quote.run_low_s, 50, 1e-6);
+    assert_float_equal(quote.run_high_s, 50, 1e-6);
+}
+
 static void test_quote__starts_when_those_before_it_have_ended(void **state)
 {
     (void)state;
@@ -496,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_placement__says_what_no_node_has),
         cmocka_unit_test(test_placement__says_that_all_are_busy),
         cmocka_unit_test(test_quote__ranges_over_the_measured_nodes),
+        cmocka_unit_test(test_quote__takes_the_benchmark_before_jobs_of_another_size),
         cmocka_unit_test(test_quote__starts_when_those_before_it_have_ended),
         cmocka_unit_test(test_placement__backends_go_both_ways),
         cmocka_unit_test(test_placement__a_gang_takes_as_many_different_nodes),

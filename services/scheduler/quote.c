@@ -32,7 +32,7 @@ static void add_speed(const struct cyx_sched_need *need, const struct cyx_sched_
 static void add_node(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
                      size_t count, const struct cyx_sched_node *node, struct cyx_sched_quote *quote)
 {
-    double speed = cyx_sched_speed(node, need->flops_per_sample);
+    double speed = cyx_sched_speed(need, node);
     double benchmark = cyx_sched_benchmark(need, node);
     double share = cyx_sched_share(need, nodes, count, node);
     if (!(need->total_flops > 0))
