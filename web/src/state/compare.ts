@@ -2,10 +2,11 @@
 import { signal } from '@preact/signals';
 import * as api from '../api/client';
 import type { Problem } from '../api/http';
-import type { JobDetail, Json } from '../api/types';
+import type { JobDetail, Json, Spec } from '../api/types';
 import { durationMs, settingsOf } from './job-query';
 import { isTerminal } from './jobs';
 import { subscribe } from './live';
+import { withDefaults } from './schema';
 import { RunSeries, Smoother } from './series';
 import { asProblem } from './session';
 import { resample } from './thin';
@@ -198,7 +199,7 @@ function layersText(job: JobDetail): string {
 
 /** The settings in which the runs differ, then what came out of them. */
 export function dimensionsOf(jobs: readonly (JobDetail | null)[], nowMs: number): Dimension[] {
-  const settings = jobs.map((job) => (job ? settingsOf(job.spec) : {}));
+  const settings = jobs.map((job) => (job ? settingsOf(withDefaults(job.spec) as Spec) : {}));
   const keys = [...new Set(settings.flatMap((each) => Object.keys(each)))];
   const found = jobs.flatMap((job) => job ?? []);
   const dimensions: Dimension[] = [];

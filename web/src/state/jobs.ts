@@ -104,14 +104,15 @@ export async function loadJobs(options: { fresh?: boolean } = {}): Promise<void>
   }
 }
 
-/** False when nothing came, because there is no more, it failed, or the filter has changed meanwhile. */
+/** False when there is no more, it failed, or the filter has changed meanwhile. */
 async function loadNextPage(): Promise<boolean> {
   const cursor = nextCursor.peek();
   if (cursor === null || !hasMoreJobs.peek()) return false;
   const filter = jobFilter.peek();
   try {
     const page = await api.listJobs({ state: wantedState(), limit: pageSize, cursor });
-    if (jobFilter.peek() !== filter || nextCursor.peek() !== cursor) return false;
+    if (jobFilter.peek() !== filter) return false;
+    if (nextCursor.peek() !== cursor) return true; // somebody else has read this page meanwhile
     batch(() => {
       jobProblem.value = null;
       jobList.value = mergeJobs(jobList.peek() ?? [], page.jobs.map(listed));

@@ -1,5 +1,13 @@
 import { expect, test } from 'vitest';
-import { aboutAt, definition, fieldsOf, keySuggestions, typesOf, valueSuggestions } from './schema';
+import {
+  aboutAt,
+  definition,
+  fieldsOf,
+  keySuggestions,
+  typesOf,
+  valueSuggestions,
+  withDefaults,
+} from './schema';
 
 const spec = {
   model: { layers: [{ type: 'Conv2d', out_channels: 3 }] },
@@ -36,4 +44,18 @@ test('test_schema__fields_know_what_is_needed', () => {
   expect(fields.find((field) => field.key === 'kernel_size')?.required).toBe(true);
   expect(fields.find((field) => field.key === 'stride')?.required).toBe(false);
   expect(aboutAt(['epochs'], spec)).toBe('Passes over the training set.');
+});
+
+test('test_schema__what_is_left_out_has_its_default_and_what_is_not_there_stays_away', () => {
+  const filled = withDefaults({
+    optimizer: { type: 'AdamW' },
+    data: { batch_size: 8, shuffle: false },
+    epochs: 1,
+  });
+  expect(filled).toMatchObject({
+    optimizer: { lr: 0.001 },
+    data: { batch_size: 8, shuffle: false },
+    seed: 0,
+  });
+  expect(filled).not.toHaveProperty('scheduler');
 });

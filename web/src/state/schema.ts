@@ -149,6 +149,22 @@ export function valueSuggestions(path: readonly string[], value: Json | undefine
   return [...found.values()];
 }
 
+/** The spec with what it leaves out set to its default, in the objects that it has; the layers are left as they are. */
+export function withDefaults(value: Json, schema: Schema = root): Json {
+  if (!isObject(value)) return value;
+  const filled: { [key: string]: Json } = { ...value };
+  for (const branch of branches(schema, value)) {
+    for (const [key, each] of Object.entries(branch.properties ?? {})) {
+      const inner = resolved(each);
+      const own = filled[key];
+      if (own === undefined && inner.default !== undefined && !Array.isArray(inner.default))
+        filled[key] = inner.default;
+      else if (isObject(own) && key !== 'model') filled[key] = withDefaults(own, inner);
+    }
+  }
+  return filled;
+}
+
 /** Words about the value at `path`, for who points at it. */
 export function aboutAt(path: readonly string[], value: Json | undefined): string | null {
   return schemasAt(path, value).find((schema) => schema.description)?.description ?? null;
