@@ -269,7 +269,8 @@ CYX_SCHED_HANDLER(cyx_sched_api_quote)
     struct cyx_sched_busy *busy = NULL;
     struct cyx_sched_quote quote;
     size_t n_busy = 0;
-    int64_t ahead = 0;
+    struct cyx_sched_ahead *ahead = NULL;
+    size_t n_ahead = 0;
     enum cyx_status status = cyx_message_parse(request->data, request->length, &message, err);
     if (status == CYX_OK)
         status = take_intake(message, &intake, err);
@@ -277,12 +278,12 @@ CYX_SCHED_HANDLER(cyx_sched_api_quote)
         status = cyx_sched_store_busy(&app->store, &intake.arena, &busy, &n_busy, err);
     if (status == CYX_OK)
         status = cyx_sched_store_ahead(&app->store, intake.submissions->priority, AHEAD_LIMIT,
-                                       &ahead, err);
+                                       &intake.arena, &ahead, &n_ahead, err);
     if (status != CYX_OK)
         return status;
     const struct cyx_sched_nodes_cache *nodes = cyx_sched_nodes_lock(app);
-    cyx_sched_quote(&intake.submissions->need, nodes->nodes, nodes->count, busy, n_busy, ahead,
-                    &quote);
+    cyx_sched_quote(&intake.submissions->need, nodes->nodes, nodes->count, busy, n_busy,
+                    cyx_sched_count_ahead(ahead, n_ahead, nodes->nodes, nodes->count), &quote);
     cyx_sched_nodes_unlock(app);
     cyx_sched_write_quote(reply, &quote, intake.submissions);
     return reply->failed ? cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the answer")

@@ -413,6 +413,18 @@ static void test_quote__starts_when_those_before_it_have_ended(void **state)
     assert_float_equal(quote.start_s, 20, 0);
 }
 
+static void test_quote__counts_before_it_only_what_can_run(void **state)
+{
+    (void)state;
+    struct cyx_sched_node nodes[] = {node("n1", 8 * GIB, 0, 0, 1), node("n2", 16 * GIB, 0, 0, 1)};
+    const struct cyx_sched_ahead lanes[] = {
+        {need_of(GIB), 3}, {need_of(12 * GIB), 4}, {need_of(64 * GIB), 500}};
+    nodes[0].busy = nodes[1].busy = true;
+    assert_int_equal(cyx_sched_count_ahead(lanes, 3, nodes, 2), 7);
+    assert_int_equal(cyx_sched_count_ahead(lanes, 3, nodes, 1), 3);
+    assert_int_equal(cyx_sched_count_ahead(lanes, 3, nodes, 0), 0);
+}
+
 static void test_placement__backends_go_both_ways(void **state)
 {
     (void)state;
@@ -524,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_placement__says_that_all_are_busy),
         cmocka_unit_test(test_quote__ranges_over_the_measured_nodes),
         cmocka_unit_test(test_quote__takes_the_benchmark_before_jobs_of_another_size),
+        cmocka_unit_test(test_quote__counts_before_it_only_what_can_run),
         cmocka_unit_test(test_quote__starts_when_those_before_it_have_ended),
         cmocka_unit_test(test_placement__backends_go_both_ways),
         cmocka_unit_test(test_placement__a_gang_takes_as_many_different_nodes),

@@ -452,9 +452,13 @@ static void test_placing__quotes_what_past_jobs_showed(void **state)
     struct worker *worker = worker_with((struct worker_options){.name = "b", .price = "3600 CYX"});
     submit_funded("first", id); /* 10 CYX do not pay for a minute there */
     expect_pending(id, "no-node-fits");
-    cancel(id);
     json_t *rich = spec("rich");
     json_object_set_new(rich, "budget", json_string("100 CYX"));
+    json_t *past_it = quote(json_deep_copy(rich)); /* what no node fits is not before it */
+    assert_int_equal(json_integer_value(json_object_get(past_it, "jobs_ahead")), 0);
+    assert_true(json_is_number(json_object_get(past_it, "start_in_seconds")));
+    json_decref(past_it);
+    cancel(id);
     submit(json_deep_copy(rich), id);
     hold(id);
     struct claim claim = accept_offer(worker, id);

@@ -85,6 +85,19 @@ static double start_after(const struct cyx_sched_need *need, const struct cyx_sc
     return answer;
 }
 
+int64_t cyx_sched_count_ahead(const struct cyx_sched_ahead *lanes, size_t n_lanes,
+                              const struct cyx_sched_node *nodes, size_t n_nodes)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < n_lanes; i++) {
+        size_t n = 0;
+        while (n < n_nodes && cyx_sched_fit(&lanes[i].need, &nodes[n]) != CYX_SCHED_FITS)
+            n++;
+        count += n < n_nodes ? lanes[i].jobs : 0;
+    }
+    return count;
+}
+
 void cyx_sched_quote(const struct cyx_sched_need *need, const struct cyx_sched_node *nodes,
                      size_t n_nodes, const struct cyx_sched_busy *busy, size_t n_busy,
                      int64_t ahead, struct cyx_sched_quote *ret_quote)

@@ -252,16 +252,29 @@ enum cyx_status cyx_sched_store_settle(struct cyx_sched_store *self, const char 
 }
 
 enum cyx_status cyx_sched_store_ahead(struct cyx_sched_store *self, int priority, int64_t limit,
-                                      int64_t *ret_ahead, struct cyx_error *err)
+                                      struct cyx_arena *arena, struct cyx_sched_ahead **ret_ahead,
+                                      size_t *ret_count, struct cyx_error *err)
 {
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
-    enum cyx_status status =
-        cyx_db_run_one(self->db,
-                       "select count(*) from (select from job where state = 'queued' and "
-                       "funded and waits_for = 0 and priority >= $1 limit $2) q",
-                       &rows, err, CYX_DB_INT(priority), CYX_DB_INT(limit));
-    if (status == CYX_OK)
-        *ret_ahead = cyx_db_int(rows, 0, 0);
+    enum cyx_status status = cyx_db_run(
+        self->db,
+        "with q as (select account_id, lane, id from job where state = 'queued' and funded and "
+        "waits_for = 0 and priority >= $1 limit $2), l as (select min(id::text)::uuid as id, "
+        "count(*) as n from q group by account_id, lane) "
+        "select l.n, " CYX_SCHED_NEED_COLUMNS " from l join job j on j.id = l.id",
+        &rows, err, CYX_DB_INT(priority), CYX_DB_INT(limit));
+    if (status != CYX_OK)
+        return status;
+    size_t count = cyx_db_rows(rows);
+    struct cyx_sched_ahead *ahead = cyx_arena_calloc(arena, count + 1, sizeof(*ahead));
+    if (!ahead)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the jobs ahead");
+    for (size_t i = 0; i < count && status == CYX_OK; i++) {
+        ahead[i].jobs = cyx_db_int(rows, i, 0);
+        status = cyx_sched_row_need(rows, i, 1, arena, &ahead[i].need, err);
+    }
+    *ret_ahead = ahead;
+    *ret_count = count;
     return status;
 }
 

@@ -196,9 +196,15 @@ enum cyx_status cyx_sched_store_busy(struct cyx_sched_store *self, struct cyx_ar
                                      struct cyx_sched_busy **ret_busy, size_t *ret_count,
                                      struct cyx_error *err);
 
-/* Jobs that would be matched before a new one of this priority; counts no further than `limit`. */
+/* Jobs of one lane that would be matched before a new one. */
+struct cyx_sched_ahead {
+    struct cyx_sched_need need;
+    int64_t jobs;
+};
+/* The lanes before a new job of this priority; counts no further than `limit` jobs. In the arena. */
 enum cyx_status cyx_sched_store_ahead(struct cyx_sched_store *self, int priority, int64_t limit,
-                                      int64_t *ret_ahead, struct cyx_error *err);
+                                      struct cyx_arena *arena, struct cyx_sched_ahead **ret_ahead,
+                                      size_t *ret_count, struct cyx_error *err);
 
 /* An account's limits (-1: none) and what it uses. */
 struct cyx_sched_account {
