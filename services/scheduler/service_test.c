@@ -330,6 +330,8 @@ static void test_scheduler__the_database_keeps_what_has_ended(void **state)
     expect_closed("update job set state = 'completed' where id = $1", id); /* no such arrow */
     expect_closed("update job set token = token - 1 where id = $1", id);
     expect_closed("delete from job where id = $1", id);
+    expect_closed("update job_spec set spec = '{}' where job_id = $1", id);
+    expect_closed("delete from job_spec where job_id = $1", id);
     expect_outcome(id, "cancelled");
     expect_closed("update job set state = 'queued', ended_at = null where id = $1", id);
     expect_closed("update job set error = '{}' where id = $1", id);

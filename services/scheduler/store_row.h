@@ -30,9 +30,13 @@ enum { CYX_SCHED_NEED_COLUMN_COUNT = 16 };
                     "max(token) as last from assignment where job_id = j.id and counted group by " \
                     "1, 2 order by last desc limit 128) as p)) end"
 
+/* A job's spec stands beside its row, which each change of state writes anew. */
+#define CYX_SCHED_SPEC "(select s.spec from job_spec s where s.job_id = j.id)"
+
 /* Columns that cyx_sched_row_read() reads, of `job j left join assignment a` on the last token. */
 #define CYX_SCHED_JOB_COLUMNS                                                                      \
-    "j.id, j.account_id, j.name, j.spec, j.state, j.funded, j.cancel_requested, j.requeues, "      \
+    "j.id, j.account_id, j.name, " CYX_SCHED_SPEC                                                  \
+    ", j.state, j.funded, j.cancel_requested, j.requeues, "                                        \
     "j.failures, j.backend, j.memory_bytes, j.threads, j.budget, j.priority, j.attempt, j.token, " \
     "j.node_id, j.price_per_hour, j.cost, j.device_ms, j.parameters, j.flops_per_sample, "         \
     "j.training_bytes, "                                                                           \

@@ -78,16 +78,19 @@ static enum cyx_status insert_job(struct cyx_db_conn *conn,
     cyx_id_new(ret_id);
     enum cyx_status status = cyx_db_query(
         conn,
-        "insert into job (id, account_id, idempotency_key, name, spec, state, priority, budget, "
+        "with made as (insert into job (id, account_id, idempotency_key, name, state, priority, "
+        "budget, "
         "backend, memory_bytes, threads, parameters, flops_per_sample, training_bytes, "
         "host_memory_bytes, labels, avoid_labels, regions, avoid_regions, max_price_per_hour, "
         "min_reputation, dataset, total_flops, lane, deadline, retries, waits_for, array_id, "
         "array_index, array_count, nodes, created_at) "
-        "values ($1, $2, $3, $4, $5, 'queued', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
+        "values ($1, $2, $3, $4, 'queued', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, "
         "$17, $18, $19, $20, $21, $22, hashtextextended($23, 0), "
         "case when $24::bigint > 0 then to_timestamp($24 / 1000.0) end, $25, $26, "
         "$27, $28, $29, $30, clock_timestamp()) "
-        "on conflict (account_id, idempotency_key) do nothing returning id",
+        "on conflict (account_id, idempotency_key) where idempotency_key is not null "
+        "do nothing returning id), kept as (insert into job_spec (job_id, spec) "
+        "select id, $5::json from made) select id from made",
         &rows, err, CYX_DB_TEXT(ret_id), CYX_DB_TEXT(submission->account_id),
         CYX_DB_TEXT(submission->idempotency_key), CYX_DB_TEXT(submission->name),
         CYX_DB_TEXT(submission->spec), CYX_DB_INT(submission->priority),

@@ -103,12 +103,14 @@ static void queue_jobs(int64_t count)
 {
     const struct cyx_db_param params[] = {CYX_DB_TEXT(bench.first_job), CYX_DB_INT(count),
                                           CYX_DB_TEXT(account_prefix)};
-    sql("insert into job (id, account_id, name, spec, state, priority, budget, backend, "
+    sql("with made as (insert into job (id, account_id, name, state, priority, budget, backend, "
         "memory_bytes, threads, parameters, flops_per_sample, training_bytes, funded, dataset, "
         "total_flops, lane, created_at) select gen_random_uuid(), ($3 || lpad((g % 20)::text, 12, "
-        "'0'))::uuid, name, spec, 'queued', g / 20 % 2, budget, backend, memory_bytes, threads, "
+        "'0'))::uuid, name, 'queued', g / 20 % 2, budget, backend, memory_bytes, threads, "
         "parameters, flops_per_sample, training_bytes, true, dataset, total_flops, g / 40 % 4, "
-        "clock_timestamp() from job, generate_series(1, $2) g where job.id = $1",
+        "clock_timestamp() from job, generate_series(1, $2) g where job.id = $1 returning id) "
+        "insert into job_spec (job_id, spec) select made.id, spec from made, job_spec where job_id "
+        "= $1",
         params, 3);
 }
 
