@@ -144,14 +144,6 @@ static bool checkpoint(struct member *member, int step)
     return cancel;
 }
 
-static void expect_too_few(const char *job_id, const char *message)
-{
-    expect_pending(job_id, "too-few-nodes");
-    json_t *job = get_job(job_id);
-    expect_text(json_object_get(job, "pending"), "message", message);
-    json_decref(job);
-}
-
 static void expect_ended_causes(const char *job_id, const char *const *causes, size_t count)
 {
     json_t *job = get_job(job_id);
@@ -170,7 +162,7 @@ static void test_gang__ends_with_its_first_members_result(void **state)
     struct member m[3] = {{.worker = new_worker("one", false)},
                           {.worker = new_worker("two", false)}};
     submit_gang("three", 3, "normal", id);
-    expect_too_few(id, "needs 3 nodes at once; 2 fit");
+    expect_pending_for(id, "too-few-nodes", "needs 3 nodes at once; 2 fit");
     a_moment(A_PASS_MS);
     assert_int_equal(open_assignments(), 0);
     m[2].worker = new_worker("three", false);
@@ -345,7 +337,8 @@ static void test_gang__two_never_hold_half_each(void **state)
     bool is_first = number("select count(*) from assignment where ended_at is null and job_id = $1",
                            first) == 2;
     const char *runs = is_first ? first : second, *waits = is_first ? second : first;
-    expect_too_few(waits, "needs 2 nodes at once; 3 fit, and 1 of them is free now");
+    expect_pending_for(waits, "too-few-nodes",
+                       "needs 2 nodes at once; 3 fit, and 1 of them is free now");
     json_decref(ask(bus, CYX_SVC_SCHEDULER_CANCEL, target(runs), CYX_OK));
     wait_number("select count(*) from assignment where ended_at is null and job_id = $1", waits, 2);
     json_decref(ask(bus, CYX_SVC_SCHEDULER_CANCEL, target(waits), CYX_OK));
@@ -381,17 +374,13 @@ static void test_gang__one_that_waited_long_gets_its_nodes(void **state)
     say(&m[0], "completed", NULL, CYX_OK);
     a_moment(A_PASS_MS);
     assert_int_equal(open_assignments(), 1); /* kept */
-    expect_too_few(gang, "needs 2 nodes at once; 2 fit, and 1 of them is free now");
+    expect_pending_for(gang, "too-few-nodes",
+                       "needs 2 nodes at once; 2 fit, and 1 of them is free now");
     const char *waiting = number("select (state = 'queued')::int from job where id = $1", small[2])
                               ? small[2]
                               : small[3];
-    expect_pending(waiting, "all-nodes-busy");
-    json_t *job = get_job(waiting);
-    const char *message =
-        json_string_value(json_object_get(json_object_get(job, "pending"), "message"));
-    if (!strstr(message, "kept for job") || !strstr(message, gang))
-        fail_msg("%s", message);
-    json_decref(job);
+    expect_pending_for(waiting, "all-nodes-busy", "kept for job");
+    expect_pending_for(waiting, "all-nodes-busy", gang);
     let_go(&m[1]);
     say(&m[1], "completed", NULL, CYX_OK);
     accept_all(m, 2, gang);
