@@ -165,10 +165,12 @@ static int write_all(int fd, const char *bytes, size_t length)
 static int open_folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    CYX_CLEANUP_BUF struct cyx_buf folder = {0};
+    struct cyx_buf folder = {0};
     cyx_buf_append(&folder, slash ? path : ".",
                    slash ? (size_t)(slash - path) + (slash == path) : 1);
-    return folder.failed ? -1 : open(folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = folder.failed ? -1 : open(folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cyx_buf_finish(&folder);
+    return fd;
 }
 
 static void fsync_folder_of(const char *path)
