@@ -47,7 +47,8 @@ struct app {
     struct cyx_blob_store *blobs;
     struct importer *importer;
     struct live *live;
-    struct memo *memo; /* answers to GET of a job */
+    struct readers *readers; /* of what is live */
+    struct memo *memo;       /* answers to GET of a job */
     struct cyx_http_server *http;
     struct cyx_forward *forward; /* the proxies before us */
     struct prune *prune;         /* NULL: the audit log is kept */

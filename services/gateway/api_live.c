@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "api.h"
+#include "base/text.h"
 #include "contract/message.h"
 #include "contract/subjects.h"
+#include "readers.h"
 
 #include "base/banned.h"
 
@@ -28,6 +30,7 @@ struct connection {
     atomic_uint refs; /* the socket's, and one a watch */
     struct app *app;
     struct cyx_ws *ws; /* from on_open on */
+    struct reader reader;
     char account_id[CYX_ID_BYTES], request_id[128];
     pthread_mutex_t lock;
     struct watch *watches[WATCHES_LIMIT]; /* with the lock */
@@ -277,6 +280,15 @@ static void ws_message(void *user, struct cyx_ws *ws, bool text, const char *byt
         send_error(self, id, &err);
 }
 
+/* By what a stream is opened. */
+static struct store_credential credential_of(const struct api_caller *caller)
+{
+    struct store_credential credential = {.session = caller->kind == API_CALLER_SESSION};
+    cyx_text_copy(credential.name, sizeof(credential.name),
+                  credential.session ? caller->session_hash : caller->key_id);
+    return credential;
+}
+
 static enum cyx_status ws_accept(void *ctx, const struct cyx_http_request *request,
                                  struct cyx_http_response *response, void **ret_user)
 {
@@ -291,6 +303,7 @@ static enum cyx_status ws_accept(void *ctx, const struct cyx_http_request *reque
         return cyx_error_set(&response->error, CYX_ERR_NO_MEMORY, NULL, "no memory");
     atomic_store(&self->refs, 1);
     self->app = ctx;
+    self->reader.credential = credential_of(caller);
     memcpy(self->account_id, caller->account.id, sizeof(self->account_id));
     snprintf(self->request_id, sizeof(self->request_id), "%s", request->request_id);
     pthread_mutex_init(&self->lock, NULL);
@@ -302,6 +315,8 @@ static void ws_open(void *user, struct cyx_ws *ws)
 {
     struct connection *self = user;
     self->ws = cyx_ws_ref(ws);
+    self->reader.ws = self->ws;
+    readers_add(self->app->readers, &self->reader);
 }
 
 /* The reader is at speed again: every watch is told how much detail its connection lost. */
@@ -325,6 +340,7 @@ static void ws_close(void *user, struct cyx_ws *ws, unsigned code, const char *r
     (void)ws;
     (void)code;
     (void)reason;
+    readers_remove(self->app->readers, &self->reader);
     for (size_t i = 0; i < WATCHES_LIMIT; i++) {
         pthread_mutex_lock(&self->lock);
         struct live_subscription *subscription =
@@ -350,7 +366,9 @@ const struct cyx_ws_handlers api_websocket = {
 
 struct listener {
     atomic_uint refs; /* the stream's end and the subscription's */
+    struct app *app;
     struct cyx_http_stream *stream;
+    struct reader reader;
     pthread_mutex_t lock;
     struct live_subscription *subscription;
     bool closed;
@@ -434,6 +452,7 @@ static void stream_closed(void *user, struct cyx_http_stream *stream)
     struct live_subscription *subscription = self->subscription;
     self->subscription = NULL;
     pthread_mutex_unlock(&self->lock);
+    readers_remove(self->app->readers, &self->reader);
     live_unsubscribe(subscription);
     listener_unref(self);
 }
@@ -454,13 +473,15 @@ static enum cyx_status last_event(const struct cyx_http_request *request,
     return CYX_OK;
 }
 
-static enum cyx_status listen(struct app *app, struct cyx_http_response *response,
-                              struct live_request *request)
+static enum cyx_status listen(struct app *app, const struct api_caller *caller,
+                              struct cyx_http_response *response, struct live_request *request)
 {
     struct listener *self = calloc(1, sizeof(*self));
     if (!self)
         return cyx_error_set(&response->error, CYX_ERR_NO_MEMORY, NULL, "no memory");
     atomic_store(&self->refs, 2);
+    self->app = app;
+    self->reader.credential = credential_of(caller);
     pthread_mutex_init(&self->lock, NULL);
     struct cyx_http_stream_options options = {.on_close = stream_closed, .user = self};
     enum cyx_status status = cyx_http_respond_stream(response, &options, &self->stream);
@@ -469,6 +490,11 @@ static enum cyx_status listen(struct app *app, struct cyx_http_response *respons
         listener_unref(self);
         return status;
     }
+    self->reader.stream = self->stream;
+    pthread_mutex_lock(&self->lock);
+    if (!self->closed)
+        readers_add(app->readers, &self->reader);
+    pthread_mutex_unlock(&self->lock);
     request->sink = &listener_sink;
     request->ctx = self;
     struct live_subscription *subscription = NULL;
@@ -498,5 +524,5 @@ enum cyx_status api_jobs_events(void *ctx, const struct cyx_http_request *reques
     enum cyx_status status = last_event(request, &live_request, &response->error);
     if (status == CYX_OK)
         status = api_own_job(ctx, request, response, &job);
-    return status == CYX_OK ? listen(ctx, response, &live_request) : status;
+    return status == CYX_OK ? listen(ctx, api_caller(request), response, &live_request) : status;
 }

@@ -9,6 +9,7 @@
 #include "contract/subjects.h"
 #include "http/forward.h"
 #include "prune.h"
+#include "readers.h"
 
 #include "base/banned.h"
 
@@ -230,6 +231,7 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
         (status = cyx_bus_ensure_stream(app->bus, &cyx_bus_stream_jobs, err)) != CYX_OK ||
         (status = cyx_bus_ensure_stream(app->bus, &cyx_bus_stream_events, err)) != CYX_OK ||
         (status = cyx_bus_consume(app->bus, &ended, err)) != CYX_OK ||
+        (status = readers_create(app->store, &app->readers, err)) != CYX_OK ||
         (status = live_create(app->bus, job_changed, app, &app->live, err)) != CYX_OK)
         return status;
     return open_http(app, routes, count, err);
@@ -237,8 +239,10 @@ enum cyx_status api_open(struct app *app, const struct cyx_http_route *routes, s
 
 void api_close(struct app *app)
 {
+    readers_stop(app->readers);
     cyx_http_server_destroy(app->http);
     live_destroy(app->live);
+    readers_destroy(app->readers);
     memo_destroy(app->memo);
     importer_destroy(app->importer);
     cyx_blob_store_destroy(app->blobs);

@@ -108,6 +108,16 @@ bool store_api_key_peek(struct store *self, const char *key_hash, struct store_h
 enum cyx_status store_api_key_revoke(struct store *self, const char *account_id, const char *id,
                                      struct cyx_error *err);
 
+/* What opened a stream: a session by its token's hash, or an API key by its id. */
+struct store_credential {
+    bool session;
+    char name[GATEWAY_HASH_BYTES];
+};
+
+/* Which of them let nobody in any more: revoked, signed out, expired. PostgreSQL is asked, no cache; a flag each. */
+enum cyx_status store_credentials_ended(struct store *self, const struct store_credential *list,
+                                        size_t count, bool *ret_ended, struct cyx_error *err);
+
 /* ---- rate limits -------------------------------------------------------------------------------- */
 
 /* Takes one call of `limit` a minute of what `key` names; with Redis away, of this process's own count. */

@@ -342,6 +342,46 @@ enum cyx_status store_api_key_revoke(struct store *self, const char *account_id,
     return CYX_OK;
 }
 
+static enum cyx_status find_ended(struct store *self, const struct store_credential *list,
+                                  size_t count, bool sessions, bool *ended, struct cyx_error *err)
+{
+    static const char *const sql[] = {
+        "select u.n - 1 from unnest($1::text[]) with ordinality u(name, n) where u.name <> '' and "
+        "not exists (select from api_key k where k.id = nullif(u.name, '')::uuid and k.revoked_at "
+        "is null and "
+        "(k.expires_at is null or k.expires_at > now()))",
+        "select u.n - 1 from unnest($1::text[]) with ordinality u(name, n) where u.name <> '' and "
+        "not exists (select from session s where s.token_hash = u.name and s.expires_at > now())"};
+    CYX_CLEANUP_BUF struct cyx_buf names = {0};
+    CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
+    size_t wanted = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool one = list[i].session == sessions;
+        cyx_db_put_element(&names, one ? list[i].name : "");
+        wanted += one;
+    }
+    if (wanted == 0)
+        return CYX_OK;
+    cyx_buf_puts(&names, "}");
+    if (names.failed)
+        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the names");
+    enum cyx_status status =
+        cyx_db_run(self->db, sql[sessions], &rows, err, CYX_DB_TEXT(names.data));
+    for (size_t i = 0; status == CYX_OK && i < cyx_db_rows(rows); i++) {
+        int64_t at = cyx_db_int(rows, i, 0);
+        if (at >= 0 && (size_t)at < count)
+            ended[at] = true;
+    }
+    return status;
+}
+
+enum cyx_status store_credentials_ended(struct store *self, const struct store_credential *list,
+                                        size_t count, bool *ret_ended, struct cyx_error *err)
+{
+    enum cyx_status status = find_ended(self, list, count, false, ret_ended, err);
+    return status == CYX_OK ? find_ended(self, list, count, true, ret_ended, err) : status;
+}
+
 /* ---- rate limits ------------------------------------------------------------------------------- */
 
 /* The next share of the window, from the counter of all replicas or from this one's own. */

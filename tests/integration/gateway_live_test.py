@@ -12,7 +12,7 @@ import jsonschema
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from gateway import (  # noqa: E402, F401
-    Listener, WebSocket, api, contract, flushed, nats, stranger, submit, tell, user, world,
+    Client, Listener, WebSocket, api, contract, flushed, nats, stranger, submit, tell, user, world,
 )
 from nats_client import Nats  # noqa: E402
 
@@ -170,6 +170,47 @@ def test_gateway__the_jobs_topic_tells_of_own_jobs_alone(world, api, stranger, c
     while (seen := client.receive())["data"]["to"] != "cancelled":
         assert seen["job_id"] == own
     client.close()
+
+
+def until_closed(socket):
+    while socket.receive():
+        pass
+
+
+def test_gateway__what_a_key_or_session_opened_ends_with_it(world, api, user):
+    made = user.call("POST", "/api/v1/api-keys", {"name": "live"}).json
+    holder = Client(world.url, made["key"])
+    job_id = submit(holder, name="watched by a key that ends")
+    sockets = [WebSocket(world, {"Authorization": f"Bearer {holder.token}"}) for _ in range(2)]
+    other = WebSocket(world, {"Authorization": f"Bearer {api.token}"})
+    for socket in sockets:
+        socket.send({"type": "subscribe", "id": "1", "job_id": job_id})
+        assert socket.receive()["type"] == "subscribed"
+    listener = Listener(world, holder, job_id)
+    assert listener.next()[0] == ""  # subscribed
+    assert user.call("DELETE", f"/api/v1/api-keys/{made['id']}").status == 204
+    began = time.monotonic()
+    for socket in sockets:
+        until_closed(socket)
+    listener.to_end()
+    assert time.monotonic() - began < 10
+    other.send({"type": "ping"})
+    assert other.receive() == {"type": "pong"}
+
+    email = f"{uuid.uuid4()}@example.org"
+    assert user.call("POST", "/api/v1/accounts", {"email": email, "name": "New", "role": "user",
+                                                  "password": "long enough"}).status == 201
+    client = Client(world.url)
+    assert client.sign_in(email, "long enough").status == 201
+    page = WebSocket(world, {"Cookie": client.cookie, "Origin": world.url})
+    page.send({"type": "ping"})
+    assert page.receive() == {"type": "pong"}
+    assert client.call("DELETE", "/api/v1/session").status == 204
+    began = time.monotonic()
+    until_closed(page)
+    assert time.monotonic() - began < 10
+    other.send({"type": "ping"})
+    assert other.receive() == {"type": "pong"}
 
 
 def test_gateway__websocket_refusals(world, api, user, stranger, contract):
