@@ -139,8 +139,9 @@ enum cyx_status cyx_sched_store_user_of(struct cyx_sched_store *self, const char
     CYX_CLEANUP_RESULT struct cyx_db_result *rows = NULL;
     enum cyx_status status =
         cyx_db_run_one(self->db,
-                       model ? "select id from job where account_id = $1 and ended_at is null and "
-                               "spec #>> '{initial,sha256}' = $2 order by id limit 1"
+                       model ? "select j.id from job j join job_spec s on s.job_id = j.id where "
+                               "j.account_id = $1 and j.ended_at is null and "
+                               "s.spec #>> '{initial,sha256}' = $2 order by j.id limit 1"
                              : "select id from job where dataset = $2 and length(dataset) = 64 and "
                                "ended_at is null and account_id = $1 order by id limit 1",
                        &rows, err, CYX_DB_TEXT(account_id), CYX_DB_TEXT(sha256));

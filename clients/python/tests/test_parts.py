@@ -15,6 +15,7 @@ from cyxwiz.optim import lr_scheduler
 from cyxwiz.part import Part
 
 IN_THE_SPEC_ALONE = {"type", "format", "name"}  # which one it is; a layer's name
+OF_THE_PLATFORM = {"upload", "sha256", "shape"}  # data that jobs find there; here it lies in files
 FOR_PYTORCHS_SAKE = {"inplace"}
 ONE_VALUE = {"ReduceLROnPlateau": {"interval"}}  # only "epoch" goes
 
@@ -83,6 +84,8 @@ def test_sources__are_the_schemas_formats() -> None:
 def test_arguments__are_the_schemas_members_with_its_defaults(kind: type[Any], schema: dict[str, Any]) -> None:
     arguments = dict(inspect.signature(kind).parameters)
     members = {key: value for key, value in schema["properties"].items() if key not in IN_THE_SPEC_ALONE}
+    if kind in SOURCES.values():
+        members = {key: value for key, value in members.items() if key not in OF_THE_PLATFORM}
     for name in ONE_VALUE.get(kind.__name__, set()):
         members.pop(name)
     for name in FOR_PYTORCHS_SAKE | ({"name"} if issubclass(kind, nn.Layer) else set()):
