@@ -224,20 +224,11 @@ static const char *const layout_names[] = {"channels_first", "channels_last", NU
 
 static const struct spec_field format_common[] = {
     {.key = "format", .kind = SPEC_TAG, .required = true, .help = "What the files are."},
-    {.key = "upload",
-     .kind = SPEC_CUSTOM,
-     .offset = AT(upload),
-     .read = spec_read_upload,
-     .help =
-         "Name or id of an uploaded data set (`cyxwiz upload`), for jobs of the platform; paths "
-         "are then within it.",
-     .schema = "{\"type\":\"string\",\"minLength\":1,\"maxLength\":400}"},
-    {.key = "sha256",
-     .kind = SPEC_CUSTOM,
-     .offset = AT(sha256),
-     .read = spec_read_sha256,
-     .help = "The upload's SHA-256; filled in at submit, and asked for where it is given.",
-     .schema = "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{64}$\"}"},
+    SPEC_UPLOAD(
+        AT(upload),
+        "Name or id of an uploaded data set (`cyxwiz upload`), for jobs of the platform; paths "
+        "are then within it."),
+    SPEC_UPLOAD_SHA256(AT(sha256)),
     {.key = "shape",
      .kind = SPEC_CUSTOM,
      .offset = AT(shape),

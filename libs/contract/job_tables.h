@@ -39,4 +39,17 @@ spec_read_fn spec_read_layers, spec_read_transforms, spec_read_channels, spec_re
     spec_read_delimiter, spec_read_resize, spec_read_range, spec_read_wishes, spec_read_price,
     spec_read_after, spec_read_deadline, spec_read_upload, spec_read_sha256;
 
+/* What names an upload, and its hash, in a table whose struct has `upload` and `sha256`. */
+#define SPEC_UPLOAD(offset_, help_)                                                                \
+    {                                                                                              \
+        .key = "upload", .kind = SPEC_CUSTOM, .offset = (offset_), .read = spec_read_upload,       \
+        .help = (help_), .schema = "{\"type\":\"string\",\"minLength\":1,\"maxLength\":400}"       \
+    }
+#define SPEC_UPLOAD_SHA256(offset_)                                                                \
+    {                                                                                              \
+        .key = "sha256", .kind = SPEC_CUSTOM, .offset = (offset_), .read = spec_read_sha256,       \
+        .help = "The upload's SHA-256; filled in at submit, and asked for where it is given.",     \
+        .schema = "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{64}$\"}"                           \
+    }
+
 #endif
