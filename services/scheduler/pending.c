@@ -256,14 +256,6 @@ static bool say_hold(const struct cyx_sched_hold *hold, struct cyx_sched_pending
     return pending->code != CYX_SCHED_PENDING_NONE;
 }
 
-static bool is_kept(const struct cyx_sched_kept *kept, const char *node_id)
-{
-    for (size_t i = 0; kept && i < kept->count; i++)
-        if (strcmp(kept->node_ids[i], node_id) == 0)
-            return true;
-    return false;
-}
-
 /* Of a job of several nodes: too few fit, or too few of those that fit are free at once. */
 static void say_too_few(const struct cyx_sched_need *need, size_t fit, size_t idle,
                         struct cyx_sched_pending *pending)
@@ -316,7 +308,7 @@ void cyx_sched_pending(const struct cyx_sched_need *need, const struct cyx_sched
         return;
     for (size_t i = 0; i < count; i++) {
         bool fits = cyx_sched_fit(need, &nodes[i]) == CYX_SCHED_FITS;
-        bool of_another = fits && !nodes[i].busy && is_kept(hold->kept, nodes[i].id);
+        bool of_another = fits && !nodes[i].busy && cyx_sched_is_kept(hold->kept, nodes[i].id);
         fit += fits;
         kept += of_another;
         idle += fits && !nodes[i].busy && !of_another;

@@ -356,3 +356,11 @@ bool cyx_sched_match_gang(const struct cyx_sched_need *need, const struct cyx_sc
     }
     return ret_choice->count == wanted;
 }
+
+bool cyx_sched_is_kept(const struct cyx_sched_kept *kept, const char *node_id)
+{
+    for (size_t i = 0; kept && i < kept->count; i++)
+        if (strcmp(kept->node_ids[i], node_id) == 0)
+            return true;
+    return false;
+}

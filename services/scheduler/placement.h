@@ -170,6 +170,9 @@ struct cyx_sched_kept {
     size_t count;
 };
 
+/* Whether the node is among them; NULL keeps none. */
+bool cyx_sched_is_kept(const struct cyx_sched_kept *kept, const char *node_id);
+
 /* What holds a job back besides nodes. */
 struct cyx_sched_hold {
     bool funded;

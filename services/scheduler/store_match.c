@@ -302,14 +302,6 @@ static struct cyx_sched_lane *patient_lane(const struct pass *pass, struct cyx_s
     return best;
 }
 
-static bool is_kept(const struct pass *pass, const char *node_id)
-{
-    for (size_t i = 0; i < pass->kept.count; i++)
-        if (strcmp(pass->kept.node_ids[i], node_id) == 0)
-            return true;
-    return false;
-}
-
 /* One free slot of each node that fits, of which there are too few, is kept from whoever comes behind. */
 static void keep_nodes(struct pass *pass, const struct cyx_sched_candidate *job)
 {
@@ -318,7 +310,7 @@ static void keep_nodes(struct pass *pass, const struct cyx_sched_candidate *job)
     kept->nodes = job->need.nodes;
     for (size_t i = 0; i < pass->n_nodes && kept->count < CYX_SCHED_GANG_LIMIT; i++) {
         struct cyx_sched_node *node = &pass->nodes[i];
-        if (node->busy || is_kept(pass, node->id) ||
+        if (node->busy || cyx_sched_is_kept(kept, node->id) ||
             cyx_sched_fit(&job->need, node) != CYX_SCHED_FITS)
             continue;
         cyx_text_copy(kept->node_ids[kept->count++], CYX_ID_BYTES, node->id);
