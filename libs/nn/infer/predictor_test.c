@@ -20,6 +20,7 @@
 #include "nn/infer/evaluate.h"
 #include "nn/test_fashion.h"
 #include "nn/test_folder.h"
+#include "nn/test_spec.h"
 #include "nn/train/trainer.h"
 
 enum { PIXELS = 784, CLASSES = 10 };
@@ -36,15 +37,6 @@ static const char spec_text[] =
     "\"optimizer\":{\"type\":\"AdamW\",\"lr\":0.01},\"epochs\":1,\"seed\":9}";
 
 static struct cyx_train_result trained;
-
-static struct cyx_job_spec *parse(const char *text)
-{
-    struct cyx_job_spec *spec = NULL;
-    struct cyx_error error = {0};
-    if (cyx_job_spec_parse(text, strlen(text), &spec, &error) != CYX_OK)
-        fail_msg("%s: %s", error.pointer, error.message);
-    return spec;
-}
 
 static struct cyx_predictor *open_model(const char *path, const struct cyx_job_spec *spec)
 {

@@ -18,6 +18,7 @@
 #include "nn/format/safetensors.h"
 #include "nn/test_fashion.h"
 #include "nn/test_folder.h"
+#include "nn/test_spec.h"
 #include "nn/train/trainer.h"
 
 enum { NODES = 3, NEVER = -1 };
@@ -134,15 +135,6 @@ struct gang {
     struct member members[NODES];
     int64_t meetings;
 };
-
-static struct cyx_job_spec *parse(const char *text)
-{
-    struct cyx_job_spec *spec = NULL;
-    struct cyx_error error = {0};
-    if (cyx_job_spec_parse(text, strlen(text), &spec, &error) != CYX_OK)
-        fail_msg("%s: %s", error.pointer, error.message);
-    return spec;
-}
 
 static void run_gang(struct gang *g)
 {

@@ -25,6 +25,7 @@
 #include "nn/format/safetensors.h"
 #include "nn/test_fashion.h"
 #include "nn/test_folder.h"
+#include "nn/test_spec.h"
 #include "nn/train/checkpoint.h"
 #include "nn/train/init.h"
 #include "nn/train/trainer.h"
@@ -44,15 +45,6 @@ static const char spec_text[] =
     "\"optimizer\":{\"type\":\"AdamW\",\"lr\":0.01},"
     "\"scheduler\":{\"type\":\"CosineAnnealingLR\",\"interval\":\"step\"},"
     "\"epochs\":2,\"seed\":9,\"checkpoint\":{\"every_steps\":50}}";
-
-static struct cyx_job_spec *parse(const char *text)
-{
-    struct cyx_job_spec *spec = NULL;
-    struct cyx_error error = {0};
-    if (cyx_job_spec_parse(text, strlen(text), &spec, &error) != CYX_OK)
-        fail_msg("%s: %s", error.pointer, error.message);
-    return spec;
-}
 
 /* ---- runs ---- */
 
