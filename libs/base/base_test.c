@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/every.h"
 #include "base/id.h"
 #include "base/status.h"
 #include "base/text.h"
@@ -160,6 +162,34 @@ static void test_file__what_a_killed_writer_left_is_swept(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void count_up(void *ctx, struct cyx_every *every)
+{
+    atomic_int *count = ctx;
+    if (!cyx_every_stopping(every))
+        atomic_fetch_add(count, 1);
+}
+
+static void test_every__works_at_once_then_at_intervals_until_it_is_stopped(void **state)
+{
+    (void)state;
+    atomic_int often = 0, seldom = 0;
+    struct cyx_every *fast = NULL, *slow = NULL;
+    assert_int_equal(cyx_every_start(count_up, &often, 5, &fast, NULL), CYX_OK);
+    assert_int_equal(cyx_every_start(count_up, &seldom, 3600000, &slow, NULL), CYX_OK);
+    int64_t until_ns = cyx_clock_monotonic_ns() + INT64_C(10000000000);
+    while ((atomic_load(&often) < 5 || atomic_load(&seldom) < 1) &&
+           cyx_clock_monotonic_ns() < until_ns)
+        usleep(1000);
+    cyx_every_stop(slow); /* does not wait for its hour */
+    cyx_every_stop(fast);
+    assert_true(cyx_clock_monotonic_ns() < until_ns);
+    assert_int_equal(atomic_load(&seldom), 1);
+    int last = atomic_load(&often);
+    usleep(20000);
+    assert_int_equal(atomic_load(&often), last);
+    cyx_every_stop(NULL);
+}
+
 static void test_time__round_trips_and_reads_offsets(void **state)
 {
     (void)state;
@@ -224,6 +254,7 @@ int main(void)
         cmocka_unit_test(test_buf__steal_of_empty_is_an_empty_string),
         cmocka_unit_test(test_file__is_written_whole_and_read_within_its_limit),
         cmocka_unit_test(test_file__what_a_killed_writer_left_is_swept),
+        cmocka_unit_test(test_every__works_at_once_then_at_intervals_until_it_is_stopped),
         cmocka_unit_test(test_time__round_trips_and_reads_offsets),
         cmocka_unit_test(test_id__is_version_seven_and_ordered),
         cmocka_unit_test(test_id__rises_within_a_millisecond),

@@ -1,27 +1,22 @@
 #include "readers.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/clock.h"
-#include "base/cond.h"
+#include "base/every.h"
 #include "base/log.h"
 
 #include "base/banned.h"
 
-enum { EVERY_S = 2, AT_ONCE = 500 };
+enum { EVERY_MS = 2000, AT_ONCE = 500 };
 
 struct readers {
     struct store *store;
-    pthread_t thread;
+    struct cyx_every *every; /* NULL: stopped */
     pthread_mutex_t lock;
-    pthread_cond_t wake;
     struct reader *first; /* with the lock */
     size_t count;
-    bool stop, joined;
 };
 
 void readers_add(struct readers *self, struct reader *reader)
@@ -112,8 +107,10 @@ static void end_streams(struct readers *self, const struct store_credential *end
     } while (n_sockets == AT_ONCE || n_streams == AT_ONCE);
 }
 
-static void sweep(struct readers *self)
+static void sweep(void *ctx, struct cyx_every *every)
 {
+    struct readers *self = ctx;
+    (void)every;
     size_t count = 0, n_ended = 0;
     struct store_credential *all = list(self, &count);
     enum cyx_status status = CYX_OK;
@@ -134,27 +131,6 @@ static void sweep(struct readers *self)
     free(all);
 }
 
-static void *run(void *ctx)
-{
-    struct readers *self = ctx;
-    pthread_mutex_lock(&self->lock);
-    while (!self->stop) {
-        int64_t until_ns = cyx_clock_monotonic_ns() + EVERY_S * INT64_C(1000000000);
-        const struct timespec until = {.tv_sec = until_ns / 1000000000,
-                                       .tv_nsec = until_ns % 1000000000};
-        int waited = 0;
-        while (!self->stop && waited != ETIMEDOUT)
-            waited = pthread_cond_timedwait(&self->wake, &self->lock, &until);
-        if (self->stop)
-            break;
-        pthread_mutex_unlock(&self->lock);
-        sweep(self);
-        pthread_mutex_lock(&self->lock);
-    }
-    pthread_mutex_unlock(&self->lock);
-    return NULL;
-}
-
 enum cyx_status readers_create(struct store *store, struct readers **ret_readers,
                                struct cyx_error *err)
 {
@@ -163,25 +139,20 @@ enum cyx_status readers_create(struct store *store, struct readers **ret_readers
         return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "no memory for the gateway");
     self->store = store;
     pthread_mutex_init(&self->lock, NULL);
-    cyx_cond_init(&self->wake);
-    if (pthread_create(&self->thread, NULL, run, self) != 0) {
-        free(self);
-        return cyx_error_set(err, CYX_ERR_NO_MEMORY, NULL, "cannot start a thread");
-    }
-    *ret_readers = self;
-    return CYX_OK;
+    enum cyx_status status = cyx_every_start(sweep, self, EVERY_MS, &self->every, err);
+    if (status == CYX_OK)
+        *ret_readers = self;
+    else
+        readers_destroy(self);
+    return status;
 }
 
 void readers_stop(struct readers *self)
 {
-    if (!self || self->joined)
+    if (!self)
         return;
-    pthread_mutex_lock(&self->lock);
-    self->stop = true;
-    pthread_cond_signal(&self->wake);
-    pthread_mutex_unlock(&self->lock);
-    pthread_join(self->thread, NULL);
-    self->joined = true;
+    cyx_every_stop(self->every);
+    self->every = NULL;
 }
 
 void readers_destroy(struct readers *self)
@@ -189,7 +160,6 @@ void readers_destroy(struct readers *self)
     if (!self)
         return;
     readers_stop(self);
-    pthread_cond_destroy(&self->wake);
     pthread_mutex_destroy(&self->lock);
     free(self);
 }
